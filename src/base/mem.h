@@ -1,0 +1,25 @@
+/*
+ * Memory that is either there or the process is not: running out aborts with a message, so no
+ * caller carries a branch that nobody can test.
+ */
+#ifndef LINKS_BASE_MEM_H
+#define LINKS_BASE_MEM_H
+
+#include <stddef.h>
+
+/* `size` bytes, not cleared. Never NULL. Free with mem_free. */
+void *mem_alloc(size_t size);
+
+/* `size` zero bytes. Never NULL. Free with mem_free. */
+void *mem_zalloc(size_t size);
+
+/* Grows or shrinks `ptr` (or NULL) to `size` bytes. Never NULL. */
+void *mem_realloc(void *ptr, size_t size);
+
+/* Frees what the above returned; NULL is fine. */
+void mem_free(void *ptr);
+
+/* A zeroed object of a type: `task *t = mem_new(task);` */
+#define mem_new(type) ((type *)mem_zalloc(sizeof(type)))
+
+#endif
