@@ -1,0 +1,174 @@
+# links: the build. GNU make (gmake on the BSDs); `make help` lists the targets.
+#
+# Every variant (compiler, poll backend, sanitizers) has an object tree of its own under build/,
+# so going from one to another rebuilds nothing. ./links is the default variant's program.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# --- variants ----------------------------------------------------------------------------------
+
+SYSTEM := $(shell uname -s)
+DEFAULT_POLL := $(if $(filter Linux,$(SYSTEM)),epoll,kqueue)
+
+POLL ?= $(DEFAULT_POLL)
+SANITIZE ?=
+V ?= 0
+PREFIX ?= /usr/local
+DESTDIR ?=
+PKG_CONFIG ?= pkg-config
+
+ifeq ($(filter $(POLL),epoll kqueue),)
+$(error POLL must be epoll or kqueue, not "$(POLL)")
+endif
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+variant_parts := $(filter-out cc,$(notdir $(firstword $(CC)))) \
+                 $(filter-out $(DEFAULT_POLL),$(POLL)) $(subst $(comma),-,$(SANITIZE))
+VARIANT := $(or $(subst $(space),-,$(strip $(variant_parts))),default)
+BUILD := build/$(VARIANT)
+
+# --- flags -------------------------------------------------------------------------------------
+
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+
+ifeq ($(SANITIZE),)
+hardening_cflags := -fstack-protector-strong \
+                    $(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+else
+# Fortified functions hide their arguments from the sanitizers.
+sanitize_cflags := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize_cflags := $(patsubst -fsanitize=fuzzer%,-fsanitize=fuzzer-no-link%,$(sanitize_cflags))
+sanitize_ldflags := $(patsubst -fsanitize=fuzzer$(comma)%,-fsanitize=%,-fsanitize=$(SANITIZE))
+endif
+
+ifeq ($(SYSTEM),Darwin)
+hardening_ldflags :=
+whole_archive = -Wl,-force_load,$(1)
+export_symbols := -Wl,-export_dynamic
+system_libs := -lm
+else
+hardening_ldflags := -pie -Wl,-z,relro -Wl,-z,now
+whole_archive = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
+export_symbols := -Wl,-E
+system_libs := -lm $(if $(filter Linux,$(SYSTEM)),-ldl)
+endif
+
+all_cflags := -std=gnu11 -Wall -Wextra -fvisibility=hidden -fPIE -pthread $(hardening_cflags) \
+              $(sanitize_cflags) $(CFLAGS)
+all_ldflags := -pthread $(hardening_ldflags) $(export_symbols) $(sanitize_ldflags) $(LDFLAGS)
+all_cppflags := -Isrc $(CPPFLAGS)
+
+# --- sources -----------------------------------------------------------------------------------
+
+# All files below $(1) that match one of the patterns $(2), sorted.
+find = $(sort $(foreach p,$(2),$(wildcard $(1)/$(p) $(1)/*/$(p) $(1)/*/*/$(p) $(1)/*/*/*/$(p))))
+
+other_system := $(if $(filter Linux,$(SYSTEM)),%_bsd.c,%_linux.c)
+other_poll := src/ev/poll_$(if $(filter epoll,$(POLL)),kqueue,epoll).c
+
+SOURCES := $(filter-out $(other_system) $(other_poll),$(call find,src,*.c))
+HEADERS := $(call find,src,*.h)
+LUA_LIBRARY := $(call find,lib/links,*.lua)
+
+ifeq ($(POLL)-$(DEFAULT_POLL),kqueue-epoll)
+# kqueue where the system has none: over the emulation that the tests bring along.
+SOURCES += $(wildcard tests/kqueue/*.c)
+all_cppflags += -Itests/kqueue
+endif
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+OBJECTS := $(call objects,$(SOURCES)) $(BUILD)/lualib.o
+LIBRARY_OBJECTS := $(filter-out $(BUILD)/src/main.o,$(OBJECTS))
+
+# --- libraries ---------------------------------------------------------------------------------
+
+# The program is to be one file that runs anywhere and starts fast, so a library is linked
+# statically wherever its archive is installed.
+library_dirs := $(wildcard /usr/local/lib /usr/pkg/lib /opt/homebrew/lib)
+archive = $(firstword $(wildcard $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)) \
+            $(addsuffix /lib$(1).a,$(shell $(PKG_CONFIG) --variable=libdir $(2) 2>/dev/null) \
+                                   $(library_dirs))))
+
+# A library is used once a source includes its header: $(call uses,header).
+uses = $(if $(SOURCES),$(shell grep -l '^\#include <$(1)>' $(SOURCES) $(HEADERS) 2>/dev/null))
+
+# $(call library,header,name for -l,name for pkg-config or nothing)
+define library_rules
+ifneq ($$(call uses,$(1)),)
+all_cppflags += $$(if $(3),$$(shell $$(PKG_CONFIG) --cflags $(3) 2>/dev/null))
+libs += $$(or $$(call archive,$(2),$(3)),$$(if $(3),$$(shell $$(PKG_CONFIG) --libs $(3)),-l$(2)))
+endif
+endef
+library = $(eval $(call library_rules,$(1),$(2),$(3)))
+
+ifneq ($(filter-out Linux,$(SYSTEM)),)
+all_cppflags += $(addprefix -isystem ,$(wildcard /usr/local/include))
+all_ldflags += $(addprefix -L,$(library_dirs))
+endif
+
+$(call library,http_parser.h,http_parser,)
+$(call library,ares.h,cares,libcares)
+$(call library,zlib.h,z,zlib)
+
+# LuaJIT as a whole, used or not: C modules such as lua-cjson find the Lua API in the executable.
+all_cppflags += $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
+luajit_archive := $(call archive,luajit-5.1,luajit)
+luajit_libs := $(if $(luajit_archive),$(call whole_archive,$(luajit_archive)),\
+                 $(shell $(PKG_CONFIG) --libs luajit 2>/dev/null))
+LIBS := $(luajit_libs) $(libs) $(system_libs)
+
+# --- rules -------------------------------------------------------------------------------------
+
+ifeq ($(V),0)
+quiet = @printf '  %-7s %s\n' $(1) $@;
+endif
+
+.PHONY: all help clean FORCE
+
+all: $(BUILD)/links $(if $(filter default,$(VARIANT)),links)  ## build ./links (a variant: build/<variant>/links)
+
+links: build/default/links
+	@ln -f $< $@ 2>/dev/null || cp -f $< $@
+
+$(BUILD)/links: $(OBJECTS) $(BUILD)/link.stamp
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $@ $(OBJECTS) $(LIBS)
+
+$(BUILD)/%.o: %.c $(BUILD)/compile.stamp
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+
+$(BUILD)/lualib.o: $(BUILD)/lualib.c $(BUILD)/compile.stamp
+	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+
+$(BUILD)/lualib.c: lib/embed.sh $(LUA_LIBRARY) $(BUILD)/lualib.stamp
+	$(call quiet,EMBED)sh lib/embed.sh $(LUA_LIBRARY) >$@
+
+# A stamp holds what its dependents were built with, and is touched only when that changes: other
+# flags, an added or a removed source rebuild exactly what they concern.
+stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
+        printf '%s\n' '$(subst ','\'',$(1))' >$@
+
+$(BUILD)/compile.stamp: FORCE
+	$(call stamp,$(CC) $(all_cppflags) $(all_cflags))
+
+$(BUILD)/link.stamp: FORCE
+	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(LIBS))
+
+$(BUILD)/lualib.stamp: FORCE
+	$(call stamp,$(LUA_LIBRARY))
+
+clean:  ## remove everything that was built
+	rm -rf build links
+
+help:  ## list the targets
+	@echo 'make [target] [POLL=epoll|kqueue] [SANITIZE=address,undefined|thread] [CC=clang] [V=1]'
+	@awk -F ':.*##' '/^[a-z][a-z-]*:.*##/ { printf "  %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+-include $(OBJECTS:.o=.d)

@@ -1,0 +1,20 @@
+/*
+ * The Lua library of links, embedded in the program: every file below lib/links, as it stands.
+ * The build writes the table (lib/embed.sh), so the installed program is one file.
+ */
+#ifndef LINKS_LUA_LUALIB_H
+#define LINKS_LUA_LUALIB_H
+
+#include <stddef.h>
+
+typedef struct lualib_file {
+    const char *name; /* as for require: "links.http.server" for lib/links/http/server.lua */
+    const char *data; /* the source text; a NUL that is not counted follows it */
+    size_t size;
+} lualib_file;
+
+/* All files, sorted by name (strcmp), so that a lookup may bisect. */
+extern const lualib_file lualib_files[];
+extern const size_t lualib_count;
+
+#endif
