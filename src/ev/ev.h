@@ -101,12 +101,16 @@ struct ev_timer {
     int16_t slot;      /* -1 while stopped */
 };
 
+/* The longest delay, 34 years: a longer one is taken for this. */
+#define EV_TIMER_MAX_MS ((int64_t)1 << 40)
+
 /* Makes a timer that is stopped. */
 void ev_timer_init(ev_timer *timer, ev_timer_cb *cb);
 
-/* (Re)arms it to fire in the first turn that begins `delay_ms` or more from now, and then every
- * `repeat_ms` if that is not 0 (a late repeat does not catch up: it fires once and goes on from
- * there). Both O(1). "Now" is the turn's time: call ev_now_update first where that matters. */
+/* (Re)arms it to fire in the first turn that begins `delay_ms` or more from now, never earlier,
+ * and then every `repeat_ms` if that is more than 0 (a late repeat does not catch up: it fires
+ * once and goes on from there). A delay of 0 or less means the next turn, so I/O is polled before
+ * it fires. O(1). "Now" is the turn's time: call ev_now_update first where that matters. */
 void ev_timer_start(ev_loop *loop, ev_timer *timer, int64_t delay_ms, int32_t repeat_ms);
 
 /* Disarms it; harmless on a stopped timer. O(1). */

@@ -18,11 +18,16 @@ typedef struct ev_poll_event {
 ev_poll *poll_open(void);
 void poll_close(ev_poll *poll);
 
-/* Reports `fd` under `key`, edge-triggered, both directions; `on` 0 ends it. 0 or -errno. */
+/* Reports `fd` under `key`, edge-triggered, both directions, beginning with what is ready now;
+ * `on` 0 ends it, as closing the descriptor does. 0 or -errno. */
 int poll_set(ev_poll *poll, int fd, uint64_t key, int on);
 
+/* Ends the wait under way, or the next one. From any thread and from signal handlers. */
+void poll_wake(ev_poll *poll);
+
 /* Waits at most `timeout_ns` (-1: for ever, 0: not at all) and fills up to `max` events.
- * Returns how many, 0 on timeout or EINTR, -errno when it cannot work at all. */
+ * Returns how many, 0 on timeout, EINTR or poll_wake, -errno when it cannot work at all. An event
+ * may come for nothing, or for a descriptor that was closed; none is ever lost. */
 int poll_wait(ev_poll *poll, ev_poll_event *events, int max, int64_t timeout_ns);
 
 #endif
