@@ -1,0 +1,106 @@
+--- Errors as values: what the world does wrong is returned as `nil, err`.
+---
+--- `err` is a table with `code` (integer), `name` (a word such as "ETIMEDOUT": test that) and `message`, and
+--- where they are known `syscall`, `address`, `port`, `cause` and `partial`. It reads well as a string, in `assert` too.
+local ffi = require "ffi"
+
+ffi.cdef [[
+const char *links_err_name(int code);
+const char *links_err_message(int code);
+]]
+local C = ffi.C
+
+local errors = {}
+
+local DEADLINE, REFUSED = -20016, -20017
+local ETIMEDOUT, refusal
+
+local Error = {}
+Error.__index = Error
+Error.__name = "error"
+
+local function place(err)
+    local address = err.address
+    if address and err.port then
+        if address:find(":", 1, true) then address = "[" .. address .. "]" end
+        address = address .. ":" .. err.port
+    end
+    if err.syscall and address then return " (" .. err.syscall .. " " .. address .. ")" end
+    if err.syscall or address then return " (" .. (err.syscall or address) .. ")" end
+    return ""
+end
+
+function Error.__tostring(err)
+    return err.name .. ": " .. err.message .. place(err)
+end
+
+function Error.__concat(a, b)
+    return tostring(a) .. tostring(b)
+end
+
+--- Makes an error of a code as C returns it.
+---
+--- @param code     integer  the code, of either sign: an errno, or one of links' own
+--- @param syscall  string   what was being done, such as "connect". Default: nil
+--- @param extra    table    further fields: address, port, cause, ... Default: nil
+--- @return table            the error
+--- @usage local err = require("links.errors").new(110, "connect")
+--- assert(err.name == "ETIMEDOUT" and err.code == 110)
+function errors.new(code, syscall, extra)
+    if code == REFUSED then error(refusal, 3) end
+    local err = setmetatable({}, Error)
+    if extra then
+        for k, v in pairs(extra) do err[k] = v end
+    end
+    if code == DEADLINE or code == -DEADLINE then
+        code, err.deadline = ETIMEDOUT, true
+    end
+    err.code = err.code or math.abs(code)
+    err.name = err.name or ffi.string(C.links_err_name(code))
+    err.message = err.message or ffi.string(C.links_err_message(code))
+    err.syscall = err.syscall or syscall
+    return err
+end
+
+--- The status for a wait that turns out to be impossible only after the coroutine has yielded. Whoever makes an
+--- error of it raises `message` instead: it is the program that is wrong, not the world.
+---
+--- @param message  string   why the wait is impossible
+--- @return integer          the status
+--- @usage local status = require("links.errors").refuse("cannot yield inside table.sort")
+--- assert(not pcall(require("links.errors").new, status))
+function errors.refuse(message)
+    refusal = message
+    return REFUSED
+end
+
+--- Whether a value is an error of links.
+---
+--- @param value  any      what to look at
+--- @return boolean        it was made by links.errors
+--- @usage assert(not require("links.errors").is("a string"))
+function errors.is(value)
+    return getmetatable(value) == Error
+end
+
+--- The code of a name, without its sign; nil for a name nobody knows.
+---
+--- @param name  string   such as "ECANCELED"
+--- @return integer       the code
+--- @usage assert(require("links.errors").code("EOF") == 20001)
+function errors.code(name)
+    return errors.codes[name]
+end
+
+-- The codes by name: the system's own, which differ between systems, and those of links.
+errors.codes = {}
+for code = 1, 140 do
+    local name = ffi.string(C.links_err_name(code))
+    if name ~= "EUNKNOWN" then errors.codes[name] = code end
+end
+for code = 20001, 20015 do
+    errors.codes[ffi.string(C.links_err_name(code))] = code
+end
+ETIMEDOUT = errors.codes.ETIMEDOUT
+
+return errors

@@ -1,0 +1,17 @@
+/*
+ * The modules that src/lua itself gives to Lua: "links.core" (waiting, tasks, queues) and its
+ * timers. They use the C API and not the FFI, since most callers run interpreted, where a C
+ * function costs a tenth of an FFI call, and since only a C function may yield.
+ */
+#ifndef LINKS_LUA_CORE_H
+#define LINKS_LUA_CORE_H
+
+#include <lua.h>
+
+/* Pushes the table of "links.core". */
+int luaopen_links_core(lua_State *L);
+
+/* Adds the timer functions to the table on top of the stack. */
+void core_add_timers(lua_State *L);
+
+#endif
