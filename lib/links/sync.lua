@@ -324,6 +324,7 @@ function sync.channel(capacity)
         receivers = new_queue(),
         senders = new_queue(),
         offers = {}, -- what the waiting senders send, by task
+        offering = 0, -- how many they are
         closed = false,
     }, Channel)
 end
@@ -364,19 +365,19 @@ function Channel:send(value, ms)
         return true
     end
     local me = current()
-    self.offers[me] = value
+    self.offers[me], self.offering = value, self.offering + 1
     local status = wait_on(self.senders, ms, "channel send", "channel:send(value[, ms])")
     if status == 0 then return true end
-    self.offers[me] = nil
+    self.offers[me], self.offering = nil, self.offering - 1
     return nil, new_error(status, "channel send")
 end
 
 -- Takes over what the longest waiting sender offers, and lets it go on.
 local function take_offer(self)
     local sender = core.first(self.senders)
-    if not sender then return nil end
+    if not sender then return nil end -- those who offer have been woken otherwise, and not run yet
     local value = self.offers[sender]
-    self.offers[sender] = nil
+    self.offers[sender], self.offering = nil, self.offering - 1
     wake_one(self.senders)
     return value
 end
@@ -397,12 +398,16 @@ end
 function Channel:receive(ms)
     if self.count > 0 then
         local value = shift(self)
-        local offer = take_offer(self)
-        if offer ~= nil then push(self, offer) end
+        if self.offering > 0 then
+            local offer = take_offer(self)
+            if offer ~= nil then push(self, offer) end
+        end
         return value
     end
-    local offer = take_offer(self)
-    if offer ~= nil then return offer end
+    if self.offering > 0 then
+        local offer = take_offer(self)
+        if offer ~= nil then return offer end
+    end
     if self.closed then return nil, new_error(CLOSED, "channel receive") end
     local status, value = wait_on(self.receivers, ms, "channel receive", "channel:receive([ms])")
     if status ~= 0 then return nil, new_error(status, "channel receive") end

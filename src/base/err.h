@@ -30,6 +30,8 @@ enum {
 
     /* The deadline of an enclosing task.withTimeout: Lua sees ETIMEDOUT with err.deadline. */
     LINKS_DEADLINE = -20016,
+    /* A wait that is impossible where it stands, below table.sort say: lib/links/errors.lua. */
+    LINKS_REFUSED = -20017,
 
     LINKS_HTTP_BAD_REQUEST = -21001,
     LINKS_HTTP_HEADERS_TOO_LARGE = -21002,

@@ -33,6 +33,28 @@ static void remember_builtins(lua_State *L)
     lua_setfield(L, LUA_REGISTRYINDEX, BUILTINS);
 }
 
+/* Pushes the position of the code that waits, which is not links' own library. */
+static void push_place(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0 && strncmp(ar.source, "=links/", 7) != 0) {
+            lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+            return;
+        }
+    }
+    lua_pushliteral(L, "");
+}
+
+static int raise_cannot_yield(lua_State *L, const char *where)
+{
+    push_place(L);
+    lua_pushfstring(L, "cannot yield inside %s", where);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 /* Raises the error for a wait below a C function that calls back: it names that function. */
 static int cannot_yield(lua_State *L)
 {
@@ -47,10 +69,10 @@ static int cannot_yield(lua_State *L)
         lua_rawget(L, -2);
         const char *name = lua_tostring(L, -1);
         if (name && strcmp(name, "pcall") != 0 && strcmp(name, "xpcall") != 0)
-            return luaL_error(L, "cannot yield inside %s", name);
+            return raise_cannot_yield(L, name);
         lua_pop(L, 1);
     }
-    return luaL_error(L, "cannot yield inside a finalizer or a C function that calls back");
+    return raise_cannot_yield(L, "a finalizer or a C function that calls back");
 }
 
 static int yield_wait(lua_State *L)
@@ -87,9 +109,25 @@ static int64_t wait_ms(lua_State *L, int idx)
     return whole + ((lua_Number)whole < ms);
 }
 
+/* The metatables, by address: luaL_checkudata would look them up by name for every wait. */
+static const void *queue_meta, *task_meta;
+
+static void *check_userdata(lua_State *L, int idx, const void *meta, const char *name)
+{
+    void *p = lua_touserdata(L, idx);
+    if (p && lua_getmetatable(L, idx)) {
+        bool is = lua_topointer(L, -1) == meta;
+        lua_pop(L, 1);
+        if (is)
+            return p;
+    }
+    luaL_typerror(L, idx, name);
+    return NULL;
+}
+
 static waitq *check_queue(lua_State *L, int idx)
 {
-    return luaL_checkudata(L, idx, "links.queue");
+    return check_userdata(L, idx, queue_meta, "queue");
 }
 
 /* queue() -> queue */
@@ -154,7 +192,10 @@ static int core_yield(lua_State *L)
 
 /* --- tasks --------------------------------------------------------------------------------- */
 
-static task *check_task(lua_State *L, int idx) { return luaL_checkudata(L, idx, "links.task"); }
+static task *check_task(lua_State *L, int idx)
+{
+    return check_userdata(L, idx, task_meta, "task");
+}
 
 /* spawn(fn, ...) -> task */
 static int core_spawn(lua_State *L)
@@ -441,6 +482,8 @@ int luaopen_links_core(lua_State *L)
     };
     luaL_newmetatable(L, "links.task");
     luaL_newmetatable(L, "links.queue");
+    queue_meta = lua_topointer(L, -1);
+    task_meta = lua_topointer(L, -2);
     lua_pop(L, 2);
     remember_builtins(L);
     lua_newtable(L);

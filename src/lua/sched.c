@@ -223,6 +223,17 @@ void sched_each(void (*fn)(task *t, void *arg), void *arg)
 
 /* --- parking and waking -------------------------------------------------------------------- */
 
+/* Ends the wait, whoever it was that ended it. */
+static void leave(task *t)
+{
+    list_remove(&t->link);
+    if (ev_timer_active(&t->timer))
+        ev_timer_stop(sched.loop, &t->timer);
+    if (t->counted)
+        ev_unref(sched.loop);
+    t->counted = false;
+}
+
 /* Answers a wait that has failed before it began, in the next turn and not at once: a task that
  * ignores its cancellation may go round for ever, but it cannot keep the others from running. */
 static int refuse(task *t, int status)
@@ -276,17 +287,6 @@ int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what)
     if (t->counted)
         ev_ref(sched.loop);
     return LINKS_AGAIN;
-}
-
-/* Ends the wait, whoever it was that ended it. */
-static void leave(task *t)
-{
-    list_remove(&t->link);
-    if (ev_timer_active(&t->timer))
-        ev_timer_stop(sched.loop, &t->timer);
-    if (t->counted)
-        ev_unref(sched.loop);
-    t->counted = false;
 }
 
 void sched_wake(task *t, int status)
