@@ -10,7 +10,9 @@
  *   7 release what was closed during this turn is freed
  *
  * Everything here belongs to the loop's own thread, but for ev_async_send.
- * Watchers are embedded in what they serve and allocate nothing. Every start is undone by a stop.
+ * Watchers are embedded in what they serve and allocate nothing. Every start is undone by a stop,
+ * and stopping what is stopped already, or all zero and never started, does nothing (but timers
+ * need ev_timer_init).
  */
 #ifndef LINKS_EV_EV_H
 #define LINKS_EV_EV_H
@@ -28,7 +30,8 @@ typedef struct ev_loop ev_loop;
 /* A new loop; NULL with errno set where the system has no descriptor left for it. */
 ev_loop *ev_loop_new(void);
 
-/* Frees the loop. Its watchers must have been stopped; pending releases are carried out. */
+/* Frees the loop. Its watchers must have been stopped. Work that runs in the pool is waited for,
+ * work that waits is canceled, and their `done` comes; pending releases are carried out. */
 void ev_loop_free(ev_loop *loop);
 
 /* Turns until ev_loop_stop, or until nothing referenced is left (see ev_ref) and nothing is ready
@@ -79,13 +82,15 @@ struct ev_io {
 };
 
 /* Watches `fd`, edge-triggered in both directions, once for its whole life: a file descriptor is
- * registered here and never again. Returns 0 or -errno (ENOMEM, ENOSPC, EPERM for plain files). */
+ * registered here and never again. What is ready already is told in the next turn. Returns 0 or
+ * -errno (EEXIST where it is watched, EPERM for a plain file, ENOMEM, ENOSPC). */
 int ev_io_start(ev_loop *loop, ev_io *io, int fd, ev_io_cb *cb);
 
 /* Ends the watch and leaves the descriptor open. No callback comes after this. */
 void ev_io_stop(ev_loop *loop, ev_io *io);
 
-/* Ends the watch and closes the descriptor. Cheaper than ev_io_stop and close. */
+/* Ends the watch and closes the descriptor; nothing to close where it is stopped. Cheaper than
+ * ev_io_stop and close, by a system call. */
 void ev_io_close(ev_loop *loop, ev_io *io);
 
 /* --- timers -------------------------------------------------------------------------------- */
@@ -129,8 +134,9 @@ struct ev_signal {
 };
 
 /* Calls `cb` in the loop's events step when the process gets `signum`; several watchers may share
- * one. While one watches, the signal's default action is off. One loop of the process at a time
- * takes signals: -EBUSY for a second. -EINVAL for a signal that cannot be caught. */
+ * one, and a storm of signals is one call. While one watches, the signal's default action is off.
+ * One loop of the process at a time takes signals: -EBUSY for a second. -EINVAL for a signal that
+ * cannot be caught, or that reports a fault (SIGSEGV and its kin come again at once). */
 int ev_signal_start(ev_loop *loop, ev_signal *watcher, int signum,
                     void (*cb)(ev_loop *loop, ev_signal *watcher));
 
@@ -143,10 +149,13 @@ struct ev_child {
     list link;
     void (*cb)(ev_loop *loop, ev_child *child, int status); /* status as of waitpid */
     pid_t pid;
+    int status;
 };
 
 /* Reaps the child `pid` when it ends, and only it, and calls `cb` once; the watch has ended then.
- * A child that has ended already is reported in the next turn. Returns 0 or -errno (ECHILD). */
+ * A child that has ended already is reported in the next turn; one that somebody else has reaped,
+ * with status -1. The watch is a reference on the loop (ev_ref). Returns 0, -ECHILD where it is no
+ * child of ours, -EEXIST where it is watched, or as ev_signal_start does, for it takes SIGCHLD. */
 int ev_child_start(ev_loop *loop, ev_child *child, pid_t pid,
                    void (*cb)(ev_loop *loop, ev_child *child, int status));
 
@@ -179,14 +188,22 @@ struct ev_work {
     int result; /* for `done`: 0, or -ECANCELED where `work` was never run */
 };
 
-/* Hands `work` to the loop's thread pool (started at first use; LINKS_THREADS threads, default 4).
- * Returns 0, -EAGAIN where 1024 wait already, or -errno where no thread can be made; `done` does
- * not come then. */
+enum { EV_WORK_MAX_QUEUED = 1024 };
+
+/* Hands `work` to the loop's thread pool, whose threads are made as they are needed. It is a
+ * reference on the loop until `done`. Returns 0, -EAGAIN where EV_WORK_MAX_QUEUED wait already,
+ * -ECANCELED while the loop is being freed, -EINVAL as ev_work_threads, or -errno where not even
+ * one thread can be made; `done` does not come then. */
 int ev_work_submit(ev_loop *loop, ev_work *work, void (*fn)(ev_work *work),
                    void (*done)(ev_loop *loop, ev_work *work));
 
-/* Takes it back if it has not begun: `done` comes with -ECANCELED. False if it has begun. */
+/* Takes it back if it has not begun: `done` comes with -ECANCELED, in a later step or turn. False
+ * if it has begun. */
 bool ev_work_cancel(ev_loop *loop, ev_work *work);
+
+/* How many threads the pool may have: LINKS_THREADS, 1 to 64, or 4 where that is not set; -EINVAL
+ * where it is anything else, for who wants to say so early. */
+int ev_work_threads(void);
 
 /* --- deferred release ---------------------------------------------------------------------- */
 
@@ -197,7 +214,8 @@ struct ev_release {
     void (*fn)(ev_release *release);
 };
 
-/* Calls `fn` in step 7 of this turn, so that a callback may close anything, itself included. */
+/* Calls `fn` in step 7 of this turn, so that a callback may close anything, itself included. Where
+ * no turn is under way, in the next one, which does not sleep. */
 void ev_release_later(ev_loop *loop, ev_release *release, void (*fn)(ev_release *release));
 
 /* --- seeing inside ------------------------------------------------------------------------- */

@@ -62,14 +62,14 @@ int ev_io_start(ev_loop *loop, ev_io *io, int fd, ev_io_cb *cb)
     return 0;
 }
 
-/* Forgets the watcher and answers the descriptor it had, or -1 where it was stopped. */
+/* Forgets the watcher and answers the descriptor it had, or -1 where it was stopped. One that is
+ * all zero has been stopped since ever: it does not watch descriptor 0. */
 static int forget(ev_loop *loop, ev_io *io)
 {
     int fd = io->fd;
-    if (fd < 0)
+    if (fd < 0 || fd >= loop->io_slots_len || loop->io_slots[fd].io != io)
         return -1;
     io_slot *slot = &loop->io_slots[fd];
-    assert(fd < loop->io_slots_len && slot->io == io);
     slot->io = NULL;
     slot->generation++;
     io->fd = -1;

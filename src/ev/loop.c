@@ -39,6 +39,7 @@ ev_loop *ev_loop_new(void)
     loop->busy_until_ns = loop->now_ns;
     io_init(loop);
     timers_init(loop);
+    asyncs_init(loop);
     return loop;
 }
 
@@ -59,6 +60,10 @@ void ev_loop_free(ev_loop *loop)
         return;
     assert(!loop->turning);
     release_all(loop);
+    pool_deinit(loop);
+    release_all(loop); /* what the pool's last callbacks have closed */
+    children_deinit(loop);
+    signals_deinit(loop);
     io_deinit(loop);
     poll_close(loop->poll);
     mem_free(loop);
@@ -80,6 +85,16 @@ static int64_t sleep_ns(const ev_loop *loop, int max_wait_ms)
     if (left < 0)
         left = 0;
     return limit < 0 || left < limit ? left : limit;
+}
+
+/* Forgets that we were woken, and only then looks for what for: see async.c. */
+static void dispatch_wakes(ev_loop *loop)
+{
+    if (!__atomic_load_n(&loop->wake_sent, __ATOMIC_SEQ_CST))
+        return;
+    __atomic_store_n(&loop->wake_sent, 0, __ATOMIC_SEQ_CST);
+    signals_dispatch(loop);
+    asyncs_dispatch(loop);
 }
 
 /* Buckets are powers of two of a microsecond; the last one takes everything above. */
@@ -105,6 +120,7 @@ int ev_loop_turn(ev_loop *loop, int max_wait_ms)
     loop->turning = true;
     loop->again = false;
     io_dispatch(loop, loop->events, n);
+    dispatch_wakes(loop);
     timers_run(loop);
     if (loop->run && loop->run(loop, loop->run_arg))
         loop->again = true;

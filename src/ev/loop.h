@@ -32,6 +32,9 @@ typedef struct wheel {
 
 enum { LOOP_BATCH = 256 }; /* events taken from the system in one turn */
 
+typedef struct ev_children ev_children; /* child.c */
+typedef struct ev_pool ev_pool;         /* pool.c */
+
 struct ev_loop {
     uint64_t now_ns;
     int64_t now_ms;
@@ -55,6 +58,10 @@ struct ev_loop {
     ev_release *releases; /* oldest first */
     ev_release **releases_end;
 
+    list asyncs;
+    ev_children *children; /* made at first use */
+    ev_pool *pool;         /* made at first use */
+
     ev_stats stats;
     ev_poll_event events[LOOP_BATCH];
     wheel wheel;
@@ -62,6 +69,9 @@ struct ev_loop {
 
 /* loop.c: ends the wait under way, or the next one. From any thread and any signal handler. */
 void loop_wake(ev_loop *loop);
+
+/* Whether a watcher's link is on a list; false for one that is all zero, never started. */
+static inline bool loop_linked(const list *link) { return link->next && !list_empty(link); }
 
 /* io.c */
 void io_init(ev_loop *loop);
@@ -71,6 +81,21 @@ void io_dispatch(ev_loop *loop, const ev_poll_event *events, int n);
 /* timer.c */
 void timers_init(ev_loop *loop);
 void timers_run(ev_loop *loop);
-int64_t timers_next_ms(const ev_loop *loop); /* when to look again; -1: there is nothing to wait for */
+int64_t timers_next_ms(const ev_loop *loop); /* when to look again; -1: there are none */
+
+/* async.c */
+void asyncs_init(ev_loop *loop);
+void asyncs_dispatch(ev_loop *loop);
+
+/* signal.c */
+void signal_raise(ev_loop *loop, int signum); /* as if it had come; the signal is watched */
+void signals_dispatch(ev_loop *loop);
+void signals_deinit(ev_loop *loop);
+
+/* child.c */
+void children_deinit(ev_loop *loop);
+
+/* pool.c: waits for the work that runs, and calls every `done` that is still to come. */
+void pool_deinit(ev_loop *loop);
 
 #endif
