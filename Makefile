@@ -254,7 +254,7 @@ format:  ## lay out the C files by .clang-format
 demo:  ## install what is missing, build, and serve on http://127.0.0.1:8080 (PORT=...)
 	@sh .ci/deps build
 	@$(MAKE) --no-print-directory all
-	@PORT='$(PORT)' sh examples/demo.sh
+	@$(if $(PORT),PORT='$(PORT)') ./links examples/demo.lua
 
 docs: all  ## write the API pages, docs/api, from the docstrings
 	./links docs/gen.lua
