@@ -60,7 +60,8 @@ export_symbols := -Wl,-E
 system_libs := -lm $(if $(filter Linux,$(SYSTEM)),-ldl)
 endif
 
-all_cflags := -std=gnu11 -Wall -Wextra -fvisibility=hidden -fPIE -pthread $(hardening_cflags) \
+warnings := -Wall -Wextra $(if $(WERROR),-Werror)
+all_cflags := -std=gnu11 $(warnings) -fvisibility=hidden -fPIE -pthread $(hardening_cflags) \
               $(sanitize_cflags) $(CFLAGS)
 all_ldflags := -pthread $(hardening_ldflags) $(export_symbols) $(sanitize_ldflags) $(LDFLAGS)
 all_cppflags := -Isrc $(CPPFLAGS)
@@ -156,13 +157,115 @@ stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 
 $(BUILD)/compile.stamp: FORCE
-	$(call stamp,$(CC) $(all_cppflags) $(all_cflags))
+	$(call stamp,$(filter-out -Werror,$(CC) $(all_cppflags) $(all_cflags)))
 
 $(BUILD)/link.stamp: FORCE
 	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(LIBS))
 
 $(BUILD)/lualib.stamp: FORCE
 	$(call stamp,$(LUA_LIBRARY))
+
+# --- tests -------------------------------------------------------------------------------------
+
+# One Criterion program per room, linked with the room and those to its left: what a room reaches
+# for on its right does not link. Never main.c.
+ROOMS := base ev lua modules
+
+room_objects = $(filter $(foreach r,$(1),$(BUILD)/src/$(r)/%),$(OBJECTS)) \
+               $(if $(filter ev,$(1)),$(filter $(BUILD)/tests/%,$(OBJECTS))) \
+               $(if $(filter lua,$(1)),$(BUILD)/lualib.o)
+base_objects := $(call room_objects,base)
+ev_objects := $(call room_objects,base ev)
+lua_objects := $(call room_objects,base ev lua)
+modules_objects := $(LIBRARY_OBJECTS)
+
+# $(call test_program,room)
+define test_program_rules
+$(1)_tests := $$(call objects,$$(call find,tests/$(1),*.c))
+TEST_OBJECTS += $$($(1)_tests)
+ifneq ($$($(1)_tests),)
+TEST_PROGRAMS += $(BUILD)/tests/test_$(1)
+$(BUILD)/tests/test_$(1): $$($(1)_tests) $$($(1)_objects) $(BUILD)/tests.stamp
+	$$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $$@ $$($(1)_tests) $$($(1)_objects) \
+	    $$(shell $(PKG_CONFIG) --libs criterion) \
+	    $$(if $$(filter lua modules,$(1)),$$(LIBS),$$(system_libs))
+endif
+endef
+$(foreach r,$(ROOMS),$(eval $(call test_program_rules,$(r))))
+
+# Fuzz targets: replayed over their corpus by a plain driver, or driven by libFuzzer.
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(call find,tests/fuzz,fuzz_*.c))
+FUZZ_SANITIZE := fuzzer,address,undefined
+ifeq ($(filter fuzzer%,$(SANITIZE)),)
+fuzz_driver := $(BUILD)/tests/fuzz/replay.o
+else
+fuzz_ldflags := -fsanitize=fuzzer
+endif
+TEST_OBJECTS += $(fuzz_driver) $(patsubst $(BUILD)/tests/%,$(BUILD)/tests/fuzz/%.o,$(FUZZERS))
+
+$(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(fuzz_driver) $(LIBRARY_OBJECTS) \
+            $(BUILD)/tests.stamp
+	$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) $(fuzz_ldflags) -o $@ $(filter %.o,$^) $(LIBS)
+
+$(BUILD)/tests.stamp: FORCE
+	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(TEST_OBJECTS) $(LIBS))
+
+.PHONY: test test-programs fuzz-programs fuzz
+.SECONDARY: $(TEST_OBJECTS)
+
+test-programs: $(TEST_PROGRAMS)
+fuzz-programs: $(FUZZERS)
+
+test:  ## build and run every test, in every variant (SUITES="ev lib": only these)
+	@MAKE='$(MAKE)' sh tests/run.sh $(SUITES)
+
+SECONDS ?= 60
+fuzz:  ## fuzz one target with libFuzzer (FUZZ=<name>, SECONDS=60)
+	@[ -f 'tests/fuzz/fuzz_$(FUZZ).c' ] || { echo 'make fuzz FUZZ=<name>, one of:' \
+	    $(patsubst fuzz_%,%,$(notdir $(FUZZERS))) >&2; exit 1; }
+	@$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) fuzz-programs
+	@mkdir -p build/fuzz/$(FUZZ)
+	build/clang-$(subst $(comma),-,$(FUZZ_SANITIZE))/tests/fuzz_$(FUZZ) \
+	    -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/$(FUZZ) \
+	    tests/fuzz/corpus/$(FUZZ)
+
+# --- house -------------------------------------------------------------------------------------
+
+.PHONY: check deps lint format demo docs bench-deps install uninstall
+
+check:  ## install what is missing, build, lint, and run every test
+	@sh .ci/deps build check
+	@$(MAKE) --no-print-directory -j2 all WERROR=1
+	@sh tests/lint.sh
+	@$(MAKE) --no-print-directory test WERROR=1
+
+deps:  ## install what is missing to build, test and lint
+	@sh .ci/deps build check
+
+bench-deps:  ## install what `make bench` compares links with
+	@sh .ci/deps bench
+
+lint: all  ## layering, style, static analysis, documentation
+	@sh tests/lint.sh
+
+format:  ## lay out the C files by .clang-format
+	clang-format -i $(call find,src,*.c *.h) $(call find,tests,*.c *.h)
+
+demo:  ## install what is missing, build, and serve on http://127.0.0.1:8080 (PORT=...)
+	@sh .ci/deps build
+	@$(MAKE) --no-print-directory all
+	@$(if $(PORT),PORT='$(PORT)') ./links examples/demo.lua
+
+docs: all  ## write the API pages, docs/api, from the docstrings
+	./links docs/gen.lua
+
+install: all  ## install the program and its manual (PREFIX=/usr/local, DESTDIR=)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 755 $(BUILD)/links '$(DESTDIR)$(PREFIX)/bin/links'
+	install -m 644 docs/links.1 '$(DESTDIR)$(PREFIX)/share/man/man1/links.1'
+
+uninstall:  ## remove what install put there
+	rm -f '$(DESTDIR)$(PREFIX)/bin/links' '$(DESTDIR)$(PREFIX)/share/man/man1/links.1'
 
 clean:  ## remove everything that was built
 	rm -rf build links
@@ -171,4 +274,4 @@ help:  ## list the targets
 	@echo 'make [target] [POLL=epoll|kqueue] [SANITIZE=address,undefined|thread] [CC=clang] [V=1]'
 	@awk -F ':.*##' '/^[a-z][a-z-]*:.*##/ { printf "  %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)

@@ -1,0 +1,12 @@
+std = "luajit"
+max_line_length = 100
+-- A method may leave self alone, and a callback its last arguments.
+unused_args = false
+self = false
+
+-- The runtime replaces some of these; see src/lua and lib/links.
+files["lib/links/**/*.lua"] = {
+    globals = {"coroutine", "require", "dofile", "loadfile", "arg", "package", "os", "table", "string"},
+}
+files["tests/**/*_spec.lua"] = {std = "+busted"}
+files["tests/busted.lua"] = {globals = {"arg"}}

@@ -1,0 +1,232 @@
+#!/bin/sh
+# Runs the test suites and ends with one line: `N passed, N failed, N skipped`.
+#
+#   sh tests/run.sh                 all of them, every variant built first
+#   sh tests/run.sh ev wire         these
+#   sh tests/run.sh --list          what there is
+#
+# Every suite speaks TAP ("ok", "not ok", "ok # SKIP why") among whatever else it prints, into
+# build/log/<suite>.log, and is summed up in one line here. A suite that ends badly without having
+# said "not ok" has crashed: that is a failure. So are a suite in which nothing ran, a suite that
+# takes longer than TIMEOUT seconds, and any report of a sanitizer or of valgrind, whoever caught
+# the exit code. Two suites run at a time.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+MAKE=${MAKE:-make}
+JOBS=${JOBS:-2}
+TIMEOUT=${TIMEOUT:-300}
+LOG=$PWD/build/log
+unset MAKEFLAGS MFLAGS MAKELEVEL
+export MAKE TIMEOUT
+
+SUITES='base ev lua modules lib wire examples house
+        asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz
+        kqueue-base kqueue-ev clang-base clang-ev clang-lua clang-modules clang-lib
+        valgrind-base valgrind-ev valgrind-lua valgrind-modules'
+
+# --- one suite ---------------------------------------------------------------------------------
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+skip() { echo "ok - the whole suite # SKIP $1"; }
+
+# A variant's tree, its program, and how to make it.
+variant_of() {
+    case $1 in
+    asan-* | fuzz) echo address-undefined ;;
+    kqueue-*) echo "$kqueue_tree" ;;
+    clang-*) echo clang ;;
+    *) echo default ;;
+    esac
+}
+
+make_arguments() {
+    case $1 in
+    address-undefined) echo SANITIZE=address,undefined ;;
+    kqueue) echo POLL=kqueue ;;
+    clang) echo CC=clang ;;
+    esac
+}
+
+# Where kqueue is the system's own, the suites of the default variant are those of kqueue.
+if [ "$(uname -s)" = Linux ]; then kqueue_tree=kqueue; else kqueue_tree=default; fi
+
+criterion() { # criterion <program> [wrapper...]
+    program=$1
+    shift
+    "$@" "$program" --tap="$LOG/$suite.tap" --timeout "$((TIMEOUT / 2))"
+    status=$?
+    # Criterion ends its lines of TAP only after the whole: print them when it is done.
+    [ ! -f "$LOG/$suite.tap" ] || cat "$LOG/$suite.tap"
+    return $status
+}
+
+busted() { "$tree/links" tests/busted.lua "$1"; }
+
+replay() {
+    status=0
+    for source in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$source" .c)
+        corpus=tests/fuzz/corpus/${name#fuzz_}
+        if ! "$tree/tests/$name" "$corpus"/*; then
+            status=1
+        fi
+    done
+    return $status
+}
+
+suite_run() {
+    room=${suite#*-}
+    tree=build/$(variant_of "$suite")
+    case $suite in
+    clang-*) has clang || { skip 'clang is not installed' && return; } ;;
+    valgrind-*) has valgrind || { skip 'valgrind is not installed' && return; } ;;
+    esac
+    case $suite in
+    house) sh tests/house_test.sh ;;
+    examples) "$tree/links" docs/examples.lua ;;
+    fuzz) replay ;;
+    lib | *-lib) busted tests/lib ;;
+    wire | *-wire) busted tests/integration ;;
+    valgrind-*)
+        criterion "$tree/tests/test_$room" valgrind --trace-children=yes --leak-check=full \
+            --suppressions=tests/valgrind.supp --log-file="$LOG/$suite.report.%p" \
+            --child-silent-after-fork=yes --errors-for-leak-kinds=definite
+        ;;
+    *) criterion "$tree/tests/test_$room" ;;
+    esac
+}
+
+# What the sanitizers and valgrind wrote, whichever process it was: Criterion's workers and other
+# children have exit codes that nobody reads.
+suite_reports() {
+    for report in "$LOG/$suite".report.*; do
+        [ -s "$report" ] || continue
+        if grep -q 'ERROR: \|runtime error: \|ERROR SUMMARY: [1-9]' "$report"; then
+            cat "$report"
+            echo "not ok - $(basename "$report")"
+        fi
+    done
+}
+
+# Counts the TAP lines of a log. busted's skips do not name themselves, but the line before does.
+suite_count() {
+    awk '
+        /^ok .*# SKIP/ {
+            skipped++
+            name = $0
+            sub(/^ok [0-9]*[ -]*/, "", name)
+            if (name ~ /^# SKIP/ && last ~ /^# /)
+                name = substr(last, 3) " " name
+            sub(/ *# SKIP */, ": ", name)
+            print "skipped " name
+        }
+        /^ok / && !/# SKIP/ { passed++ }
+        /^not ok / { failed++ }
+        { last = $0 }
+        END { print "count " passed + 0, failed + 0, skipped + 0 }
+    ' "$1"
+}
+
+suite_main() {
+    suite=$1
+    log=$LOG/$suite.log
+    rm -f "$LOG/$suite".report.* "$LOG/$suite".tap "$LOG/$suite".result
+    options="log_path=$LOG/$suite.report:print_stacktrace=1:abort_on_error=0"
+    ASAN_OPTIONS="$options:detect_leaks=1:detect_stack_use_after_return=0"
+    UBSAN_OPTIONS="$options"
+    LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
+    export ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
+
+    began=$(date +%s)
+    if [ "${2-}" = inner ]; then
+        suite_run
+        exit
+    fi
+    if has timeout; then
+        timeout -k 5 "$TIMEOUT" sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
+    else
+        sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
+    fi
+    status=$?
+    suite_reports >>"$log" 2>&1
+    case $status in
+    0) grep -q '^\(not \)\{0,1\}ok ' "$log" || echo "not ok - nothing ran" >>"$log" ;;
+    124 | 137) echo "not ok - stopped: it ran longer than $TIMEOUT s" >>"$log" ;;
+    *) grep -q '^not ok ' "$log" || echo "not ok - crashed (exit code $status)" >>"$log" ;;
+    esac
+
+    counted=$(suite_count "$log")
+    set -- ${counted##*count }
+    result=ok
+    [ "$2" -eq 0 ] || result=FAIL
+    {
+        printf '%-4s  %-17s %4d passed, %d failed, %d skipped  %4d s\n' "$result" "$suite" \
+            "$1" "$2" "$3" $(($(date +%s) - began))
+        printf '%s\n' "$counted" | sed -n 's/^skipped /        skipped /p'
+        if [ $result = FAIL ]; then
+            echo "----- the end of build/log/$suite.log:"
+            tail -n 60 "$log"
+            echo '-----'
+        fi
+    } >"$LOG/$suite.result"
+    echo "count $1 $2 $3" >"$LOG/$suite.count"
+    cat "$LOG/$suite.result"
+}
+
+# --- all of them -------------------------------------------------------------------------------
+
+# Builds what the suites need. Tells of it as a suite of its own where it fails.
+build() {
+    for variant in $(for suite in $suites; do variant_of "$suite"; done | sort -u); do
+        [ "$variant" != clang ] || has clang || continue
+        targets='all test-programs'
+        [ "$variant" != address-undefined ] || targets="$targets fuzz-programs"
+        began=$(date +%s)
+        # shellcheck disable=SC2046
+        if "$MAKE" -j"$JOBS" WERROR="${WERROR-}" $(make_arguments "$variant") $targets \
+            >"$LOG/build-$variant.log" 2>&1; then
+            printf 'ok    build %-11s %43d s\n' "$variant" $(($(date +%s) - began))
+        else
+            printf 'FAIL  build %s\n' "$variant"
+            tail -n 40 "$LOG/build-$variant.log"
+            echo 'count 0 1 0' >"$LOG/build-$variant.count"
+        fi
+    done
+}
+
+case ${1-} in
+--inner) suite_main "$2" inner ;;
+--suite) suite_main "$2" && exit ;;
+--list)
+    echo $SUITES
+    exit
+    ;;
+esac
+
+suites=${*:-$SUITES}
+for suite in $suites; do
+    case " $(echo $SUITES) " in
+    *" $suite "*) ;;
+    *)
+        echo "tests/run.sh: there is no suite \"$suite\"; there are:" $SUITES >&2
+        exit 1
+        ;;
+    esac
+done
+
+mkdir -p "$LOG"
+rm -f "$LOG"/*.count
+build
+# The slow ones first: nothing waits for them at the end then.
+printf '%s\n' $suites | sort -k 1,1 | awk '/^valgrind|^wire|^asan/ { print; next } { rest = rest $0 "\n" }
+    END { printf "%s", rest }' | xargs -P "$JOBS" -n 1 sh "$0" --suite
+
+cat "$LOG"/*.count | awk -v suites="$(echo $suites | wc -w)" '
+    { passed += $2; failed += $3; skipped += $4; n++ }
+    END {
+        if (n < suites) failed += suites - n
+        printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+        exit failed > 0 || passed == 0
+    }'
