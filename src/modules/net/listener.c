@@ -1,0 +1,181 @@
+#define _GNU_SOURCE /* accept4 */
+#include "listener.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+static int open_reserve(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+static int accept_one(listener *l, address *peer)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+    int fd = accept4(l->io.fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    address_from_sockaddr(peer, &ss);
+    return fd;
+}
+
+/* No descriptor is left. Give up the one in reserve to take a client off the queue and close it,
+ * which tells him at once; otherwise he would wait, and we would be told of him for ever.
+ * Returns 0 when one was turned away. */
+static int turn_away(listener *l)
+{
+    if (l->reserve < 0)
+        l->reserve = open_reserve();
+    if (l->reserve < 0)
+        return -EMFILE;
+    close(l->reserve);
+    int fd = accept(l->io.fd, NULL, NULL);
+    int rc = fd < 0 ? -errno : 0;
+    if (fd >= 0) {
+        close(fd);
+        l->nrefused++;
+    }
+    l->reserve = open_reserve();
+    return rc;
+}
+
+/* Takes up to a burst from the queue. Whatever stops it leaves behind who will call it again: the
+ * next edge when the queue is empty, else the timer. */
+static void accept_burst(listener *l)
+{
+    for (int i = 0; i < LISTENER_BURST; i++) {
+        if (l->paused || l->io.fd < 0)
+            return;
+        address peer;
+        int fd = accept_one(l, &peer);
+        if (fd >= 0) {
+            l->naccepted++;
+            l->accepted(l, fd, &peer);
+            continue;
+        }
+        if (fd == -EMFILE)
+            fd = turn_away(l);
+        switch (fd) {
+        case 0:
+        case -EINTR:
+        case -ECONNABORTED: /* the client has left; RFC 9293 stacks report it here */
+        case -EPROTO:
+        case -EPERM: /* a firewall rule */
+            continue;
+        case -EAGAIN:
+            l->pending = false;
+            return;
+        default: /* ENFILE, ENOBUFS, ENOMEM: only time helps, and it is the whole machine's */
+            ev_timer_start(l->loop, &l->timer, LISTENER_BACKOFF_MS, 0);
+            return;
+        }
+    }
+    ev_timer_start(l->loop, &l->timer, 0, 0);
+}
+
+static void on_timer(ev_loop *loop, ev_timer *timer)
+{
+    (void)loop;
+    accept_burst(CONTAINER_OF(timer, listener, timer));
+}
+
+static void on_io(ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    listener *l = CONTAINER_OF(io, listener, io);
+    l->pending = true;
+    /* A burst to be continued, or a back-off, has its own time. */
+    if (!ev_timer_active(&l->timer))
+        accept_burst(l);
+}
+
+static int set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int configure(int fd, const address *at, const listener_options *options)
+{
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == 0 && options->reuseport)
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == 0 && at->family == 6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
+    /* What is accepted inherits it, which saves a system call per connection. */
+    if (rc == 0 && options->nodelay)
+        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    return rc;
+}
+
+static int bind_and_listen(listener *l, int fd, const address *at, int backlog)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = address_to_sockaddr(at, &ss);
+    if (bind(fd, (struct sockaddr *)&ss, len) < 0)
+        return -errno;
+    if (listen(fd, backlog) < 0)
+        return -errno;
+    len = sizeof(ss);
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+        return -errno;
+    address_from_sockaddr(&l->local, &ss);
+    return 0;
+}
+
+int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
+{
+    void (*accepted)(listener *, int, const address *) = l->accepted;
+    *l = (listener){.io = {.fd = -1}, .loop = loop, .accepted = accepted, .reserve = -1};
+    assert(accepted);
+    ev_timer_init(&l->timer, on_timer);
+
+    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET,
+                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = configure(fd, at, options);
+    if (rc < 0)
+        goto fail;
+    rc = bind_and_listen(l, fd, at, options->backlog ? options->backlog : LISTENER_BACKLOG);
+    if (rc < 0)
+        goto fail;
+    rc = ev_io_start(loop, &l->io, fd, on_io);
+    if (rc < 0)
+        goto fail;
+    l->reserve = open_reserve();
+    return 0;
+
+fail:
+    close(fd);
+    return rc;
+}
+
+void listener_close(listener *l)
+{
+    if (l->io.fd < 0)
+        return;
+    ev_timer_stop(l->loop, &l->timer);
+    ev_io_close(l->loop, &l->io);
+    l->io.fd = -1;
+    if (l->reserve >= 0)
+        close(l->reserve);
+    l->reserve = -1;
+}
+
+void listener_pause(listener *l)
+{
+    l->paused = true;
+    ev_timer_stop(l->loop, &l->timer);
+}
+
+void listener_resume(listener *l)
+{
+    if (!l->paused)
+        return;
+    l->paused = false;
+    if (l->pending && l->io.fd >= 0)
+        ev_timer_start(l->loop, &l->timer, 0, 0);
+}

@@ -1,0 +1,55 @@
+/*
+ * A listening socket. Connections are accepted in bursts, so that a flood of them cannot keep the
+ * loop from those that are there; running out of descriptors turns clients away instead of
+ * spinning on a queue that never empties.
+ */
+#ifndef LINKS_MODULES_NET_LISTENER_H
+#define LINKS_MODULES_NET_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "ev/ev.h"
+
+enum {
+    LISTENER_BURST = 64,       /* connections accepted in one turn */
+    LISTENER_BACKLOG = 511,    /* default length of the system's queue */
+    LISTENER_BACKOFF_MS = 100, /* pause when the system has no memory or table entry left */
+};
+
+typedef struct listener listener;
+
+struct listener {
+    ev_io io;
+    ev_loop *loop;
+    ev_timer timer; /* the next turn's burst, or the end of a back-off */
+    /* A connection: a non-blocking, close-on-exec descriptor that now belongs to the callee. */
+    void (*accepted)(listener *l, int fd, const address *peer);
+    address local;
+    int reserve;       /* given up for a moment to turn a client away when none is left */
+    bool paused;       /* the owner takes no more for now */
+    bool pending;      /* there may be connections in the queue */
+    uint64_t naccepted;
+    uint64_t nrefused; /* turned away for want of a descriptor */
+};
+
+typedef struct listener_options {
+    int backlog;    /* 0: LISTENER_BACKLOG */
+    bool reuseport; /* several processes share the port */
+    bool nodelay;   /* no Nagle on what is accepted */
+    bool v6only;    /* an IPv6 socket does not take IPv4 */
+} listener_options;
+
+/* Binds and listens. Returns 0, or -errno with nothing left open; `at` may have port 0, and
+ * l->local then says which the system chose. */
+int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options);
+
+/* Closes the socket; connections in the queue are reset by the system. Harmless when closed. */
+void listener_close(listener *l);
+
+/* Stops taking connections from the queue, and takes them again. */
+void listener_pause(listener *l);
+void listener_resume(listener *l);
+
+#endif

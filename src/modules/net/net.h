@@ -1,0 +1,40 @@
+/*
+ * What the sockets of one loop share: the pool of buffers, and the end of the turn. The loop's
+ * flush hook is taken here: every stream that was written to during the turn is on the dirty
+ * list, and gets its one write. Whoever else has something to do at the end of each turn hooks in
+ * before that.
+ */
+#ifndef LINKS_MODULES_NET_NET_H
+#define LINKS_MODULES_NET_NET_H
+
+#include "base/chunk.h"
+#include "base/list.h"
+#include "ev/ev.h"
+
+typedef struct net net;
+typedef struct net_hook net_hook;
+
+struct net_hook {
+    list link;
+    void (*fn)(net_hook *hook);
+};
+
+struct net {
+    ev_loop *loop;
+    list dirty; /* streams with output to write at the end of this turn */
+    list hooks; /* called before that, every turn */
+    chunk_pool chunks;
+    int64_t trimmed_ms;
+    int users;
+    net *next;
+};
+
+/* The net of a loop, made for its first user. Undone by net_close. */
+net *net_open(ev_loop *loop);
+void net_close(net *n);
+
+/* Calls `fn` at the end of each turn, before the output is written. */
+void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook));
+void net_hook_stop(net_hook *hook);
+
+#endif

@@ -1,0 +1,235 @@
+#include "stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+/* Chunks handed to one writev: 512 KiB, more than a socket takes at once. */
+enum { WRITE_CHUNKS = 32 };
+
+/* --- the transport: what TLS will put itself under ------------------------------------------ */
+
+static ssize_t transport_read(stream *s, void *data, size_t len)
+{
+    ssize_t n;
+    do
+        n = recv(s->io.fd, data, len, 0);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* One chunk, the usual case, goes by send: it costs less than the gathering call. */
+static ssize_t transport_write(stream *s, const struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+    do
+        n = count == 1 ? send(s->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(s->io.fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* --- events -------------------------------------------------------------------------------- */
+
+static void mark_dirty(stream *s)
+{
+    if (list_empty(&s->dirty))
+        list_push_back(&s->net->dirty, &s->dirty);
+}
+
+static void on_io(ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    stream *s = CONTAINER_OF(io, stream, io);
+
+    if (events & EV_EOF)
+        s->hung_up = true;
+    if (events & EV_WRITE && !s->writable) {
+        s->writable = true;
+        if (s->out_len)
+            mark_dirty(s);
+    }
+    if (events & EV_READ) {
+        s->readable = true;
+        s->ops->readable(s);
+    }
+}
+
+int stream_open(stream *s, net *n, int fd, const stream_ops *ops)
+{
+    *s = (stream){.io = {.fd = -1}, .net = n, .ops = ops, .writable = true};
+    list_init(&s->dirty);
+    return ev_io_start(n->loop, &s->io, fd, on_io);
+}
+
+static void drop_output(stream *s)
+{
+    while (s->out) {
+        chunk *c = s->out;
+        s->out = c->next;
+        chunk_put(&s->net->chunks, c);
+    }
+    s->out_last = NULL;
+    s->out_len = 0;
+    list_remove(&s->dirty);
+}
+
+void stream_close(stream *s)
+{
+    if (s->io.fd < 0)
+        return;
+    drop_output(s);
+    ev_io_close(s->net->loop, &s->io);
+    s->io.fd = -1;
+    s->readable = s->writable = false;
+}
+
+void stream_abort(stream *s)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (s->io.fd >= 0)
+        (void)setsockopt(s->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    stream_close(s);
+}
+
+bool stream_is_open(const stream *s) { return s->io.fd >= 0; }
+
+/* --- in ------------------------------------------------------------------------------------ */
+
+ssize_t stream_read(stream *s, void *data, size_t len)
+{
+    if (s->io.fd < 0)
+        return LINKS_CLOSED;
+    ssize_t n = transport_read(s, data, len);
+    if (n > 0) {
+        /* A short read has emptied the socket, and the next byte will be told of. Only an end of
+         * file that has been told of already would not be: then read on until it comes. */
+        if ((size_t)n < len && !s->hung_up)
+            s->readable = false;
+        return n;
+    }
+    s->readable = false;
+    return n == 0 ? LINKS_EOF : n;
+}
+
+/* --- out ----------------------------------------------------------------------------------- */
+
+static chunk *add_chunk(stream *s)
+{
+    chunk *c = chunk_get(&s->net->chunks);
+    if (s->out_last)
+        s->out_last->next = c;
+    else
+        s->out = c;
+    s->out_last = c;
+    return c;
+}
+
+char *stream_reserve(stream *s, size_t len)
+{
+    assert(len <= CHUNK_SIZE);
+    chunk *c = s->out_last;
+    if (!c || CHUNK_SIZE - c->end < len)
+        c = add_chunk(s);
+    return c->data + c->end;
+}
+
+void stream_commit(stream *s, size_t len)
+{
+    s->out_last->end += (uint32_t)len;
+    s->out_len += (uint32_t)len;
+    if (s->writable || s->failed)
+        mark_dirty(s);
+}
+
+void stream_append(stream *s, const void *data, size_t len)
+{
+    const char *from = data;
+    if (s->failed || s->io.fd < 0)
+        return;
+    while (len) {
+        chunk *c = s->out_last;
+        if (!c || c->end == CHUNK_SIZE)
+            c = add_chunk(s);
+        size_t n = CHUNK_SIZE - c->end;
+        if (n > len)
+            n = len;
+        memcpy(c->data + c->end, from, n);
+        stream_commit(s, n);
+        from += n;
+        len -= n;
+    }
+}
+
+/* Takes `n` written bytes off the front of the output. */
+static void consume(stream *s, size_t n)
+{
+    s->out_len -= (uint32_t)n;
+    while (s->out) {
+        chunk *c = s->out;
+        size_t have = c->end - c->start;
+        if (n < have) {
+            c->start += (uint32_t)n;
+            return;
+        }
+        n -= have;
+        s->out = c->next;
+        if (!s->out)
+            s->out_last = NULL;
+        chunk_put(&s->net->chunks, c);
+    }
+}
+
+void stream_flush(stream *s)
+{
+    struct iovec iov[WRITE_CHUNKS];
+    int count = 0;
+    size_t total = 0;
+
+    list_remove(&s->dirty);
+    if (s->io.fd < 0)
+        return;
+    if (s->failed) {
+        drop_output(s);
+        s->ops->drained(s);
+        return;
+    }
+    if (!s->writable || !s->out_len)
+        return;
+
+    for (chunk *c = s->out; c && count < WRITE_CHUNKS; c = c->next) {
+        iov[count].iov_base = c->data + c->start;
+        iov[count].iov_len = c->end - c->start;
+        total += iov[count++].iov_len;
+    }
+    ssize_t n = transport_write(s, iov, count);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) {
+        s->writable = false;
+        return;
+    }
+    if (n < 0) {
+        s->failed = true;
+        s->writable = false;
+        drop_output(s);
+        s->ops->failed(s, (int)n);
+        return;
+    }
+    consume(s, (size_t)n);
+    /* A short write has filled the socket: room will be told of. */
+    if ((size_t)n < total)
+        s->writable = false;
+    else if (s->out_len)
+        mark_dirty(s);
+    s->ops->drained(s);
+}
+
+void stream_shutdown(stream *s)
+{
+    if (s->io.fd >= 0)
+        (void)shutdown(s->io.fd, SHUT_WR);
+}

@@ -1,0 +1,70 @@
+/*
+ * A connected socket. It is registered with the loop once; what the loop tells (edges) is
+ * remembered here, so that reading and writing are tried first and nothing is ever re-armed.
+ * Output is collected in pooled chunks and leaves in one write at the end of the turn.
+ *
+ * A stream is embedded in its connection, which gets three callbacks. Any of them may close the
+ * stream. A closed stream is inert; its owner frees itself through ev_release_later.
+ */
+#ifndef LINKS_MODULES_NET_STREAM_H
+#define LINKS_MODULES_NET_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "net.h"
+
+typedef struct stream stream;
+
+typedef struct stream_ops {
+    void (*readable)(stream *s);         /* there may be something to read */
+    void (*drained)(stream *s);          /* a write has taken some or all of the output */
+    void (*failed)(stream *s, int code); /* the socket is in error: -ECONNRESET, -EPIPE, ... */
+} stream_ops;
+
+struct stream {
+    ev_io io;
+    net *net;
+    const stream_ops *ops;
+    list dirty; /* on net->dirty while there is output that the next write may take */
+    chunk *out, *out_last;
+    uint32_t out_len; /* bytes not yet taken by the system */
+    bool readable;    /* a read may give something: try before waiting */
+    bool writable;    /* a write may take something */
+    bool hung_up;     /* the peer shut down its side, or the socket is in error: read to find out */
+    bool failed;      /* output is thrown away from here on */
+};
+
+/* Takes over the connected, non-blocking `fd` and watches it. Returns 0, or -errno with the
+ * descriptor left open. */
+int stream_open(stream *s, net *n, int fd, const stream_ops *ops);
+
+/* Closes the descriptor and drops the output that is left. Harmless on a closed stream. */
+void stream_close(stream *s);
+
+/* Closes with a reset instead of the polite farewell: for peers that do not read. */
+void stream_abort(stream *s);
+
+bool stream_is_open(const stream *s);
+
+/* Reads up to `len` bytes. Returns a count, LINKS_EOF, -EAGAIN when nothing is there, -errno. */
+ssize_t stream_read(stream *s, void *data, size_t len);
+
+/* Room for `len` bytes (CHUNK_SIZE at most) at the end of the output; stream_commit says how many
+ * of them were filled. Valid until the next call on this stream. */
+char *stream_reserve(stream *s, size_t len);
+void stream_commit(stream *s, size_t len);
+
+/* Copies `len` bytes to the end of the output. */
+void stream_append(stream *s, const void *data, size_t len);
+
+/* Writes what is there now; what the system does not take is kept and goes on by itself. Errors
+ * come through ops->failed. Called at the end of each turn for every stream written to. */
+void stream_flush(stream *s);
+
+/* Shuts the write side down: the peer reads an end of file after what was written. */
+void stream_shutdown(stream *s);
+
+#endif
