@@ -22,17 +22,25 @@ void chunk_pool_deinit(chunk_pool *pool)
     drop(pool, pool->nfree);
 }
 
+chunk *chunk_new(chunk_pool *pool, uint32_t size)
+{
+    chunk *c = mem_alloc(sizeof(*c) + size);
+    pool->used++;
+    c->size = size;
+    c->next = NULL;
+    c->start = c->end = 0;
+    return c;
+}
+
 chunk *chunk_get(chunk_pool *pool)
 {
     chunk *c = pool->free;
+    if (!c)
+        return chunk_new(pool, CHUNK_SIZE);
     pool->used++;
-    if (c) {
-        pool->free = c->next;
-        if (--pool->nfree < pool->spare)
-            pool->spare = pool->nfree;
-    } else {
-        c = mem_alloc(sizeof(*c));
-    }
+    pool->free = c->next;
+    if (--pool->nfree < pool->spare)
+        pool->spare = pool->nfree;
     c->next = NULL;
     c->start = c->end = 0;
     return c;
@@ -43,7 +51,7 @@ void chunk_put(chunk_pool *pool, chunk *c)
     if (!c)
         return;
     pool->used--;
-    if (pool->nfree >= CHUNK_POOL_MAX) {
+    if (c->size != CHUNK_SIZE || pool->nfree >= CHUNK_POOL_MAX) {
         mem_free(c);
         return;
     }

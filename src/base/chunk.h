@@ -18,7 +18,8 @@ typedef struct chunk chunk;
 struct chunk {
     chunk *next; /* for its owner: a list of chunks, and the pool's own */
     uint32_t start, end;
-    char data[CHUNK_SIZE];
+    uint32_t size; /* of data: CHUNK_SIZE, or more for one from chunk_new */
+    char data[];
 };
 
 typedef struct chunk_pool {
@@ -35,6 +36,10 @@ void chunk_pool_deinit(chunk_pool *pool);
 
 /* An empty chunk, most recently used first: its memory is still in the cache. Never NULL. */
 chunk *chunk_get(chunk_pool *pool);
+
+/* An empty chunk of `size` bytes that is not of the pool's, for the rare thing that needs more room
+ * in one piece. Goes the same way back. */
+chunk *chunk_new(chunk_pool *pool, uint32_t size);
 
 /* Gives a chunk back; NULL is fine. */
 void chunk_put(chunk_pool *pool, chunk *c);

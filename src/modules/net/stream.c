@@ -143,14 +143,14 @@ void stream_commit(stream *s, size_t len)
 {
     s->out_last->end += (uint32_t)len;
     s->out_len += (uint32_t)len;
-    if (s->writable || s->failed)
+    if (s->writable)
         mark_dirty(s);
 }
 
 void stream_append(stream *s, const void *data, size_t len)
 {
     const char *from = data;
-    if (s->failed || s->io.fd < 0)
+    if (s->io.fd < 0)
         return;
     while (len) {
         chunk *c = s->out_last;
@@ -194,11 +194,6 @@ void stream_flush(stream *s)
     list_remove(&s->dirty);
     if (s->io.fd < 0)
         return;
-    if (s->failed) {
-        drop_output(s);
-        s->ops->drained(s);
-        return;
-    }
     if (!s->writable || !s->out_len)
         return;
 
@@ -213,7 +208,6 @@ void stream_flush(stream *s)
         return;
     }
     if (n < 0) {
-        s->failed = true;
         s->writable = false;
         drop_output(s);
         s->ops->failed(s, (int)n);

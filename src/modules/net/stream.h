@@ -21,7 +21,7 @@ typedef struct stream stream;
 typedef struct stream_ops {
     void (*readable)(stream *s);         /* there may be something to read */
     void (*drained)(stream *s);          /* a write has taken some or all of the output */
-    void (*failed)(stream *s, int code); /* the socket is in error: -ECONNRESET, -EPIPE, ... */
+    void (*failed)(stream *s, int code); /* a write failed: -ECONNRESET, -EPIPE, ...; the output is gone */
 } stream_ops;
 
 struct stream {
@@ -30,11 +30,11 @@ struct stream {
     const stream_ops *ops;
     list dirty; /* on net->dirty while there is output that the next write may take */
     chunk *out, *out_last;
-    uint32_t out_len; /* bytes not yet taken by the system */
+    ev_release release; /* for the owner's use, once it is closed */
+    uint32_t out_len;   /* bytes not yet taken by the system */
     bool readable;    /* a read may give something: try before waiting */
     bool writable;    /* a write may take something */
     bool hung_up;     /* the peer shut down its side, or the socket is in error: read to find out */
-    bool failed;      /* output is thrown away from here on */
 };
 
 /* Takes over the connected, non-blocking `fd` and watches it. Returns 0, or -errno with the

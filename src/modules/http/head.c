@@ -1,0 +1,374 @@
+#include "head.h"
+
+#include <string.h>
+
+/* --- bytes --------------------------------------------------------------------------------- */
+
+enum { TOKEN = 1, CONTROL = 2, HOST = 4 };
+
+/* tchar; controls without the tab; what may stand in uri-host [":" port] (RFC 3986, 3.2.2). */
+static const uint8_t kinds[256] = {
+    [0 ... 8] = CONTROL,
+    [10 ... 31] = CONTROL,
+    [127] = CONTROL,
+    ['0' ... '9'] = TOKEN | HOST,
+    ['A' ... 'Z'] = TOKEN | HOST,
+    ['a' ... 'z'] = TOKEN | HOST,
+    ['!'] = TOKEN | HOST,
+    ['#'] = TOKEN,
+    ['$'] = TOKEN | HOST,
+    ['%'] = TOKEN | HOST,
+    ['&'] = TOKEN | HOST,
+    ['\''] = TOKEN | HOST,
+    ['*'] = TOKEN | HOST,
+    ['+'] = TOKEN | HOST,
+    ['-'] = TOKEN | HOST,
+    ['.'] = TOKEN | HOST,
+    ['^'] = TOKEN,
+    ['_'] = TOKEN | HOST,
+    ['`'] = TOKEN,
+    ['|'] = TOKEN,
+    ['~'] = TOKEN | HOST,
+    ['('] = HOST,
+    [')'] = HOST,
+    [','] = HOST,
+    [';'] = HOST,
+    ['='] = HOST,
+    [':'] = HOST,
+    ['['] = HOST,
+    [']'] = HOST,
+};
+
+bool http_is_token(unsigned char c) { return kinds[c] & TOKEN; }
+
+bool http_is_field_value(const char *value, size_t len)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < len; i++)
+        bad |= kinds[(unsigned char)value[i]] & CONTROL;
+    return !bad;
+}
+
+static bool all_of(const char *s, size_t len, unsigned kind)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!(kinds[(unsigned char)s[i]] & kind))
+            return false;
+    return true;
+}
+
+static unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
+
+bool http_equals(const char *s, size_t len, const char *lower_s, size_t lower_len)
+{
+    if (len != lower_len)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (lower((unsigned char)s[i]) != (unsigned char)lower_s[i])
+            return false;
+    return true;
+}
+
+#define IS(s, len, literal) http_equals(s, len, literal, sizeof(literal) - 1)
+
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+/* --- http-parser's callbacks ---------------------------------------------------------------- */
+
+static http_head *head_of(http_parser *p) { return p->data; }
+
+static int on_url(http_parser *p, const char *at, size_t len)
+{
+    http_head *h = head_of(p);
+    if (!h->url_len)
+        h->url = (uint32_t)(at - h->base);
+    h->url_len += (uint32_t)len;
+    return 0;
+}
+
+static int refuse(http_head *h, int status)
+{
+    h->status = status;
+    return 1;
+}
+
+static int on_field(http_parser *p, const char *at, size_t len)
+{
+    http_head *h = head_of(p);
+    if (h->in_value || !h->nfields) {
+        if (h->nfields == h->limits->header_count)
+            return refuse(h, 431);
+        h->fields[h->nfields++] = (http_field){.name = (uint32_t)(at - h->base)};
+        h->in_value = false;
+    }
+    h->fields[h->nfields - 1].name_len += (uint32_t)len;
+    return 0;
+}
+
+static int on_value(http_parser *p, const char *at, size_t len)
+{
+    http_head *h = head_of(p);
+    http_field *f = &h->fields[h->nfields - 1];
+    uint32_t offset = (uint32_t)(at - h->base);
+    if (!h->in_value || !f->value_len)
+        f->value = offset;
+    else if (f->value + f->value_len != offset)
+        return refuse(h, 400); /* it goes on in another line: obs-fold (RFC 9112, 5.2) */
+    f->value_len += (uint32_t)len;
+    h->in_value = true;
+    return 0;
+}
+
+/* The body is not for http-parser: it would let chunks end in anything. Stop it here. */
+static int on_complete(http_parser *p)
+{
+    head_of(p)->status = 200;
+    return -1;
+}
+
+static const http_parser_settings settings = {
+    .on_url = on_url,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_headers_complete = on_complete,
+};
+
+/* --- the checks ---------------------------------------------------------------------------- */
+
+/* Method, one space, target, one space, version, CR LF. */
+static int check_request_line(http_head *h, const char *base)
+{
+    static const char version[] = " HTTP/1.";
+    const char *method = http_method_str(h->parser.method);
+    size_t method_len = strlen(method);
+    size_t end = h->url + h->url_len;
+
+    if (h->parser.http_major != 1 || h->parser.http_minor > 1)
+        return -505;
+    if (h->url != method_len + 1 || !h->url_len || base[method_len] != ' ')
+        return -400;
+    if (memcmp(base + end, version, sizeof(version) - 1) != 0 || base[end + 9] != '\r' ||
+        base[end + 10] != '\n')
+        return -400;
+    if (end + 9 > h->limits->request_line)
+        return -414;
+    for (size_t i = h->url; i < end; i++) {
+        unsigned char c = (unsigned char)base[i];
+        if (c <= ' ' || c == 127 || c == '#')
+            return -400;
+    }
+    return 0;
+}
+
+/* Name, colon, blanks, value, CR LF, in one line, and nothing else before `end`. */
+static int check_line(const http_field *f, const char *base, uint32_t end)
+{
+    uint32_t at = f->name + f->name_len;
+    if (!f->name_len || !all_of(base + f->name, f->name_len, TOKEN) || base[at] != ':')
+        return -400;
+    uint32_t value = f->value_len ? f->value : end - 2;
+    for (at++; at < value; at++)
+        if (!is_blank(base[at]))
+            return -400;
+    if (value + f->value_len + 2 != end || base[end - 2] != '\r' || base[end - 1] != '\n')
+        return -400;
+    return http_is_field_value(base + f->value, f->value_len) ? 0 : -400;
+}
+
+static int set_content_length(http_head *h, const char *value, size_t len)
+{
+    int64_t n = 0;
+    if (h->content_length >= 0 || !len || len > 18)
+        return -400;
+    for (size_t i = 0; i < len; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return -400;
+        n = n * 10 + (value[i] - '0');
+    }
+    h->content_length = n;
+    return 0;
+}
+
+typedef struct seen {
+    const char *host;
+    size_t host_len;
+} seen;
+
+/* The fields that say where the message ends and whom it is for. */
+static int check_framing(http_head *h, const char *base, const http_field *f, seen *seen)
+{
+    const char *name = base + f->name, *value = base + f->value;
+    size_t len = f->value_len;
+
+    switch (f->name_len) {
+    case 4:
+        if (!IS(name, 4, "host"))
+            return 0;
+        if (seen->host || !all_of(value, len, HOST))
+            return -400;
+        seen->host = value;
+        seen->host_len = len;
+        return 0;
+    case 6:
+        if (!IS(name, 6, "expect") || h->minor == 0)
+            return 0;
+        if (!IS(value, len, "100-continue"))
+            return -417;
+        h->expect_continue = true;
+        return 0;
+    case 14:
+        return IS(name, 14, "content-length") ? set_content_length(h, value, len) : 0;
+    case 17:
+        if (!IS(name, 17, "transfer-encoding"))
+            return 0;
+        /* RFC 9112, 6.1: an HTTP/1.0 message with it must be taken as faulty. */
+        if (h->chunked || h->minor == 0 || !IS(value, len, "chunked"))
+            return -400;
+        h->chunked = true;
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* What is asked for, in one of the forms of RFC 9112, 3.2, and on the host that is named. */
+static int check_target(const http_head *h, const char *base, const seen *seen)
+{
+    const char *url = base + h->url;
+    if (!seen->host && h->minor == 1)
+        return -400;
+    if (h->method == HTTP_CONNECT)
+        return -501;
+    if (url[0] == '/')
+        return 0;
+    if (url[0] == '*')
+        return h->url_len == 1 && h->method == HTTP_OPTIONS ? 0 : -400;
+
+    const char *end = url + h->url_len, *authority = memchr(url, ':', h->url_len);
+    if (!authority || end - authority < 3 || memcmp(authority, "://", 3) != 0)
+        return -400;
+    if (!IS(url, (size_t)(authority - url), "http") && !IS(url, (size_t)(authority - url), "https"))
+        return -400;
+    authority += 3;
+    size_t len = strcspn(authority, "/? "); /* the space before the version ends it at last */
+    if (!len || !all_of(authority, len, HOST))
+        return -400;
+    if (!seen->host)
+        return 0;
+    if (len != seen->host_len)
+        return -400;
+    for (size_t i = 0; i < len; i++)
+        if (lower((unsigned char)authority[i]) != lower((unsigned char)seen->host[i]))
+            return -400;
+    return 0;
+}
+
+static int check(http_head *h, const char *base, uint32_t len)
+{
+    seen seen = {0};
+    int rc = check_request_line(h, base);
+    if (rc < 0)
+        return rc;
+    h->method = h->parser.method;
+    h->minor = (uint8_t)h->parser.http_minor;
+
+    uint32_t start = h->url + h->url_len + 11;
+    if (len - start > h->limits->header_size)
+        return -431;
+    for (uint32_t i = 0; i < h->nfields; i++) {
+        http_field *f = &h->fields[i];
+        if (f->name != start)
+            return -400;
+        start = i + 1 < h->nfields ? h->fields[i + 1].name : len - 2;
+        rc = check_line(f, base, start);
+        if (rc < 0)
+            return rc;
+        while (f->value_len && is_blank(base[f->value + f->value_len - 1]))
+            f->value_len--;
+        rc = check_framing(h, base, f, &seen);
+        if (rc < 0)
+            return rc;
+    }
+    if (start + 2 != len || base[len - 2] != '\r' || base[len - 1] != '\n')
+        return -400;
+    if (h->chunked && h->content_length >= 0)
+        return -400;
+
+    unsigned flags = h->parser.flags;
+    h->keep_alive = !(flags & F_CONNECTION_CLOSE) &&
+                    (h->minor == 1 || (flags & F_CONNECTION_KEEP_ALIVE));
+    return check_target(h, base, &seen);
+}
+
+/* --- feeding ------------------------------------------------------------------------------- */
+
+size_t http_head_size(uint32_t count) { return sizeof(http_head) + count * sizeof(http_field); }
+
+void http_head_init(http_head *h, const http_limits *limits)
+{
+    http_parser_init(&h->parser, HTTP_REQUEST);
+    h->parser.data = h;
+    h->limits = limits;
+    h->fed = h->url = h->url_len = h->nfields = 0;
+    h->status = 0;
+    h->content_length = -1;
+    h->in_value = h->chunked = h->keep_alive = h->expect_continue = false;
+}
+
+/* The status for what http-parser has stopped at, which is the byte `c`. */
+static int refusal(const http_head *h, unsigned char c)
+{
+    switch (HTTP_PARSER_ERRNO(&h->parser)) {
+    case HPE_INVALID_METHOD: /* a method that nobody knows, or no method at all */
+        return http_is_token(c) ? -501 : -400;
+    case HPE_HEADER_OVERFLOW:
+        return h->nfields ? -431 : -414;
+    default:
+        return h->status ? -h->status : -400;
+    }
+}
+
+/* What the limits say of a head that is not complete yet. */
+static int over_limit(const http_head *h, uint32_t len)
+{
+    if (!h->nfields) /* CR LF of the line, and of the head's end where there are no fields */
+        return len > h->limits->request_line + 4 ? -414 : 0;
+    uint32_t line = h->fields[0].name;
+    if (line > h->limits->request_line + 2)
+        return -414;
+    return len - line > h->limits->header_size ? -431 : 0;
+}
+
+int http_head_feed(http_head *h, const char *base, size_t len)
+{
+    h->base = base;
+    size_t n = http_parser_execute(&h->parser, &settings, base + h->fed, len - h->fed);
+    h->base = NULL;
+    if (HTTP_PARSER_ERRNO(&h->parser) == HPE_CB_headers_complete) {
+        /* It has stopped at the last byte of the head. */
+        uint32_t end = h->fed + (uint32_t)n + 1;
+        int rc = check(h, base, end);
+        return rc < 0 ? rc : (int)end;
+    }
+    if (HTTP_PARSER_ERRNO(&h->parser) != HPE_OK) {
+        int rc = over_limit(h, h->fed + (uint32_t)n);
+        return rc < 0 ? rc : refusal(h, (unsigned char)base[h->fed + (n < len - h->fed ? n : 0)]);
+    }
+    h->fed = (uint32_t)len;
+    return over_limit(h, h->fed);
+}
+
+int http_head_find(const http_head *h, const char *base, const char *name, size_t len, int after)
+{
+    for (uint32_t i = (uint32_t)(after + 1); i < h->nfields; i++) {
+        const http_field *f = &h->fields[i];
+        if (f->name_len != len)
+            continue;
+        size_t k = 0;
+        while (k < len && lower((unsigned char)base[f->name + k]) == lower((unsigned char)name[k]))
+            k++;
+        if (k == len)
+            return (int)i;
+    }
+    return -1;
+}

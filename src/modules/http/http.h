@@ -1,0 +1,145 @@
+/*
+ * The HTTP server as Lua calls it (lib/links/http/server.lua). Requests are pulled: a worker
+ * coroutine asks for the next one, or parks until there is one. A request is its worker's from
+ * there until it has been answered; after that its pointer is worth nothing.
+ *
+ * Where a function says "parks", it returns LINKS_AGAIN with the coroutine parked: wait, and with
+ * status 0 make the same call again.
+ */
+#ifndef LINKS_MODULES_HTTP_HTTP_H
+#define LINKS_MODULES_HTTP_HTTP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Times in milliseconds, sizes in bytes; 0 for a time is no limit. */
+typedef struct links_http_options {
+    int backlog, reuseport, nodelay, v6only;
+    int max_connections, max_pipelined;
+    int max_request_line, max_header_size, max_headers;
+    int high_water_mark;
+    int header_timeout, body_timeout, keep_alive_timeout, write_timeout;
+    double max_body_size;
+    int date_header;
+    const char *server_header; /* NULL: none is sent */
+} links_http_options;
+
+/* The fields that Lua may read of a server. */
+typedef struct links_http_server {
+    int32_t status; /* why links_http_next had none: LINKS_AGAIN, or the worker is to end */
+    int32_t want;   /* workers that ought to be spawned now */
+    int32_t connections;
+    int32_t queued;
+    int32_t port;
+    int32_t family; /* 4 or 6 */
+    double accepted, refused, requests, rejected; /* counted since the start */
+} links_http_server;
+
+/* The fields that Lua may read of a request. */
+typedef struct links_http_req {
+    const char *url; /* the request target as it was sent, not terminated */
+    uint32_t url_len;
+    uint32_t fields;       /* how many header fields there are */
+    double content_length; /* -1: not known beforehand, or no body */
+    uint8_t method;        /* see links_http_method */
+    uint8_t minor;         /* of HTTP/1.minor */
+    uint8_t sent;          /* the head of the answer is on its way */
+    uint8_t has_body;
+} links_http_req;
+
+/* Listens on a numeric address. Returns 0 and the server, to be freed by links_http_free, or
+ * -errno (-EINVAL for what is no address). */
+LINKS_API int links_http_listen(links_http_server **server, const char *host, int port,
+                                const links_http_options *options);
+
+/* The next request, or NULL; server->status says why, and LINKS_AGAIN there is parked. `answered`
+ * is 1 where this worker comes back from a request. */
+LINKS_API links_http_req *links_http_next(links_http_server *server, int answered);
+
+/* A worker begins (1) or ends (-1; `busy` where it ends without having come back). */
+LINKS_API void links_http_worker(links_http_server *server, int change, int busy);
+
+/* Stops listening and closes what is idle; a connection with a request ends with its answer. */
+LINKS_API void links_http_stop(links_http_server *server);
+
+/* Parks until no connection is left, for `timeout_ms` at most; 0 when there is none. */
+LINKS_API int links_http_drained(links_http_server *server, double timeout_ms);
+
+/* Closes every connection at once. */
+LINKS_API void links_http_abort(links_http_server *server);
+
+/* Stops, aborts and frees. The finalizer of the handle. */
+LINKS_API void links_http_free(links_http_server *server);
+
+/* The address the server listens on; its length, text in `text` (46 bytes). */
+LINKS_API int links_http_address(links_http_server *server, char *text);
+
+/* --- the request --------------------------------------------------------------------------- */
+
+/* The name of a method by number; NULL beyond the last. */
+LINKS_API const char *links_http_method(int method);
+
+/* The path and the query of the target, as sent. *len is -1 for a query that is not there. */
+LINKS_API const char *links_http_path(const links_http_req *r, int *len);
+LINKS_API const char *links_http_query(const links_http_req *r, int *len);
+
+/* The index of the next field of that name (any case) after `after`, -1 for the first; -1 when
+ * there is none. */
+LINKS_API int links_http_find(const links_http_req *r, const char *name, size_t len, int after);
+
+/* The name or the value of the field with that index. */
+LINKS_API const char *links_http_field_name(const links_http_req *r, int index, int *len);
+LINKS_API const char *links_http_field_value(const links_http_req *r, int index, int *len);
+
+/* The peer's address: its length, text in `text` (46 bytes), and its port. */
+LINKS_API int links_http_peer(const links_http_req *r, char *text, int *port);
+
+/* Up to `max` bytes of the body: a count with *data their place until the next call on this
+ * connection, 0 at the end of the body, or a failure that stays: HTTP_BODY_TOO_LARGE,
+ * HTTP_BAD_FRAMING, EOF when the client has left, ETIMEDOUT. Parks. */
+LINKS_API long links_http_read(links_http_req *r, size_t max, const char **data);
+
+/* --- the response -------------------------------------------------------------------------- */
+
+enum {
+    LINKS_HTTP_SET = 0, /* replaces fields of that name */
+    LINKS_HTTP_ADD = 1, /* adds another one */
+};
+
+/* Stages a field of the response. Returns 0; -EINVAL for a name or value that cannot stand in a
+ * head, LINKS_UNSUPPORTED for one that links itself sets, LINKS_EXCEED_BUF_SIZE when all together are
+ * more than 16 KiB, LINKS_HTTP_HEADERS_SENT. */
+LINKS_API int links_http_set(links_http_req *r, int mode, const char *name, size_t name_len,
+                             const char *value, size_t value_len);
+
+/* The value of the `nth` staged field (0: first) of that name: NULL when there is none. */
+LINKS_API const char *links_http_get(const links_http_req *r, const char *name, size_t name_len,
+                                     int nth, int *len);
+
+/* Takes staged fields of that name back: 0 or LINKS_HTTP_HEADERS_SENT. */
+LINKS_API int links_http_unset(links_http_req *r, const char *name, size_t name_len);
+
+/* Answers with all of the body; the request is over. Returns 0, or LINKS_CLOSED when the client
+ * has left, and the request is over all the same; LINKS_HTTP_HEADERS_SENT, and it is not. */
+LINKS_API int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
+
+/* Sends the head of an answer whose body follows by links_http_write: `length` bytes in all, or
+ * -1 where that is not known. Returns 0, LINKS_HTTP_HEADERS_SENT, LINKS_CLOSED. */
+LINKS_API int links_http_start(links_http_req *r, int status, double length);
+
+/* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared length.
+ * Parks while the client is slower than we are. */
+LINKS_API long links_http_write(links_http_req *r, const char *data, size_t len);
+
+/* Ends an answer begun by links_http_start; the request is over. 0 or LINKS_CLOSED. */
+LINKS_API int links_http_finish(links_http_req *r);
+
+/* Breaks the connection off in the middle of an answer; the request is over. */
+LINKS_API void links_http_break(links_http_req *r);
+
+/* The reason phrase of a status; "Unknown" for one that has none. */
+LINKS_API const char *links_http_reason(int status);
+
+#endif

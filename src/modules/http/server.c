@@ -1,0 +1,412 @@
+#include "server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+static http_server *server_of(links_http_server *s) { return (http_server *)s; }
+
+static const http_request *req_of(const links_http_req *r) { return (const http_request *)r; }
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+http_request *http_request_new(http_conn *c)
+{
+    http_server *s = c->server;
+    http_request *r = s->free_requests;
+    if (r) {
+        s->free_requests = r->next_free;
+        s->nfree--;
+    } else {
+        r = mem_alloc(sizeof(*r) - sizeof(http_head) + http_head_size(s->limits.header_count));
+        list_init(&r->link);
+        waitq_init(&r->readers);
+        waitq_init(&r->writers);
+    }
+    r->conn = c;
+    r->queued = false;
+    r->res = (http_response){.left = -1};
+    http_head_init(&r->head, &s->limits);
+    return r;
+}
+
+void http_request_free(http_request *r)
+{
+    http_server *s = r->conn->server;
+    /* Somebody else than the one who answered may still wait for the body. */
+    waitq_wake_all(&r->readers, LINKS_CLOSED);
+    waitq_wake_all(&r->writers, LINKS_CLOSED);
+    if (r->queued) {
+        list_remove(&r->link);
+        s->view.queued--;
+    }
+    if (r->res.fields)
+        http_response_reset(r);
+    r->conn = NULL;
+    if (s->nfree >= HTTP_FREE_REQUESTS) {
+        mem_free(r);
+        return;
+    }
+    r->next_free = s->free_requests;
+    s->free_requests = r;
+    s->nfree++;
+}
+
+/* --- the queue and the workers -------------------------------------------------------------- */
+
+void http_server_push(http_server *s, http_request *r)
+{
+    http_conn *c = r->conn;
+    if (c->turn != s->turn) {
+        c->turn = s->turn;
+        c->in_turn = 0;
+    }
+    r->queued = true;
+    s->view.queued++;
+    if (c->in_turn >= s->options.max_pipelined) {
+        list_push_back(&s->later, &r->link);
+        return;
+    }
+    /* What comes right behind an answer is taken next: all of it is still in the cache. */
+    if (c->in_turn++)
+        list_push_front(&s->queue, &r->link);
+    else
+        list_push_back(&s->queue, &r->link);
+    /* One worker goes on for as long as there are requests. Others are woken at the end of the
+     * turn, if he was kept by one. */
+    if (s->taken == 0 && s->view.queued == 1)
+        waitq_wake_one(&s->idle, 0);
+}
+
+static bool over_budget(http_server *s)
+{
+    if (s->taken >= HTTP_TURN_BUDGET)
+        return true;
+    if (s->taken & 15)
+        return false;
+    if (!s->taken) {
+        s->turn_ms = ev_now_ms(s->net->loop);
+        return false;
+    }
+    return ev_now_update(s->net->loop) - s->turn_ms >= HTTP_TURN_BUDGET_MS;
+}
+
+/* Puts the worker to sleep until there is a request, or tells it to end. */
+static links_http_req *park_worker(http_server *s)
+{
+    int idle = s->workers - s->busy;
+    if (s->stopped && !s->view.connections)
+        s->view.status = LINKS_CLOSED;
+    else if (idle > HTTP_IDLE_WORKERS && list_empty(&s->queue))
+        s->view.status = LINKS_EOF;
+    else
+        s->view.status = sched_park(&s->idle, 0, 0, "http next");
+    return NULL;
+}
+
+links_http_req *links_http_next(links_http_server *ls, int answered)
+{
+    http_server *s = server_of(ls);
+    s->busy -= answered;
+    if (list_empty(&s->queue) || over_budget(s))
+        return park_worker(s);
+
+    http_request *r = CONTAINER_OF(s->queue.next, http_request, link);
+    list_remove(&r->link);
+    r->queued = false;
+    s->taken++;
+    s->busy++;
+    s->view.queued--;
+    s->view.requests++;
+    s->view.want = 0;
+    if (s->busy == s->workers) {
+        /* Nobody would be left for the others, should this one wait for something. */
+        int want = s->view.queued + 1;
+        s->view.want = want < HTTP_SPAWN_MAX ? want : HTTP_SPAWN_MAX;
+    }
+    return &r->view;
+}
+
+void links_http_worker(links_http_server *ls, int change, int busy)
+{
+    http_server *s = server_of(ls);
+    s->workers += change;
+    s->busy -= busy;
+}
+
+/* The end of a turn: what is still queued was kept by workers that wait for something else. */
+static void on_turn_end(net_hook *hook)
+{
+    http_server *s = CONTAINER_OF(hook, http_server, hook);
+    s->turn++;
+    s->taken = 0;
+    list_move_all(&s->queue, &s->later);
+    if (list_empty(&s->queue))
+        return;
+    for (int n = s->view.queued; n > 0 && waitq_wake_one(&s->idle, 0); n--)
+        ;
+    ev_loop_again(s->net->loop);
+}
+
+/* --- connections --------------------------------------------------------------------------- */
+
+static void on_accept(listener *l, int fd, const address *peer)
+{
+    http_server *s = CONTAINER_OF(l, http_server, listener);
+    http_conn_open(s, fd, peer);
+    if (s->view.connections >= s->options.max_connections)
+        listener_pause(l);
+}
+
+static void unref(http_server *s)
+{
+    if (s->referenced)
+        ev_unref(s->net->loop);
+    s->referenced = false;
+}
+
+void http_server_forget(http_server *s, http_conn *c)
+{
+    (void)c;
+    s->view.connections--;
+    if (!s->stopped) {
+        listener_resume(&s->listener);
+    } else if (!s->view.connections) {
+        waitq_wake_all(&s->drained, 0);
+        waitq_wake_all(&s->idle, 0);
+        unref(s);
+    }
+}
+
+const char *http_server_common(http_server *s, int *len)
+{
+    int64_t now = time(NULL);
+    if (now != s->common_s) {
+        struct tm tm;
+        time_t t = (time_t)now;
+        gmtime_r(&t, &tm);
+        s->common_s = now;
+        size_t n = 0;
+        if (s->server_header)
+            n = (size_t)snprintf(s->common, sizeof(s->common), "Server: %s\r\n",
+                                 s->server_header);
+        if (s->options.date_header)
+            n += strftime(s->common + n, sizeof(s->common) - n,
+                          "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+        s->common_len = (int)n;
+    }
+    *len = s->common_len;
+    return s->common;
+}
+
+/* --- open and close ------------------------------------------------------------------------ */
+
+static int shortest(const links_http_options *o)
+{
+    const int all[] = {o->header_timeout, o->body_timeout, o->keep_alive_timeout,
+                       o->write_timeout};
+    int min = 60000;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (all[i] > 0 && all[i] < min)
+            min = all[i];
+    return min;
+}
+
+int links_http_listen(links_http_server **server, const char *host, int port,
+                      const links_http_options *options)
+{
+    address at;
+    int rc = address_parse(&at, host, port);
+    if (rc < 0)
+        return rc;
+    /* Room for it, and for the date. */
+    if (options->server_header && strlen(options->server_header) > HTTP_COMMON_MAX - 64)
+        return -EINVAL;
+
+    http_server *s = mem_new(http_server);
+    s->options = *options;
+    s->limits = (http_limits){
+        .request_line = (uint32_t)options->max_request_line,
+        .header_size = (uint32_t)options->max_header_size,
+        .header_count = (uint32_t)options->max_headers,
+    };
+    uint32_t head_max = s->limits.request_line + s->limits.header_size + 4096;
+    if (head_max > HTTP_MAX_HEADER_SIZE)
+        http_parser_set_max_header_size(head_max);
+    s->tick_ms = shortest(options);
+    s->listener.accepted = on_accept;
+    list_init(&s->conns);
+    list_init(&s->queue);
+    list_init(&s->later);
+    waitq_init(&s->idle);
+    waitq_init(&s->drained);
+
+    listener_options lo = {
+        .backlog = options->backlog,
+        .reuseport = options->reuseport,
+        .nodelay = options->nodelay,
+        .v6only = options->v6only,
+    };
+    rc = listener_open(&s->listener, sched_loop(), &at, &lo);
+    if (rc < 0) {
+        mem_free(s);
+        return rc;
+    }
+    if (options->server_header)
+        s->server_header = strdup(options->server_header);
+    s->options.server_header = NULL;
+    s->net = net_open(sched_loop());
+    s->view.port = s->listener.local.port;
+    s->view.family = s->listener.local.family;
+    net_hook_start(s->net, &s->hook, on_turn_end);
+    ev_ref(s->net->loop);
+    s->referenced = true;
+    *server = &s->view;
+    return 0;
+}
+
+void links_http_stop(links_http_server *ls)
+{
+    http_server *s = server_of(ls);
+    if (s->stopped)
+        return;
+    s->stopped = true;
+    listener_close(&s->listener);
+    for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
+        next = l->next;
+        http_conn_retire(CONTAINER_OF(l, http_conn, link));
+    }
+    if (!s->view.connections) {
+        waitq_wake_all(&s->idle, 0);
+        unref(s);
+    }
+}
+
+int links_http_drained(links_http_server *ls, double timeout_ms)
+{
+    http_server *s = server_of(ls);
+    if (!s->view.connections)
+        return 0;
+    return sched_park(&s->drained, (int64_t)timeout_ms, SCHED_IO, "http close");
+}
+
+void links_http_abort(links_http_server *ls)
+{
+    http_server *s = server_of(ls);
+    for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
+        next = l->next;
+        http_conn_abort(CONTAINER_OF(l, http_conn, link), LINKS_CLOSED);
+    }
+}
+
+static void release(ev_release *release)
+{
+    http_server *s = CONTAINER_OF(release, http_server, release);
+    while (s->free_requests) {
+        http_request *r = s->free_requests;
+        s->free_requests = r->next_free;
+        mem_free(r);
+    }
+    net_close(s->net);
+    free(s->server_header);
+    mem_free(s);
+}
+
+void links_http_free(links_http_server *ls)
+{
+    http_server *s = server_of(ls);
+    if (s->freed)
+        return;
+    s->freed = true;
+    links_http_stop(ls);
+    links_http_abort(ls);
+    /* What is left has a request with a worker who will never come back. */
+    for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
+        next = l->next;
+        http_conn_broken(CONTAINER_OF(l, http_conn, link)->req);
+    }
+    net_hook_stop(&s->hook);
+    unref(s);
+    ev_release_later(s->net->loop, &s->release, release);
+}
+
+int links_http_address(links_http_server *ls, char *text)
+{
+    return address_format(&server_of(ls)->listener.local, text);
+}
+
+/* --- reading a request ---------------------------------------------------------------------- */
+
+const char *links_http_method(int method)
+{
+    return method >= 0 && method <= HTTP_SOURCE ? http_method_str(method) : NULL;
+}
+
+/* The target without scheme and authority, which only the absolute form has. */
+static const char *target(const links_http_req *r, const char **end)
+{
+    const char *url = r->url;
+    *end = url + r->url_len;
+    if (*url == '/' || *url == '*')
+        return url;
+    const char *at = (const char *)memchr(url, ':', r->url_len) + 3;
+    while (at < *end && *at != '/' && *at != '?')
+        at++;
+    return at;
+}
+
+const char *links_http_path(const links_http_req *r, int *len)
+{
+    const char *end, *at = target(r, &end);
+    const char *query = memchr(at, '?', (size_t)(end - at));
+    if (at == end || *at == '?') {
+        *len = 1;
+        return "/";
+    }
+    *len = (int)((query ? query : end) - at);
+    return at;
+}
+
+const char *links_http_query(const links_http_req *r, int *len)
+{
+    const char *end, *at = target(r, &end);
+    const char *query = memchr(at, '?', (size_t)(end - at));
+    *len = query ? (int)(end - query - 1) : -1;
+    return query ? query + 1 : NULL;
+}
+
+int links_http_find(const links_http_req *lr, const char *name, size_t len, int after)
+{
+    const http_request *r = req_of(lr);
+    return http_head_find(&r->head, http_request_base(r), name, len, after);
+}
+
+const char *links_http_field_name(const links_http_req *lr, int index, int *len)
+{
+    const http_request *r = req_of(lr);
+    *len = (int)r->head.fields[index].name_len;
+    return http_request_base(r) + r->head.fields[index].name;
+}
+
+const char *links_http_field_value(const links_http_req *lr, int index, int *len)
+{
+    const http_request *r = req_of(lr);
+    *len = (int)r->head.fields[index].value_len;
+    return http_request_base(r) + r->head.fields[index].value;
+}
+
+int links_http_peer(const links_http_req *lr, char *text, int *port)
+{
+    const address *peer = &req_of(lr)->conn->peer;
+    *port = peer->port;
+    return address_format(peer, text);
+}
+
+long links_http_read(links_http_req *lr, size_t max, const char **data)
+{
+    return http_conn_body((http_request *)lr, max ? max : 1, data);
+}

@@ -1,0 +1,69 @@
+/*
+ * The server: its listener, its connections, the queue of requests whose heads are complete, and
+ * the worker coroutines that wait for one. Lua sees it through http.h.
+ */
+#ifndef LINKS_MODULES_HTTP_SERVER_H
+#define LINKS_MODULES_HTTP_SERVER_H
+
+#include "conn.h"
+#include "modules/net/listener.h"
+
+enum {
+    HTTP_TURN_BUDGET = 1024,    /* requests handed out between two looks at the system's events */
+    HTTP_TURN_BUDGET_MS = 5,    /* and the time for them, looked at every few requests */
+    HTTP_IDLE_WORKERS = 64,     /* workers that stay when there is nothing to do */
+    HTTP_SPAWN_MAX = 32,        /* workers asked for at once */
+    HTTP_FREE_REQUESTS = 256,   /* kept for reuse */
+    HTTP_COMMON_MAX = 256,      /* bytes of the fields that every answer has */
+};
+
+struct http_server {
+    links_http_server view; /* first: Lua's pointer is ours */
+    net *net;
+    listener listener;
+    net_hook hook;
+    ev_release release;
+    http_limits limits;
+    links_http_options options;
+    char *server_header;
+    int tick_ms; /* how often a connection's timer looks: no longer than the shortest timeout */
+
+    list conns;
+    list queue; /* requests to hand out */
+    list later; /* of connections that have had their share of this turn */
+    waitq idle; /* workers */
+    waitq drained;
+    int workers, busy;
+    uint32_t turn;
+    int taken; /* in this turn */
+    int64_t turn_ms;
+    bool stopped, freed, referenced;
+
+    http_request *free_requests;
+    int nfree;
+
+    int64_t common_s; /* the second that `common` was made for */
+    int common_len;
+    char common[HTTP_COMMON_MAX]; /* "Server: ...\r\nDate: ...\r\n" */
+};
+
+/* A request from the pool, with its head ready to be fed. */
+http_request *http_request_new(http_conn *c);
+void http_request_free(http_request *r);
+
+/* Puts a request whose head is complete in the queue and sees to it that somebody comes. */
+void http_server_push(http_server *s, http_request *r);
+
+/* A connection has gone. */
+void http_server_forget(http_server *s, http_conn *c);
+
+/* The fields of every answer, as of this second. */
+const char *http_server_common(http_server *s, int *len);
+
+/* Writes the whole answer to a request that is refused, on a connection that is then closed. */
+void http_write_refusal(http_conn *c, int status);
+
+/* Gives up what was staged of an answer. */
+void http_response_reset(http_request *r);
+
+#endif
