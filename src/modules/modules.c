@@ -1,7 +1,23 @@
 #include "modules/modules.h"
 
-void modules_open(ev_loop *loop) { (void)loop; }
+#include <http_parser.h>
+#include <stdio.h>
 
-void modules_close(ev_loop *loop) { (void)loop; }
+#include "modules/net/net.h"
 
-void modules_print_versions(void) {}
+static net *shared;
+
+void modules_open(ev_loop *loop) { shared = net_open(loop); }
+
+void modules_close(ev_loop *loop)
+{
+    (void)loop;
+    net_close(shared);
+    shared = NULL;
+}
+
+void modules_print_versions(void)
+{
+    unsigned long v = http_parser_version();
+    printf("http-parser %lu.%lu.%lu\n", v >> 16 & 255, v >> 8 & 255, v & 255);
+}

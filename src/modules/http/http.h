@@ -73,6 +73,9 @@ LINKS_API void links_http_abort(links_http_server *server);
 /* Stops, aborts and frees. The finalizer of the handle. */
 LINKS_API void links_http_free(links_http_server *server);
 
+/* Brings the fields up to date that are not kept so: accepted, refused. */
+LINKS_API void links_http_stats(links_http_server *server);
+
 /* The address the server listens on; its length, text in `text` (46 bytes). */
 LINKS_API int links_http_address(links_http_server *server, char *text);
 
@@ -99,7 +102,7 @@ LINKS_API int links_http_peer(const links_http_req *r, char *text, int *port);
 /* Up to `max` bytes of the body: a count with *data their place until the next call on this
  * connection, 0 at the end of the body, or a failure that stays: HTTP_BODY_TOO_LARGE,
  * HTTP_BAD_FRAMING, EOF when the client has left, ETIMEDOUT. Parks. */
-LINKS_API long links_http_read(links_http_req *r, size_t max, const char **data);
+LINKS_API int links_http_read(links_http_req *r, size_t max, const char **data);
 
 /* --- the response -------------------------------------------------------------------------- */
 
@@ -121,6 +124,9 @@ LINKS_API const char *links_http_get(const links_http_req *r, const char *name, 
 /* Takes staged fields of that name back: 0 or LINKS_HTTP_HEADERS_SENT. */
 LINKS_API int links_http_unset(links_http_req *r, const char *name, size_t name_len);
 
+/* Takes all staged fields back, for another answer than the one they were for. */
+LINKS_API void links_http_reset(links_http_req *r);
+
 /* Answers with all of the body; the request is over. Returns 0, or LINKS_CLOSED when the client
  * has left, and the request is over all the same; LINKS_HTTP_HEADERS_SENT, and it is not. */
 LINKS_API int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
@@ -131,7 +137,7 @@ LINKS_API int links_http_start(links_http_req *r, int status, double length);
 
 /* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared length.
  * Parks while the client is slower than we are. */
-LINKS_API long links_http_write(links_http_req *r, const char *data, size_t len);
+LINKS_API int links_http_write(links_http_req *r, const char *data, size_t len);
 
 /* Ends an answer begun by links_http_start; the request is over. 0 or LINKS_CLOSED. */
 LINKS_API int links_http_finish(links_http_req *r);

@@ -197,6 +197,12 @@ void http_response_reset(http_request *r)
     r->res = (http_response){.left = -1};
 }
 
+void links_http_reset(links_http_req *lr)
+{
+    if (!lr->sent)
+        http_response_reset(req_of(lr));
+}
+
 /* --- heads --------------------------------------------------------------------------------- */
 
 static char *put(char *at, const char *s, size_t len)
@@ -349,7 +355,7 @@ int links_http_respond(links_http_req *lr, int status, const char *body, size_t 
 
 static int64_t staged_length(const http_request *r)
 {
-    int len;
+    int len = 0;
     const char *value = links_http_get(&r->view, "content-length", 14, 0, &len);
     int64_t n = 0;
     for (int i = 0; i < len; i++)
@@ -390,7 +396,7 @@ static void append_chunk(stream *s, const char *data, size_t len)
     stream_append(s, "\r\n", 2);
 }
 
-long links_http_write(links_http_req *lr, const char *data, size_t len)
+int links_http_write(links_http_req *lr, const char *data, size_t len)
 {
     http_request *r = req_of(lr);
     http_response *res = &r->res;
@@ -406,7 +412,7 @@ long links_http_write(links_http_req *lr, const char *data, size_t len)
     if (res->bodiless) {
         if (res->left > 0)
             res->left -= (int64_t)len;
-        return (long)len;
+        return (int)len;
     }
     if (s->out_len >= mark)
         return sched_park(&r->writers, 0, SCHED_IO, "http write");
@@ -419,7 +425,7 @@ long links_http_write(links_http_req *lr, const char *data, size_t len)
         stream_append(s, data, len);
     if (res->left > 0)
         res->left -= (int64_t)len;
-    return (long)len;
+    return (int)len;
 }
 
 int links_http_finish(links_http_req *lr)

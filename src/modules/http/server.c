@@ -334,6 +334,12 @@ void links_http_free(links_http_server *ls)
     ev_release_later(s->net->loop, &s->release, release);
 }
 
+void links_http_stats(links_http_server *ls)
+{
+    ls->accepted = (double)server_of(ls)->listener.naccepted;
+    ls->refused = (double)server_of(ls)->listener.nrefused;
+}
+
 int links_http_address(links_http_server *ls, char *text)
 {
     return address_format(&server_of(ls)->listener.local, text);
@@ -406,7 +412,7 @@ int links_http_peer(const links_http_req *lr, char *text, int *port)
     return address_format(peer, text);
 }
 
-long links_http_read(links_http_req *lr, size_t max, const char **data)
+int links_http_read(links_http_req *lr, size_t max, const char **data)
 {
-    return http_conn_body((http_request *)lr, max ? max : 1, data);
+    return (int)http_conn_body((http_request *)lr, max ? max : 1, data);
 }

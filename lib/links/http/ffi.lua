@@ -1,0 +1,75 @@
+-- The C side of the HTTP server, as src/modules/http/http.h declares it.
+local ffi = require "ffi"
+
+ffi.cdef [[
+typedef struct links_http_options {
+    int backlog, reuseport, nodelay, v6only;
+    int max_connections, max_pipelined;
+    int max_request_line, max_header_size, max_headers;
+    int high_water_mark;
+    int header_timeout, body_timeout, keep_alive_timeout, write_timeout;
+    double max_body_size;
+    int date_header;
+    const char *server_header;
+} links_http_options;
+typedef struct links_http_server {
+    int32_t status;
+    int32_t want;
+    int32_t connections;
+    int32_t queued;
+    int32_t port;
+    int32_t family;
+    double accepted, refused, requests, rejected;
+} links_http_server;
+typedef struct links_http_req {
+    const char *url;
+    uint32_t url_len;
+    uint32_t fields;
+    double content_length;
+    uint8_t method;
+    uint8_t minor;
+    uint8_t sent;
+    uint8_t has_body;
+} links_http_req;
+int links_http_listen(links_http_server **server, const char *host, int port,
+                                const links_http_options *options);
+links_http_req *links_http_next(links_http_server *server, int answered);
+void links_http_worker(links_http_server *server, int change, int busy);
+void links_http_stop(links_http_server *server);
+int links_http_drained(links_http_server *server, double timeout_ms);
+void links_http_abort(links_http_server *server);
+void links_http_free(links_http_server *server);
+void links_http_stats(links_http_server *server);
+int links_http_address(links_http_server *server, char *text);
+const char *links_http_method(int method);
+const char *links_http_path(const links_http_req *r, int *len);
+const char *links_http_query(const links_http_req *r, int *len);
+int links_http_find(const links_http_req *r, const char *name, size_t len, int after);
+const char *links_http_field_name(const links_http_req *r, int index, int *len);
+const char *links_http_field_value(const links_http_req *r, int index, int *len);
+int links_http_peer(const links_http_req *r, char *text, int *port);
+int links_http_read(links_http_req *r, size_t max, const char **data);
+int links_http_set(links_http_req *r, int mode, const char *name, size_t name_len,
+                             const char *value, size_t value_len);
+const char *links_http_get(const links_http_req *r, const char *name, size_t name_len,
+                                     int nth, int *len);
+int links_http_unset(links_http_req *r, const char *name, size_t name_len);
+void links_http_reset(links_http_req *r);
+int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
+int links_http_start(links_http_req *r, int status, double length);
+int links_http_write(links_http_req *r, const char *data, size_t len);
+int links_http_finish(links_http_req *r);
+void links_http_break(links_http_req *r);
+const char *links_http_reason(int status);
+]]
+
+return {
+    C = ffi.C,
+    AGAIN = -19999,
+    CLOSED = -20002,
+    EXCEED_BUF_SIZE = -20003,
+    UNSUPPORTED = -20007,
+    HEADERS_SENT = -21007,
+    SET = 0,
+    ADD = 1,
+}

@@ -1,0 +1,220 @@
+-- The request that a handler sees. It holds a pointer into its connection until it has been
+-- answered, and Lua strings of what has been asked for; every field is made when it is first read.
+local ffi = require "ffi"
+local core = require "links.core"
+local check = require "links.check"
+local errors = require "links.errors"
+local binding = require "links.http.ffi"
+
+local C, AGAIN = binding.C, binding.AGAIN
+local wait, new_error = core.wait, errors.new
+local ffi_string = ffi.string
+
+local READ_SIZE = 65536
+local TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE") or 21003
+
+local out_len = ffi.new("int[1]")
+local out_port = ffi.new("int[1]")
+local out_data = ffi.new("const char *[1]")
+local out_text = ffi.new("char[46]")
+
+local METHODS = {}
+for i = 0, 255 do
+    local name = C.links_http_method(i)
+    if name == nil then break end
+    METHODS[i] = ffi_string(name)
+end
+
+local methods, lazy = {}, {}
+local Request = { __name = "http request" }
+
+local function handle(req, level)
+    return req._r or error("http: the request is over: it has been answered", (level or 1) + 2)
+end
+
+function Request.__index(req, key)
+    local method = methods[key]
+    if method then return method end
+    local make = lazy[key]
+    if not make then return nil end
+    local value = make(handle(req), req)
+    rawset(req, key, value)
+    return value
+end
+
+function Request.__tostring(req)
+    return req._r and "http request: " .. req.method .. " " .. req.url or "http request (over)"
+end
+
+function lazy.method(r) return METHODS[r.method] end
+
+function lazy.url(r) return ffi_string(r.url, r.url_len) end
+
+function lazy.version(r) return r.minor == 0 and "1.0" or "1.1" end
+
+function lazy.rawPath(r) return ffi_string(C.links_http_path(r, out_len), out_len[0]) end
+
+local function decode(digits) return string.char(tonumber(digits, 16)) end
+
+function lazy.path(_, req)
+    local path = req.rawPath
+    if not path:find("%", 1, true) then return path end
+    return (path:gsub("%%(%x%x)", decode))
+end
+
+function lazy.queryString(r)
+    local query = C.links_http_query(r, out_len)
+    return out_len[0] >= 0 and ffi_string(query, out_len[0]) or ""
+end
+
+-- nil, and not -1, where the length is not known beforehand.
+function lazy.contentLength(r)
+    if r.content_length >= 0 then return r.content_length end
+end
+
+local function peer(r, req)
+    local n = C.links_http_peer(r, out_text, out_port)
+    rawset(req, "remoteAddress", ffi_string(out_text, n))
+    rawset(req, "remotePort", out_port[0])
+end
+
+function lazy.remoteAddress(r, req)
+    peer(r, req)
+    return rawget(req, "remoteAddress")
+end
+
+function lazy.remotePort(r, req)
+    peer(r, req)
+    return rawget(req, "remotePort")
+end
+
+-- Repeated fields are one list (RFC 9110, 5.3), and cookies have a list of their own.
+local function join(name, first, second)
+    return first .. (name == "cookie" and "; " or ", ") .. second
+end
+
+local Headers = {}
+
+function Headers.__index(headers, name)
+    if type(name) ~= "string" then return nil end
+    return rawget(headers, name:lower())
+end
+
+function lazy.headers(r)
+    local headers = {}
+    for i = 0, r.fields - 1 do
+        local name = C.links_http_field_name(r, i, out_len)
+        name = ffi_string(name, out_len[0]):lower()
+        local value = C.links_http_field_value(r, i, out_len)
+        value = ffi_string(value, out_len[0])
+        local before = headers[name]
+        headers[name] = before and join(name, before, value) or value
+    end
+    return setmetatable(headers, Headers)
+end
+
+--- The value of a header field, whatever the case of its name.
+---
+--- @param name  string  such as "user-agent"
+--- @return string       its value; repeated fields are joined by ", " (cookies by "; "); nil where there is none
+--- @raise               `name` is not a string, or the request is over
+function methods:header(name)
+    if type(name) ~= "string" then check.type("req:header(name)", "name", name, "string") end
+    local r = handle(self)
+    local i, found = C.links_http_find(r, name, #name, -1), nil
+    while i >= 0 do
+        local value = C.links_http_field_value(r, i, out_len)
+        value = ffi_string(value, out_len[0])
+        found = found and join(name:lower(), found, value) or value
+        i = C.links_http_find(r, name, #name, i)
+    end
+    return found
+end
+
+--- All values of a header field, one for each time it was sent.
+---
+--- @param name  string  such as "accept"
+--- @return table        the values in order; empty where there is none
+--- @raise               `name` is not a string, or the request is over
+function methods:headerAll(name)
+    if type(name) ~= "string" then check.type("req:headerAll(name)", "name", name, "string") end
+    local r, values = handle(self), {}
+    local i = C.links_http_find(r, name, #name, -1)
+    while i >= 0 do
+        local value = C.links_http_field_value(r, i, out_len)
+        values[#values + 1] = ffi_string(value, out_len[0])
+        i = C.links_http_find(r, name, #name, i)
+    end
+    return values
+end
+
+-- A piece of the body; "" at its end; nil, status.
+local function read_piece(req, max, level)
+    while true do
+        local n = C.links_http_read(handle(req, level + 1), max, out_data)
+        if n >= 0 then return ffi_string(out_data[0], n) end
+        if n ~= AGAIN then return nil, n end
+        local status = wait()
+        if status ~= 0 then return nil, status end
+    end
+end
+
+--- Reads some of the body, waiting until at least one byte has come. A client that asked for it (Expect:
+--- 100-continue) is told to send the body by the first read.
+---
+--- @param n  integer    bytes at most. Default: 65536
+--- @return string       1 to `n` bytes; nil without an error at the end of the body
+--- @return nil, err     HTTP_BODY_TOO_LARGE  it is more than the server's maxBodySize
+---                      HTTP_BAD_FRAMING     it is not in chunks as it should be
+---                      ETIMEDOUT            nothing came within the server's bodyTimeout
+---                      EOF                  the client left before its end
+---                      CLOSED               the connection was closed
+---                      EBUSY                another task is reading this body
+---                      ECANCELED            this task was cancelled
+--- @raise               `n` is not a positive integer, or the request is over
+--- @wait
+function methods:read(n)
+    if n ~= nil then check.integer("req:read([n])", "n", n, 1, 2 ^ 30) end
+    local piece, status = read_piece(self, n or READ_SIZE, 1)
+    if piece then return piece ~= "" and piece or nil end
+    return nil, new_error(status, "http read")
+end
+
+--- Reads the whole body.
+---
+--- @param max  integer  bytes at most. Default: the server's maxBodySize
+--- @return string       the body; "" where there is none
+--- @return nil, err     as req:read; HTTP_BODY_TOO_LARGE also beyond `max`
+--- @raise               `max` is not an integer, or the request is over
+--- @wait
+function methods:body(max)
+    if max ~= nil then check.integer("req:body([max])", "max", max, 0, 2 ^ 53) end
+    local pieces, total = {}, 0
+    local r = handle(self)
+    if max and r.content_length > max then return nil, new_error(TOO_LARGE, "http body") end
+    while true do
+        local piece, status = read_piece(self, READ_SIZE, 1)
+        if not piece then return nil, new_error(status, "http body") end
+        if piece == "" then break end
+        total = total + #piece
+        if max and total > max then return nil, new_error(TOO_LARGE, "http body") end
+        pieces[#pieces + 1] = piece
+    end
+    return #pieces == 1 and pieces[1] or table.concat(pieces)
+end
+
+--- Reads the rest of the body and drops it.
+---
+--- @return true
+--- @return nil, err  as req:read
+--- @raise            the request is over
+--- @wait
+function methods:discard()
+    repeat
+        local piece, status = read_piece(self, READ_SIZE, 1)
+        if not piece then return nil, new_error(status, "http discard") end
+    until piece == ""
+    return true
+end
+
+return Request
