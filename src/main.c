@@ -221,7 +221,7 @@ static int exit_code(int loop_rc)
                 what ? what : "?");
         return EXIT_FAILURE;
     }
-    return 0;
+    return vm_main_failed() ? EXIT_FAILURE : 0;
 }
 
 int main(int argc, char **argv)

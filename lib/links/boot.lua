@@ -22,7 +22,9 @@ local function on_error(err)
     if type(err) == "table" and not getmetatable(err) then
         err = "(error object is a table value)"
     end
-    return debug.traceback(tostring(err), 2)
+    local text = debug.traceback(tostring(err), 2)
+    -- What lies below the program is links' own, and no news.
+    return (text:gsub("\n\t%[C%]: in function 'xpcall'\n\tlinks/boot.lua.*", ""))
 end
 
 local function run(chunk, ...)

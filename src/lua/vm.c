@@ -178,6 +178,12 @@ bool vm_main_over(void)
     return !t || t->state >= TASK_DONE;
 }
 
+bool vm_main_failed(void)
+{
+    task *t = main_task();
+    return t && t->state == TASK_FAILED;
+}
+
 const char *vm_main_waits(void)
 {
     task *t = main_task();

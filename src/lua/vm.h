@@ -35,6 +35,9 @@ void vm_start(const vm_program *program);
 /* The main task is over. */
 bool vm_main_over(void);
 
+/* It has failed in a way that lib/links/boot.lua could not catch. */
+bool vm_main_failed(void);
+
 /* What the main task waits for: a constant, NULL if it does not wait. */
 const char *vm_main_waits(void);
 
