@@ -78,12 +78,16 @@ compare() {
         function who(share, rate) {
             return sprintf("%.0f/s%s", rate, share < 0.9 ? " client-bound" : "")
         }
-        { ours[NR] = $1; so[NR] = $2; ro[NR] = $3; theirs[NR] = $4; st[NR] = $5; rt[NR] = $6; q[NR] = $1 / $4 }
+        {
+            ours[NR] = $1; ours_share[NR] = $2; ours_rate[NR] = $3
+            theirs[NR] = $4; their_share[NR] = $5; their_rate[NR] = $6
+            q[NR] = $1 / $4
+        }
         END {
             ratio = median(q, NR) # which sorts them
             printf "%.3f\t%.3f us (%s) over %.3f us (%s), %.2f to %.2f", ratio, median(ours, NR),
-                who(median(so, NR), median(ro, NR)), median(theirs, NR),
-                who(median(st, NR), median(rt, NR)), q[1], q[NR]
+                who(median(ours_share, NR), median(ours_rate, NR)), median(theirs, NR),
+                who(median(their_share, NR), median(their_rate, NR)), q[1], q[NR]
         }' "$work/pairs")
     row "$5" "${summary%%	*}" "$4" "${summary#*	}"
 }
@@ -96,7 +100,8 @@ tool floor >/dev/null
 
 describe_machine
 note "peers    $(nginx -v 2>&1), $(wrk -v 2>&1 | head -n1 | cut -d' ' -f1,2)"
-note "method   server on CPU $SERVER_CPU, wrk -t1 -c$CONNECTIONS on CPU $CLIENT_CPU, $PAIRS pairs of ${DURATION}s runs"
+note "method   server on CPU $SERVER_CPU, wrk -t1 -c$CONNECTIONS on CPU $CLIENT_CPU," \
+    "$PAIRS pairs of ${DURATION}s runs"
 for comparison; do
     case $comparison in
     floor) compare floor floor 1 1.10 "hello, CPU per request / floor" ;;

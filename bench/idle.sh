@@ -21,8 +21,9 @@ for server; do
     bytes=$("$client" hold "$server_port" "$COUNT" "${pid##* }") || die "no measurement of $server"
     stop_server
     case $server in
-    links) row "idle keep-alive connection" "$bytes bytes" 300 "private memory each, $COUNT connections" ;;
-    *) row "idle keep-alive connection of $server" "$bytes bytes" "" "private memory each, $COUNT connections" ;;
+    links) target=300 ;;
+    *) target= ;;
     esac
+    row "idle keep-alive connection of $server" "$bytes bytes" "$target" "each of $COUNT"
 done
 print_rows

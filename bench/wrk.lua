@@ -1,5 +1,7 @@
--- The load: `wrk ... -s wrk.lua URL -- DEPTH` sends DEPTH pipelined requests per write, and ends with one
--- line for http.sh: completed requests, microseconds, socket errors, replies that were not 2xx or 3xx.
+-- The load: `wrk ... -s wrk.lua URL -- DEPTH` sends DEPTH pipelined requests per write, and ends
+-- with one line for http.sh: completed requests, microseconds, socket errors, replies other than
+-- 2xx or 3xx. wrk reads these three globals.
+-- luacheck: globals init request done, read globals wrk
 
 function init(args)
     local depth = tonumber(args[1]) or 1
