@@ -22,13 +22,14 @@
 #include <unistd.h>
 
 /* As many bytes and fields as the servers it is held against send. */
-static const char reply[] = "HTTP/1.1 200 OK\r\n"
-                            "Server: floor\r\n"
-                            "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-                            "Content-Type: text/plain\r\n"
-                            "Content-Length: 13\r\n"
-                            "\r\n"
-                            "Hello, World!";
+static const char reply[] =
+    "HTTP/1.1 200 OK\r\n"
+    "Server: floor\r\n"
+    "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    "Content-Type: text/plain\r\n"
+    "Content-Length: 13\r\n"
+    "\r\n"
+    "Hello, World!";
 
 enum { REPLY_LEN = sizeof reply - 1, MAX_PIPELINED = 256, MAX_EVENTS = 256 };
 
