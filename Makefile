@@ -231,7 +231,7 @@ fuzz:  ## fuzz one target with libFuzzer (FUZZ=<name>, SECONDS=60)
 
 # --- house -------------------------------------------------------------------------------------
 
-.PHONY: check deps lint format demo docs bench-deps install uninstall
+.PHONY: check deps lint format demo docs bench bench-deps install uninstall
 
 check:  ## install what is missing, build, lint, and run every test
 	@sh .ci/deps build check
@@ -241,6 +241,9 @@ check:  ## install what is missing, build, lint, and run every test
 
 deps:  ## install what is missing to build, test and lint
 	@sh .ci/deps build check
+
+bench: all  ## measure links and what it is compared with, in one table
+	LINKS=$(BUILD)/links sh bench/run.sh
 
 bench-deps:  ## install what `make bench` compares links with
 	@sh .ci/deps bench

@@ -1,0 +1,20 @@
+#!/bin/sh
+# All benchmarks, in one table: `make bench`. About four minutes; a quiet machine gives better numbers.
+#
+#     bench/run.sh [SCRIPT...]     default: http micro idle start syscalls
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+need taskset wrk nginx strace awk
+need_links
+[ $# -gt 0 ] || set -- http micro idle start syscalls
+BENCH_ROWS=$work/rows
+export BENCH_ROWS
+for script; do
+    note "--- $script"
+    "$bench/$script.sh"
+done
+rows=$(cat "$BENCH_ROWS")
+unset BENCH_ROWS
+describe_machine
+print_rows
