@@ -8,7 +8,10 @@ local stock_load = load
 local loader = {}
 
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
-local PUBLIC = { http = true, process = true, sync = true, task = true, timer = true }
+local PUBLIC = {}
+for _, name in ipairs { "dns", "http", "process", "sync", "system", "task", "tcp", "timer", "udp", "unix" } do
+    if package.preload["links." .. name] then PUBLIC[name] = true end
+end
 
 -- name -> { task =, queue = }: modules being loaded now.
 local loading = {}
