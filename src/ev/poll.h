@@ -10,7 +10,7 @@
 typedef struct ev_poll ev_poll;
 
 typedef struct ev_poll_event {
-    uint64_t key; /* as given to poll_set */
+    uint64_t key; /* as given to poll_set; its lower half is the descriptor */
     int events;   /* EV_READ | EV_WRITE | EV_EOF */
 } ev_poll_event;
 

@@ -1,6 +1,8 @@
 /*
  * The poll interface on Linux: epoll(7), edge-triggered, and an eventfd that wakes it.
  */
+#include "poll.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
@@ -10,7 +12,6 @@
 
 #include "base/mem.h"
 #include "ev/ev.h"
-#include "poll.h"
 
 enum { NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * NS_PER_MS, BATCH = 256 };
 
