@@ -144,7 +144,7 @@ check_pages() {
 check_shell() {
     for file in tests/*.sh .ci/run .ci/deps lib/*.sh examples/*.sh bench/*.sh; do
         [ ! -f "$file" ] || sh -n "$file" 2>&1
-    done
+    done | sed 's/: \([0-9]*\): /:\1: /'
 }
 
 # --- the tools ---------------------------------------------------------------------------------
