@@ -22,7 +22,7 @@ export MAKE TIMEOUT
 
 SUITES='lint base ev lua modules lib wire examples house
         asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz
-        kqueue-base kqueue-ev kqueue-lib kqueue-wire tsan-ev clang-base clang-ev clang-lua clang-modules clang-lib
+        kqueue-base kqueue-ev kqueue-lib kqueue-wire clang-base clang-ev clang-lua clang-modules clang-lib
         valgrind-base valgrind-ev valgrind-lua valgrind-modules'
 
 # --- one suite ---------------------------------------------------------------------------------
@@ -37,7 +37,6 @@ variant_of() {
     asan-* | fuzz) echo address-undefined ;;
     kqueue-*) echo "$kqueue_tree" ;;
     clang-*) echo clang ;;
-    tsan-*) echo thread ;;
     *) echo default ;;
     esac
 }
@@ -46,7 +45,6 @@ make_arguments() {
     case $1 in
     address-undefined) echo SANITIZE=address,undefined ;;
     kqueue) echo POLL=kqueue ;;
-    thread) echo SANITIZE=thread ;;
     clang) echo CC=clang ;;
     esac
 }
@@ -83,14 +81,6 @@ suite_run() {
     tree=build/$(variant_of "$suite")
     case $suite in
     clang-*) has clang || { skip 'clang is not installed' && return; } ;;
-    tsan-*)
-        # Kernels that spread addresses more widely than the compiler's TSan knows.
-        if [ -x "$tree/tests/test_$room" ] &&
-            "$tree/tests/test_$room" --list 2>&1 | grep -q 'unexpected memory mapping'; then
-            skip 'ThreadSanitizer does not run on this kernel'
-            return
-        fi
-        ;;
     valgrind-*) has valgrind || { skip 'valgrind is not installed' && return; } ;;
     esac
     case $suite in
