@@ -6,7 +6,10 @@ self = false
 
 -- The runtime replaces some of these; see src/lua and lib/links.
 files["lib/links/**/*.lua"] = {
-    globals = {"coroutine", "require", "dofile", "loadfile", "arg", "package", "os", "table", "string"},
+    globals = {
+        "arg", "argv", "coroutine", "dofile", "load", "loadfile", "os", "package", "require",
+        "string", "table",
+    },
 }
 files["tests/**/*_spec.lua"] = {std = "+busted"}
 files["tests/busted.lua"] = {globals = {"arg"}}

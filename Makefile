@@ -216,7 +216,7 @@ $(BUILD)/tests.stamp: FORCE
 test-programs: $(TEST_PROGRAMS)
 fuzz-programs: $(FUZZERS)
 
-test:  ## build and run every test, in every variant (SUITES="ev lib": only these)
+test:  ## build, lint and run every test, in every variant (SUITES="ev lib": only these)
 	@MAKE='$(MAKE)' sh tests/run.sh $(SUITES)
 
 SECONDS ?= 60
@@ -233,10 +233,8 @@ fuzz:  ## fuzz one target with libFuzzer (FUZZ=<name>, SECONDS=60)
 
 .PHONY: check deps lint format demo docs bench bench-deps install uninstall
 
-check:  ## install what is missing, build, lint, and run every test
+check:  ## install what is missing, build, lint and run every test
 	@sh .ci/deps build check
-	@$(MAKE) --no-print-directory -j2 all WERROR=1
-	@sh tests/lint.sh
 	@$(MAKE) --no-print-directory test WERROR=1
 
 deps:  ## install what is missing to build, test and lint

@@ -113,7 +113,8 @@ function docstrings.read(path)
             if block.signature then
                 table.insert(result.blocks, block)
             elseif result.top and first ~= 1 then
-                error(("%s:%d: this docstring is above no function and no field"):format(path, first), 0)
+                error(path .. ":" .. first .. ": this docstring is above no function and no field",
+                    0)
             end
             pending = nil
         end

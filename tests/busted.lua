@@ -8,4 +8,11 @@ end
 arg = arguments
 
 io.stdout:setvbuf("line")
-require "busted.runner"({standalone = false})
+
+-- Called from C, busted ends a run that failed with os.exit; from a Lua file it would raise a bare
+-- nil. A run that went well returns, and the process ends as any other: a spec that leaves a server
+-- or a timer behind keeps it from ending, and the suite is stopped for that.
+local ok, err = pcall(require "busted.runner", {standalone = false})
+if not ok then
+    error(err, 0)
+end

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks what can be checked without running the program: the rules of docs/architecture.md and of
-# the house, the layout, and what the analysers say. Every check says file, line and what is wrong.
+# the house, the layout, and what the analysers say. Every check says file, line and what is wrong,
+# and then, in TAP, whether that was nothing.
 #
 #   sh tests/lint.sh [folder]     the project, or a copy of it (tests/house_test.sh plants errors)
 #   CHECKS="layers luacheck"      only these
@@ -144,7 +145,7 @@ check_pages() {
 check_shell() {
     for file in tests/*.sh .ci/run .ci/deps lib/*.sh examples/*.sh bench/*.sh; do
         [ ! -f "$file" ] || sh -n "$file" 2>&1
-    done
+    done | sed 's/: \([0-9]*\): /:\1: /'
 }
 
 # --- the tools ---------------------------------------------------------------------------------
@@ -176,17 +177,15 @@ check_luacheck() {
 
 # --- all of them -------------------------------------------------------------------------------
 
-problems=0
+failed=0
 for check in $CHECKS; do
     "check_$check" >"$out"
-    [ -s "$out" ] || continue
-    found=$(wc -l <"$out")
-    problems=$((problems + found))
-    echo "lint: $check"
-    sed 's/^/    /' "$out"
+    if [ -s "$out" ]; then
+        failed=1
+        cat "$out"
+        echo "not ok - $check"
+    else
+        echo "ok - $check"
+    fi
 done
-if [ $problems -gt 0 ]; then
-    echo "lint: $problems problems"
-    exit 1
-fi
-echo "lint: $(echo $CHECKS | wc -w) checks, no problems"
+exit $failed

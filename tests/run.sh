@@ -20,9 +20,9 @@ LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL
 export MAKE TIMEOUT
 
-SUITES='base ev lua modules lib wire examples house
+SUITES='lint base ev lua modules lib wire examples house
         asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz
-        kqueue-base kqueue-ev clang-base clang-ev clang-lua clang-modules clang-lib
+        kqueue-base kqueue-ev kqueue-lib kqueue-wire clang-base clang-ev clang-lua clang-modules clang-lib
         valgrind-base valgrind-ev valgrind-lua valgrind-modules'
 
 # --- one suite ---------------------------------------------------------------------------------
@@ -84,6 +84,7 @@ suite_run() {
     valgrind-*) has valgrind || { skip 'valgrind is not installed' && return; } ;;
     esac
     case $suite in
+    lint) sh tests/lint.sh ;;
     house) sh tests/house_test.sh ;;
     examples) "$tree/links" docs/examples.lua ;;
     fuzz) replay ;;
@@ -103,11 +104,15 @@ suite_run() {
 suite_reports() {
     for report in "$LOG/$suite".report.*; do
         [ -s "$report" ] || continue
-        if grep -q 'ERROR: \|runtime error: \|ERROR SUMMARY: [1-9]' "$report"; then
+        if grep -q 'ERROR: \|WARNING: ThreadSanitizer\|runtime error: \|ERROR SUMMARY: [1-9]' "$report"; then
             cat "$report"
             echo "not ok - $(basename "$report")"
         fi
     done
+    # What was written before the options were read, or without them.
+    if ! grep -q '^not ok ' "$log" && grep -q 'Sanitizer: \|: runtime error: ' "$log"; then
+        echo "not ok - a sanitizer complained"
+    fi
 }
 
 # Counts the TAP lines of a log. busted's skips do not name themselves, but the line before does.
@@ -136,8 +141,9 @@ suite_main() {
     options="log_path=$LOG/$suite.report:print_stacktrace=1:abort_on_error=0"
     ASAN_OPTIONS="$options:detect_leaks=1:detect_stack_use_after_return=0"
     UBSAN_OPTIONS="$options"
+    TSAN_OPTIONS="$options"
     LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
-    export ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
+    export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS LSAN_OPTIONS
 
     began=$(date +%s)
     if [ "${2-}" = inner ]; then
@@ -162,7 +168,7 @@ suite_main() {
     result=ok
     [ "$2" -eq 0 ] || result=FAIL
     {
-        printf '%-4s  %-17s %4d passed, %d failed, %d skipped  %4d s\n' "$result" "$suite" \
+        printf '%-4s  %-17s %5d passed %3d failed %3d skipped %4d s\n' "$result" "$suite" \
             "$1" "$2" "$3" $(($(date +%s) - began))
         printf '%s\n' "$counted" | sed -n 's/^skipped /        skipped /p'
         if [ $result = FAIL ]; then
@@ -187,7 +193,7 @@ build() {
         # shellcheck disable=SC2046
         if "$MAKE" -j"$JOBS" WERROR="${WERROR-}" $(make_arguments "$variant") $targets \
             >"$LOG/build-$variant.log" 2>&1; then
-            printf 'ok    build %-11s %43d s\n' "$variant" $(($(date +%s) - began))
+            printf 'ok    %-55s %3d s\n' "build $variant" $(($(date +%s) - began))
         else
             printf 'FAIL  build %s\n' "$variant"
             tail -n 40 "$LOG/build-$variant.log"
