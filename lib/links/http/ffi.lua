@@ -26,6 +26,7 @@ typedef struct links_http_req {
     uint32_t url_len;
     uint32_t fields;
     double content_length;
+    double key;
     uint8_t method;
     uint8_t minor;
     uint8_t sent;
@@ -48,6 +49,7 @@ int links_http_find(const links_http_req *r, const char *name, size_t len, int a
 const char *links_http_field_name(const links_http_req *r, int index, int *len);
 const char *links_http_field_value(const links_http_req *r, int index, int *len);
 int links_http_peer(const links_http_req *r, char *text, int *port);
+int links_http_is_live(const links_http_server *server, double key);
 int links_http_read(links_http_req *r, size_t max, const char **data);
 int links_http_set(links_http_req *r, int mode, const char *name, size_t name_len,
                              const char *value, size_t value_len);

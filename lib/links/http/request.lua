@@ -28,8 +28,12 @@ end
 local methods, lazy = {}, {}
 local Request = { __name = "http request" }
 
+-- The pointer of a request that is not over. The request cannot be told by its response: two tables of which
+-- one holds the other would have to be made for every request, where the compiler now makes none.
 local function handle(req, level)
-    return req._r or error("http: the request is over: it has been answered", (level or 1) + 2)
+    local r = req._r
+    if r and C.links_http_is_live(req._h, req._key) == 1 then return r end
+    error("http: the request is over: it has been answered", (level or 1) + 2)
 end
 
 function Request.__index(req, key)
@@ -43,7 +47,8 @@ function Request.__index(req, key)
 end
 
 function Request.__tostring(req)
-    return req._r and "http request: " .. req.method .. " " .. req.url or "http request (over)"
+    if C.links_http_is_live(req._h, req._key) == 0 then return "http request (over)" end
+    return "http request: " .. req.method .. " " .. req.url
 end
 
 function lazy.method(r) return METHODS[r.method] end

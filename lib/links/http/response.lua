@@ -34,7 +34,6 @@ end
 -- Called when the request is over: C may give its memory to the next one.
 local function over(res)
     res._r = false
-    res._req._r = false
 end
 
 local function check_status(status, level)

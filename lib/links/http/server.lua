@@ -30,7 +30,8 @@ local function phrase(status)
 end
 
 local function describe(req)
-    return req._r and req.method .. " " .. req.url or "a request"
+    local ok, text = pcall(function() return req.method .. " " .. req.url end)
+    return ok and text or "a request"
 end
 
 local function report(what)
@@ -146,14 +147,13 @@ local function take_requests(self, handle, handler)
         local r = C.links_http_next(handle, answered)
         if r == nil then return handle.status, answered end
         if handle.want > 0 then spawn_workers(self) end
-        local req = setmetatable({ _r = r }, Request)
-        local res = setmetatable({ _r = r, _req = req, status = 200 }, Response)
+        local req = setmetatable({ _r = r, _h = handle, _key = r.key }, Request)
+        local res = setmetatable({ _r = r, status = 200 }, Response)
         local ok, a, b, c = xpcall(handler, on_error, req, res)
         if ok and type(a) == "string" and b == nil and #a <= 65536 and res.status == 200 and res._r and
             r.sent == 0 then
             C.links_http_respond(r, 200, a, #a)
             res._r = false
-            req._r = false
         else
             finish(req, res, ok, a, b, c)
         end

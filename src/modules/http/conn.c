@@ -429,6 +429,7 @@ void http_conn_answered(http_request *r)
     if (http_conn_is_alive(c) && go_on && !complete) {
         waitq_wake_all(&r->readers, LINKS_CLOSED);
         http_response_reset(r);
+        http_request_over(r);
         r->body_read = 0;
         set_state(c, CONN_DRAIN);
         drain(c);

@@ -62,6 +62,7 @@ struct http_request {
     links_http_req view; /* first: Lua's pointer is ours */
     http_conn *conn;
     http_request *next_free;
+    uint32_t id; /* its place in server->generations */
     list link; /* in server->queue or server->later */
     waitq readers, writers;
     http_response res;

@@ -4,10 +4,10 @@
 
 /* --- bytes --------------------------------------------------------------------------------- */
 
-enum { TOKEN = 1, CONTROL = 2, HOST = 4 };
+enum { TOKEN = HTTP_KIND_TOKEN, CONTROL = HTTP_KIND_CONTROL, HOST = HTTP_KIND_HOST };
 
 /* tchar; controls without the tab; what may stand in uri-host [":" port] (RFC 3986, 3.2.2). */
-static const uint8_t kinds[256] = {
+const uint8_t http_kinds[256] = {
     [0 ... 8] = CONTROL,
     [10 ... 31] = CONTROL,
     [127] = CONTROL,
@@ -39,20 +39,18 @@ static const uint8_t kinds[256] = {
     [']'] = HOST,
 };
 
-bool http_is_token(unsigned char c) { return kinds[c] & TOKEN; }
-
 bool http_is_field_value(const char *value, size_t len)
 {
     unsigned bad = 0;
     for (size_t i = 0; i < len; i++)
-        bad |= kinds[(unsigned char)value[i]] & CONTROL;
+        bad |= http_kinds[(unsigned char)value[i]] & CONTROL;
     return !bad;
 }
 
 static bool all_of(const char *s, size_t len, unsigned kind)
 {
     for (size_t i = 0; i < len; i++)
-        if (!(kinds[(unsigned char)s[i]] & kind))
+        if (!(http_kinds[(unsigned char)s[i]] & kind))
             return false;
     return true;
 }

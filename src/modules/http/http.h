@@ -42,7 +42,8 @@ typedef struct links_http_req {
     const char *url; /* the request target as it was sent, not terminated */
     uint32_t url_len;
     uint32_t fields;       /* how many header fields there are */
-    double content_length; /* -1: not known beforehand, or no body */
+    double content_length; /* -1: not known beforehand */
+    double key;            /* see links_http_is_live */
     uint8_t method;        /* see links_http_method */
     uint8_t minor;         /* of HTTP/1.minor */
     uint8_t sent;          /* the head of the answer is on its way */
@@ -98,6 +99,10 @@ LINKS_API const char *links_http_field_value(const links_http_req *r, int index,
 
 /* The peer's address: its length, text in `text` (46 bytes), and its port. */
 LINKS_API int links_http_peer(const links_http_req *r, char *text, int *port);
+
+/* Whether the request that had this key is still its worker's: what Lua asks before it follows the
+ * pointer of a request that may have been answered since. */
+LINKS_API int links_http_is_live(const links_http_server *server, double key);
 
 /* Up to `max` bytes of the body: a count with *data their place until the next call on this
  * connection, 0 at the end of the body, or a failure that stays: HTTP_BODY_TOO_LARGE,

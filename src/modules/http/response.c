@@ -270,15 +270,6 @@ static void touch(http_conn *c)
         c->wrote_ms = ev_now_ms(c->server->net->loop);
 }
 
-/* Writes the staged fields: they follow what `at` has been filled to, which is committed first. */
-static void send_staged(http_request *r, size_t before)
-{
-    stream *s = out_of(r);
-    stream_commit(s, before);
-    if (r->res.fields && r->res.fields->end)
-        stream_append(s, r->res.fields->data, r->res.fields->end);
-}
-
 /* The end of the head: what says how long the body is. `length` -1: in chunks, or to the end of
  * the connection for HTTP/1.0. */
 static char *put_framing(char *at, http_request *r, int status, int64_t length)
@@ -305,11 +296,16 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     http_response *res = &r->res;
     touch(r->conn);
 
-    char *start = stream_reserve(s, HEAD_MAX + more), *at = start;
+    uint32_t staged = res->fields ? res->fields->end : 0;
+    bool fits = staged <= CHUNK_SIZE - HEAD_MAX - more;
+    char *start = stream_reserve(s, HEAD_MAX + more + (fits ? staged : 0)), *at = start;
     at = put_status(at, status);
     at = put_common(at, r);
-    if (res->fields) {
-        send_staged(r, (size_t)(at - start));
+    if (fits && staged) {
+        at = put(at, res->fields->data, staged);
+    } else if (staged) {
+        stream_commit(s, (size_t)(at - start));
+        stream_append(s, res->fields->data, staged);
         start = at = stream_reserve(s, HEAD_MAX + more);
     }
     if (!res->has_type && length > 0 && !has_no_body(status))

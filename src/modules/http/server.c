@@ -14,6 +14,37 @@ static const http_request *req_of(const links_http_req *r) { return (const http_
 
 /* --- requests ------------------------------------------------------------------------------ */
 
+/* A request's key: its id in the low bits, the generation above, within a double's 53. An id goes to
+ * another request when its own is freed; a generation never comes back. */
+enum { ID_BITS = 21 };
+
+static uint32_t id_take(http_server *s)
+{
+    if (s->nfree_ids)
+        return s->free_ids[--s->nfree_ids];
+    if (s->nids == s->ids_size) {
+        s->ids_size = s->ids_size ? s->ids_size * 2 : 64;
+        s->generations = mem_realloc(s->generations, s->ids_size * sizeof(uint32_t));
+        s->free_ids = mem_realloc(s->free_ids, s->ids_size * sizeof(uint32_t));
+    }
+    s->generations[s->nids] = 0;
+    return s->nids++;
+}
+
+int links_http_is_live(const links_http_server *ls, double key)
+{
+    const http_server *s = (const http_server *)ls;
+    uint64_t k = (uint64_t)key;
+    uint32_t id = (uint32_t)(k & ((1u << ID_BITS) - 1));
+    return id < s->nids && s->generations[id] == (uint32_t)(k >> ID_BITS);
+}
+
+/* The key of a request that is about to be handed out. */
+static double key_of(const http_server *s, const http_request *r)
+{
+    return (double)((uint64_t)s->generations[r->id] << ID_BITS | r->id);
+}
+
 http_request *http_request_new(http_conn *c)
 {
     http_server *s = c->server;
@@ -26,6 +57,7 @@ http_request *http_request_new(http_conn *c)
         list_init(&r->link);
         waitq_init(&r->readers);
         waitq_init(&r->writers);
+        r->id = id_take(s);
     }
     r->conn = c;
     r->queued = false;
@@ -33,6 +65,8 @@ http_request *http_request_new(http_conn *c)
     http_head_init(&r->head, &s->limits);
     return r;
 }
+
+void http_request_over(http_request *r) { r->conn->server->generations[r->id]++; }
 
 void http_request_free(http_request *r)
 {
@@ -46,8 +80,10 @@ void http_request_free(http_request *r)
     }
     if (r->res.fields)
         http_response_reset(r);
+    http_request_over(r);
     r->conn = NULL;
     if (s->nfree >= HTTP_FREE_REQUESTS) {
+        s->free_ids[s->nfree_ids++] = r->id;
         mem_free(r);
         return;
     }
@@ -123,6 +159,7 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
     s->view.queued--;
     s->view.requests++;
     s->view.want = 0;
+    r->view.key = key_of(s, r);
     if (s->busy == s->workers) {
         /* Nobody would be left for the others, should this one wait for something. */
         int want = s->view.queued + 1;
@@ -312,6 +349,8 @@ static void release(ev_release *release)
         mem_free(r);
     }
     net_close(s->net);
+    mem_free(s->generations);
+    mem_free(s->free_ids);
     free(s->server_header);
     mem_free(s);
 }

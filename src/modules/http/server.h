@@ -41,6 +41,9 @@ struct http_server {
 
     http_request *free_requests;
     int nfree;
+    uint32_t *generations; /* by request id: counted up when a request is over */
+    uint32_t *free_ids;
+    uint32_t nids, nfree_ids, ids_size;
 
     int64_t common_s; /* the second that `common` was made for */
     int common_len;
@@ -50,6 +53,9 @@ struct http_server {
 /* A request from the pool, with its head ready to be fed. */
 http_request *http_request_new(http_conn *c);
 void http_request_free(http_request *r);
+
+/* Makes the request's key worthless, where the request itself goes on. */
+void http_request_over(http_request *r);
 
 /* Puts a request whose head is complete in the queue and sees to it that somebody comes. */
 void http_server_push(http_server *s, http_request *r);
