@@ -217,7 +217,8 @@ static int exit_code(int loop_rc)
     }
     if (!vm_main_over()) {
         const char *what = vm_main_waits();
-        fprintf(stderr, "links: deadlock: the main program waits (%s) and nothing is left to wake it\n",
+        fprintf(stderr,
+                "links: deadlock: the main program waits (%s) and nothing is left to wake it\n",
                 what ? what : "?");
         return EXIT_FAILURE;
     }

@@ -39,7 +39,8 @@ end
 local function run_first(first)
     for _, item in ipairs(first) do
         if item.kind == "l" then
-            if not run(function() rawset(_G, item.text, require(item.text)) end) then return false end
+            local function load_module() rawset(_G, item.text, require(item.text)) end
+            if not run(load_module) then return false end
         else
             local chunk, message = loadstring(item.text, "=(command line)")
             if not chunk then

@@ -1,4 +1,5 @@
---- What callers got wrong: raised at their own line, with the signature of the function they called.
+--- What callers got wrong: raised at their own line, with the signature of the function they
+--- called.
 local check = {}
 
 local function fail(level, ...)
@@ -17,7 +18,8 @@ end
 --- @param name       string   of the parameter
 --- @param value      any      what was given
 --- @param types      string   what it may be
---- @param level      integer  how far up the caller to blame is; 1 is whoever called the public function. Default: 1
+--- @param level      integer  how far up the caller to blame is; 1 is whoever called the public
+---                            function. Default: 1
 --- @raise                     `value` is of another type
 --- @usage require("links.check").type("f(x)", "x", "text", "string|number")
 function check.type(signature, name, value, types, level)
@@ -41,7 +43,8 @@ end
 --- @usage require("links.check").integer("f(port)", "port", 80, 0, 65535)
 function check.integer(signature, name, value, min, max, level)
     if type(value) == "number" and value % 1 == 0 and value >= min and value <= max then return end
-    fail((level or 1) + 1, signature, " ", name, " must be [integer] from ", tostring(min), " to ", tostring(max),
+    fail((level or 1) + 1, signature, " ", name, " must be [integer] from ", tostring(min),
+        " to ", tostring(max),
         ", not ", describe(value))
 end
 
@@ -55,7 +58,8 @@ end
 --- @usage require("links.check").timeout("f([ms])", "ms", nil)
 function check.timeout(signature, name, value, level)
     if value == nil or (type(value) == "number" and value >= 0) then return end
-    fail((level or 1) + 1, signature, " ", name, " must be [number] of milliseconds, 0 or more, not ", describe(value))
+    fail((level or 1) + 1, signature, " ", name, " must be [number] of milliseconds, 0 or more,",
+        " not ", describe(value))
 end
 
 -- Levenshtein's distance, for words of a few letters.
@@ -83,7 +87,9 @@ function check.nearest(word, words)
     local best, best_distance = nil, math.max(2, math.floor(#word / 3)) + 1
     for known in pairs(words) do
         local d = type(known) == "string" and distance(word:lower(), known:lower()) or best_distance
-        if d < best_distance or (d == best_distance and best and known < best) then best, best_distance = known, d end
+        if d < best_distance or (d == best_distance and best and known < best) then
+            best, best_distance = known, d
+        end
     end
     return best
 end
@@ -92,12 +98,14 @@ end
 ---
 --- @param signature  string   of the public function
 --- @param options    table    as the caller gave it, or nil
---- @param known      table    name = { default = value, type = "integer|boolean|...", min =, max = }; a type "integer" has
----                            bounds, a type "timeout" is in milliseconds
+--- @param known      table    name = { default = value, type = "integer|boolean|...", min =, max =
+---                            }; a type "integer" has bounds, a type "timeout" is in milliseconds
 --- @param level      integer  as in check.type. Default: 1
 --- @return table              a new table: every known option with its value
---- @raise                     an option that nobody knows, or a value of another type or out of bounds
---- @usage local o = require("links.check").options("f([options])", {}, { backlog = { default = 511, type = "integer", min = 1, max = 65535 } })
+--- @raise                     an option that nobody knows, or a value of another type or out of
+---                            bounds
+--- @usage local known = { backlog = { default = 511, type = "integer", min = 1, max = 65535 } }
+--- local o = require("links.check").options("f([options])", {}, known)
 --- assert(o.backlog == 511)
 function check.options(signature, options, known, level)
     level = (level or 1) + 1

@@ -1,7 +1,8 @@
 --- Errors as values: what the world does wrong is returned as `nil, err`.
 ---
---- `err` is a table with `code` (integer), `name` (a word such as "ETIMEDOUT": test that) and `message`, and
---- where they are known `syscall`, `address`, `port`, `cause` and `partial`. It reads well as a string, in `assert` too.
+--- `err` is a table with `code` (integer), `name` (a word such as "ETIMEDOUT": test that) and
+--- `message`, and where they are known `syscall`, `address`, `port`, `cause` and `partial`. It
+--- reads well as a string, in `assert` too.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -62,8 +63,9 @@ function errors.new(code, syscall, extra)
     return err
 end
 
---- The status for a wait that turns out to be impossible only after the coroutine has yielded. Whoever makes an
---- error of it raises `message` instead: it is the program that is wrong, not the world.
+--- The status for a wait that turns out to be impossible only after the coroutine has yielded.
+--- Whoever makes an error of it raises `message` instead: it is the program that is wrong, not the
+--- world.
 ---
 --- @param message  string   why the wait is impossible
 --- @return integer          the status

@@ -15,7 +15,8 @@ local function on_new_global(globals, name, value)
     if declared[name] then return end
     declared[name] = true
     if is_declaration() then return end
-    local message = "global '" .. tostring(name) .. "' is written but not declared (write local, or assign it at the top of a file)"
+    local message = "global '" .. tostring(name) .. "' is written but not declared"
+        .. " (write local, or assign it at the top of a file)"
     if guard.strict then
         declared[name] = nil
         rawset(globals, name, nil)

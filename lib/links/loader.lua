@@ -9,7 +9,9 @@ local loader = {}
 
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
-for _, name in ipairs { "dns", "http", "process", "sync", "system", "task", "tcp", "timer", "udp", "unix" } do
+for _, name in ipairs {
+    "dns", "http", "process", "sync", "system", "task", "tcp", "timer", "udp", "unix",
+} do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end
 
@@ -64,7 +66,8 @@ end
 local function require_(name)
     if type(name) == "number" then name = tostring(name) end
     if type(name) ~= "string" then
-        error("bad argument #1 to 'require' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
+        local got = name == nil and "no value" or type(name)
+        error("bad argument #1 to 'require' (string expected, got " .. got .. ")", 2)
     end
     if PUBLIC[name] then name = "links." .. name end
     while true do

@@ -22,14 +22,15 @@ local function check_event(signature, event, fn)
     check.type(signature, "fn", fn, "function", 2)
     if not handlers[event] then
         local near = check.nearest(event, handlers)
-        error(signature .. ' unknown event "' .. event .. '"' .. (near and ' (did you mean "' .. near .. '"?)' or ""), 3)
+        local hint = near and ' (did you mean "' .. near .. '"?)' or ""
+        error(signature .. ' unknown event "' .. event .. '"' .. hint, 3)
     end
 end
 
 --- Calls a function on each event of the process.
 ---
---- "error": fn(err, task, traceback), for each failed task that nobody waits for. While there is such a function
---- the failure is not printed.
+--- "error": fn(err, task, traceback), for each failed task that nobody waits for. While there is
+--- such a function the failure is not printed.
 ---
 --- @param event  string    "error"
 --- @param fn     function  called in a task of its own; it may wait

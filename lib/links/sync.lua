@@ -1,8 +1,9 @@
---- Objects that tasks of one process wait for each other with: mutex, semaphore, event, condition, channel, waitGroup,
---- once, rwlock.
+--- Objects that tasks of one process wait for each other with: mutex, semaphore, event, condition,
+--- channel, waitGroup, once, rwlock.
 ---
---- Who waits is served in the order of coming. Every wait takes a timeout in milliseconds, and ends with ECANCELED when
---- its task is cancelled: what was being handed over at that moment stays with the object, or with the task, whole.
+--- Who waits is served in the order of coming. Every wait takes a timeout in milliseconds, and ends
+--- with ECANCELED when its task is cancelled: what was being handed over at that moment stays with
+--- the object, or with the task, whole.
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -13,7 +14,8 @@ local new_queue, park = core.queue, core.park
 local wake_one, wake_all, waiting = core.wakeOne, core.wakeAll, core.waiting
 local current, new_error = core.current, errors.new
 
-local CLOSED, ETIMEDOUT, EPERM = errors.code("CLOSED"), errors.code("ETIMEDOUT"), errors.code("EPERM")
+local CLOSED, EPERM = errors.code("CLOSED"), errors.code("EPERM")
+local ETIMEDOUT = errors.code("ETIMEDOUT")
 
 -- Parks on `queue`; ms 0 does not wait at all. Returns status and what was handed over.
 local function wait_on(queue, ms, what, signature)
@@ -112,7 +114,9 @@ end
 --- @usage local sync = require "sync"
 --- assert(sync.withLock(sync.mutex(), function() return 5 end) == 5)
 function sync.withLock(mutex, fn, ...)
-    if getmetatable(mutex) ~= Mutex then error("sync.withLock(mutex, fn, ...) mutex must be a [mutex]", 2) end
+    if getmetatable(mutex) ~= Mutex then
+        error("sync.withLock(mutex, fn, ...) mutex must be a [mutex]", 2)
+    end
     check.type("sync.withLock(mutex, fn, ...)", "fn", fn, "function")
     local ok, err = mutex:lock()
     if not ok then return nil, err end
@@ -252,8 +256,8 @@ function sync.condition()
     return setmetatable({ queue = new_queue() }, Condition)
 end
 
---- Waits until signal or broadcast is called. With a mutex, which this task must hold, gives it back while it waits
---- and holds it again at the end, however the wait ended.
+--- Waits until signal or broadcast is called. With a mutex, which this task must hold, gives it
+--- back while it waits and holds it again at the end, however the wait ended.
 ---
 --- @param mutex  mutex    to give back meanwhile. Default: none
 --- @param ms     number   how long to wait at most, in milliseconds. Default: as long as it takes
@@ -269,7 +273,9 @@ end
 function Condition:wait(mutex, ms)
     if type(mutex) == "number" and ms == nil then mutex, ms = nil, mutex end
     if mutex ~= nil then
-        if getmetatable(mutex) ~= Mutex then error("condition:wait([mutex][, ms]) mutex must be a [mutex]", 2) end
+        if getmetatable(mutex) ~= Mutex then
+            error("condition:wait([mutex][, ms]) mutex must be a [mutex]", 2)
+        end
         local ok, err = mutex:unlock()
         if not ok then return nil, err end
     end
@@ -307,7 +313,8 @@ Channel.__index = Channel
 
 --- Makes a queue of values between tasks.
 ---
---- @param capacity  integer   values kept before send waits, 0 to 2^31-1. 0: send waits until somebody receives. Default: 0
+--- @param capacity  integer   values kept before send waits, 0 to 2^31-1. 0: send waits until
+---                            somebody receives. Default: 0
 --- @return channel            :send() :receive() :close() :values()
 --- @raise                     `capacity` is not such an integer
 --- @usage local ch = require("sync").channel(1)
@@ -346,10 +353,12 @@ end
 --- Sends a value.
 ---
 --- @param value  any      not nil
---- @param ms     number   how long to wait at most for room, or without capacity for a receiver. Default: as long as it takes
+--- @param ms     number   how long to wait at most for room, or without capacity for a receiver.
+---                        Default: as long as it takes
 --- @return true           the channel, or a receiver, has the value
 --- @return nil, err       CLOSED     the channel is closed
----                        ETIMEDOUT  there was no room within `ms`, or a deadline came; nobody has the value
+---                        ETIMEDOUT  there was no room within `ms`, or a deadline came; nobody has
+---                                   the value
 ---                        ECANCELED  this task was cancelled; nobody has the value
 --- @raise                 `value` is nil; `ms` is not a number of milliseconds
 --- @wait
@@ -357,7 +366,10 @@ end
 --- local _, err = ch:send("nobody listens", 1)
 --- assert(err.name == "ETIMEDOUT")
 function Channel:send(value, ms)
-    if value == nil then error("channel:send(value[, ms]) value must not be nil: that is how a closed channel reads", 2) end
+    if value == nil then
+        -- nil is what a closed channel reads as
+        error("channel:send(value[, ms]) value must not be nil", 2)
+    end
     if self.closed then return nil, new_error(CLOSED, "channel send") end
     if wake_one(self.receivers, value) then return true end
     if self.count < self.capacity then
@@ -414,7 +426,8 @@ function Channel:receive(ms)
     return value
 end
 
---- Closes the channel: what was sent can still be received, senders get CLOSED. Closing twice is harmless.
+--- Closes the channel: what was sent can still be received, senders get CLOSED. Closing twice is
+--- harmless.
 ---
 --- @return true
 --- @usage local ch = require("sync").channel(1)
@@ -503,8 +516,8 @@ end
 
 -- --- Once -------------------------------------------------------------------------------------
 
---- Makes a function that does its work once: later callers, and those that come while the first is at it, get the same
---- results. A run that raises does not count: who waited tries next.
+--- Makes a function that does its work once: later callers, and those that come while the first is
+--- at it, get the same results. A run that raises does not count: who waited tries next.
 ---
 --- @param fn  function   what to run
 --- @return function      takes the arguments of the first call; returns what `fn` returned, or
@@ -536,8 +549,8 @@ end
 local RwLock = {}
 RwLock.__index = RwLock
 
---- Makes a lock that many readers share, or one writer holds. In the order of coming: a writer that waits holds up the
---- readers behind it, so neither side starves.
+--- Makes a lock that many readers share, or one writer holds. In the order of coming: a writer that
+--- waits holds up the readers behind it, so neither side starves.
 ---
 --- @return rwlock   :readLock() :writeLock() :unlock()
 --- @usage local l = require("sync").rwlock()
@@ -586,7 +599,9 @@ end
 --- @wait
 --- @usage assert(require("sync").rwlock():readLock())
 function RwLock:readLock(ms)
-    if self.writer == current() then error("rwlock:readLock([ms]) this task holds the lock as its writer", 2) end
+    if self.writer == current() then
+        error("rwlock:readLock([ms]) this task holds the lock as its writer", 2)
+    end
     if not self.writer and not waiting(self.queue) then
         self.readers = self.readers + 1
         return true
@@ -604,7 +619,9 @@ end
 --- @wait
 --- @usage assert(require("sync").rwlock():writeLock())
 function RwLock:writeLock(ms)
-    if self.writer == current() then error("rwlock:writeLock([ms]) this task holds the lock already", 2) end
+    if self.writer == current() then
+        error("rwlock:writeLock([ms]) this task holds the lock already", 2)
+    end
     if not self.writer and self.readers == 0 and not waiting(self.queue) then
         self.writer = current()
         return true

@@ -1,7 +1,8 @@
 --- Tasks: what runs at the same time, how it is waited for, cancelled, and kept within a deadline.
 ---
---- A task is a coroutine that the scheduler runs. Its code reads as if it were alone: what waits, parks the task and
---- lets the others run. All tasks of a process share one thread, so nothing happens between two waits.
+--- A task is a coroutine that the scheduler runs. Its code reads as if it were alone: what waits,
+--- parks the task and lets the others run. All tasks of a process share one thread, so nothing
+--- happens between two waits.
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -13,7 +14,8 @@ Task.__name = "task"
 local methods = {}
 
 local ECANCELED = errors.code("ECANCELED")
-local core_spawn, core_own, core_finished, core_result = core.spawn, core.own, core.finished, core.result
+local core_spawn, core_own = core.spawn, core.own
+local core_finished, core_result = core.finished, core.result
 local core_join_wait, core_info, core_env = core.joinWait, core.info, core.env
 
 local function pack(...)
@@ -32,8 +34,9 @@ end
 
 --- Starts a task.
 ---
---- It begins to run when the task that runs now waits next. A failure that nobody waits for (see task:join) is
---- printed with its traceback, and the process goes on; process.on("error") changes that.
+--- It begins to run when the task that runs now waits next. A failure that nobody waits for (see
+--- task:join) is printed with its traceback, and the process goes on; process.on("error") changes
+--- that.
 ---
 --- @param fn   function  what to run
 --- @param ...  any       its arguments
@@ -100,9 +103,9 @@ function methods:join(ms)
     return core_result(self)
 end
 
---- Cancels a task: the wait it is in, and every later one, returns `nil, ECANCELED` (within task.shield: those after
---- it). One that has not begun never runs. Any task may cancel any other, twice too, and itself; one that is over
---- stays as it is.
+--- Cancels a task: the wait it is in, and every later one, returns `nil, ECANCELED` (within
+--- task.shield: those after it). One that has not begun never runs. Any task may cancel any other,
+--- twice too, and itself; one that is over stays as it is.
 ---
 --- @param reason  any   becomes err.cause. Default: nil
 --- @return boolean      false: the task was over or cancelled already
@@ -151,8 +154,9 @@ local function locals(t)
     return env.locals
 end
 
--- status: "ready", "running", "waiting", "done", "failed" or "cancelled". waitsFor: what a waiting one waits for.
--- locals, and ["local"], since `local` is a keyword: a table of values that its children begin with a copy of.
+-- status: "ready", "running", "waiting", "done", "failed" or "cancelled". waitsFor: what a waiting
+-- one waits for. locals, and ["local"], since `local` is a keyword: a table of values that its
+-- children begin with a copy of.
 local fields = {
     status = state,
     ["local"] = locals,
@@ -193,8 +197,8 @@ local function shield_over(deadline, ok, ...)
     return ...
 end
 
---- Runs a section that neither a cancel nor a deadline from outside cuts short, such as giving something back. They
---- apply again after it.
+--- Runs a section that neither a cancel nor a deadline from outside cuts short, such as giving
+--- something back. They apply again after it.
 ---
 --- @param fn   function  what to run
 --- @param ...  any       its arguments
@@ -269,14 +273,15 @@ local function timeout_over(outer, outer_cut, ok, ...)
     return ...
 end
 
---- Runs a function within one deadline: every wait inside, of any kind, ends with `nil, ETIMEDOUT` (err.deadline is
---- true) once `ms` have gone by. Deadlines nest; the nearest counts.
+--- Runs a function within one deadline: every wait inside, of any kind, ends with `nil, ETIMEDOUT`
+--- (err.deadline is true) once `ms` have gone by. Deadlines nest; the nearest counts.
 ---
 --- @param ms   number    milliseconds, 0 to 2147483647
 --- @param fn   function  what to run
 --- @param ...  any       its arguments
 --- @return ...           what `fn` returned, if no wait in it was cut short
---- @return nil, err      ETIMEDOUT  the deadline cut a wait short; err.partial holds what `fn` returned all the same
+--- @return nil, err      ETIMEDOUT  the deadline cut a wait short; err.partial holds what `fn`
+---                                  returned all the same
 --- @raise                what `fn` raised; `ms` or `fn` is of another type
 --- @wait
 --- @usage local task, timer = require "task", require "timer"
@@ -348,8 +353,8 @@ function Group:cancel(reason)
     return true
 end
 
--- Returns when every child has ended, whatever comes from outside meanwhile: a cancel or a deadline is passed on to
--- the children, and their end is still waited for.
+-- Returns when every child has ended, whatever comes from outside meanwhile: a cancel or a deadline
+-- is passed on to the children, and their end is still waited for.
 function Group:drain()
     local i, cut = 1, nil
     while i <= #self.tasks do
@@ -372,12 +377,13 @@ local function new_group()
     return setmetatable({ tasks = {}, results = {} }, Group)
 end
 
---- Runs a scope that is left only when all tasks begun in it have ended. The first failure, in the scope or in a
---- task, cancels the rest; so does a cancel or a deadline from outside.
+--- Runs a scope that is left only when all tasks begun in it have ended. The first failure, in the
+--- scope or in a task, cancels the rest; so does a cancel or a deadline from outside.
 ---
 --- @param fn  function  fn(group): starts tasks with group:spawn(fn, ...)
 --- @return array        the first result of each task, in the order of their start
---- @return nil, err     what the first failed task, or `fn`, raised; ECANCELED, ETIMEDOUT from outside
+--- @return nil, err     what the first failed task, or `fn`, raised; ECANCELED, ETIMEDOUT from
+---                      outside
 --- @raise               `fn` is not a function
 --- @wait
 --- @usage local task, timer = require "task", require "timer"
@@ -463,8 +469,8 @@ local function first(signature, fns, wants_success)
     return nil, answer[2]
 end
 
---- Runs functions side by side; the first to end, well or badly, is the answer. The others are cancelled, and have
---- ended when this returns.
+--- Runs functions side by side; the first to end, well or badly, is the answer. The others are
+--- cancelled, and have ended when this returns.
 ---
 --- @param list  array   functions; tasks that run already may stand among them
 --- @return ...          what the first returned
@@ -472,13 +478,14 @@ end
 --- @raise               `list` is not an array of functions and tasks
 --- @wait
 --- @usage local task, timer = require "task", require "timer"
---- assert(task.race { function() timer.sleep(100) return "slow" end, function() return "fast" end } == "fast")
+--- assert(task.race { function() timer.sleep(100) return "slow" end, function() return "fast" end }
+--- == "fast")
 function task.race(list)
     return first("task.race(list)", functions_of("task.race(list)", list), false)
 end
 
---- Runs functions side by side; the first that does not fail is the answer. The others are cancelled, and have ended
---- when this returns.
+--- Runs functions side by side; the first that does not fail is the answer. The others are
+--- cancelled, and have ended when this returns.
 ---
 --- @param list  array   functions; tasks that run already may stand among them
 --- @return ...          what the first successful one returned
@@ -497,7 +504,8 @@ end
 --- @param fn       function  fn(item, index) -> result
 --- @param options  table     concurrency: how many at a time, 1 to 65535. Default: 8
 --- @return array             the results, in the order of the list
---- @return nil, err          what the first failed call raised; the others are cancelled, and have ended
+--- @return nil, err          what the first failed call raised; the others are cancelled, and have
+---                           ended
 --- @raise                    an argument of another type, an unknown option
 --- @wait
 --- @usage local task = require "task"
@@ -528,7 +536,9 @@ end
 
 local function describe(err)
     local ok, text = pcall(tostring, err)
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then return "(error object is a table value)" end
+    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
+        return "(error object is a table value)"
+    end
     return ok and text or "(error object cannot be printed)"
 end
 
@@ -537,8 +547,11 @@ local function report(t)
     if state(t) == "cancelled" then return end
     local ok, heard = pcall(require("links.process").emit, "error", env.error, t, env.traceback)
     if ok and heard then return end
-    io.stderr:write("links: ", tostring(t), " failed: ", describe(env.error), "\n", env.traceback or "", "\n")
-    if not ok then io.stderr:write("links: process.on(\"error\") failed: ", describe(heard), "\n") end
+    io.stderr:write("links: ", tostring(t), " failed: ", describe(env.error), "\n",
+        env.traceback or "", "\n")
+    if not ok then
+        io.stderr:write('links: process.on("error") failed: ', describe(heard), "\n")
+    end
 end
 
 --- Prints failures that nobody waits for. The program's main task calls it.

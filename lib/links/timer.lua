@@ -1,7 +1,7 @@
 --- Time: sleeping, and functions that run later.
 ---
---- Times are milliseconds on a monotonic clock: setting the wall clock fires nothing. A timer never fires early;
---- how late it may be depends on what else the process computes.
+--- Times are milliseconds on a monotonic clock: setting the wall clock fires nothing. A timer never
+--- fires early; how late it may be depends on what else the process computes.
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -21,7 +21,8 @@ end
 
 --- Waits.
 ---
---- @param ms  number   milliseconds, 0 to 2147483647. 0 lets everything else that is ready run first, I/O included
+--- @param ms  number   milliseconds, 0 to 2147483647. 0 lets everything else that is ready run
+---                     first, I/O included
 --- @return true        the time is over
 --- @return nil, err    ECANCELED  this task was cancelled
 ---                     ETIMEDOUT  a deadline of task.withTimeout came first (err.deadline is true)
@@ -56,7 +57,8 @@ local Timer = core.timerMeta
 Timer.__index = {}
 Timer.__name = "timer"
 
---- Disarms a timer; one that has fired, or was cancelled before, stays as it is. A run that goes on is not touched.
+--- Disarms a timer; one that has fired, or was cancelled before, stays as it is. A run that goes on
+--- is not touched.
 ---
 --- @return true
 --- @usage local timer = require "timer"
@@ -122,10 +124,11 @@ local INTERVAL_OPTIONS = {
 
 --- Runs a function again and again, each time in a task of its own.
 ---
---- A run that is due while the last one goes on is left out (overlap "skip"), or begins beside it ("allow").
---- Runs that were missed because the process was busy are not made up for.
+--- A run that is due while the last one goes on is left out (overlap "skip"), or begins beside it
+--- ("allow"). Runs that were missed because the process was busy are not made up for.
 ---
---- @param ms   number    milliseconds from 1 to 2147483647; or a table: { interval = ms, overlap = "skip" or "allow" }
+--- @param ms   number    milliseconds from 1 to 2147483647; or a table: { interval = ms, overlap =
+---                       "skip" or "allow" }
 --- @param fn   function  what to run; it may wait
 --- @param ...  any       its arguments
 --- @return timer         :cancel() :ref() :unref() :armed()
@@ -145,7 +148,9 @@ function timer.setInterval(ms, fn, ...)
             error(INTERVAL .. ' options.overlap must be "skip" or "allow"', 2)
         end
     end
-    if type(ms) ~= "number" or not (ms >= 1 and ms <= MAX_MS) then check.integer(INTERVAL, "ms", ms, 1, MAX_MS) end
+    if type(ms) ~= "number" or not (ms >= 1 and ms <= MAX_MS) then
+        check.integer(INTERVAL, "ms", ms, 1, MAX_MS)
+    end
     check.type(INTERVAL, "fn", fn, "function")
     return core.timerStart(ms, math.ceil(ms), overlap == "allow", fn, ...)
 end

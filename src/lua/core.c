@@ -192,10 +192,7 @@ static int core_yield(lua_State *L)
 
 /* --- tasks --------------------------------------------------------------------------------- */
 
-static task *check_task(lua_State *L, int idx)
-{
-    return check_userdata(L, idx, task_meta, "task");
-}
+static task *check_task(lua_State *L, int idx) { return check_userdata(L, idx, task_meta, "task"); }
 
 /* spawn(fn, ...) -> task */
 static int core_spawn(lua_State *L)

@@ -38,8 +38,8 @@ static struct {
     list next;  /* run in the next turn: they let the loop look at the system first */
     slot *slots;
     int nslots, nused;
-    int free_slots;   /* with a coroutine in it, ready for use */
-    int empty_slots;  /* without */
+    int free_slots;  /* with a coroutine in it, ready for use */
+    int empty_slots; /* without */
     const void *globals;
     uint32_t last_id;
     uint64_t longest_ticks, ticks0, ns0;

@@ -33,13 +33,13 @@ struct task {
     int shields; /* depth of task.shield */
     uint8_t state;
     bool started;
-    bool cancelled;    /* sticky */
-    bool cut;          /* a deadline of task.withTimeout has cut a wait short */
-    bool counted;      /* this wait keeps the process alive */
-    bool by_deadline;  /* the timer stands for deadline_ms, not for the wait's own timeout */
-    bool owned;        /* somebody will look at its result: do not log its failure */
-    bool has_env;      /* its userdata has a table of its own */
-    bool inherits;     /* it has task-local values, which its children get */
+    bool cancelled;   /* sticky */
+    bool cut;         /* a deadline of task.withTimeout has cut a wait short */
+    bool counted;     /* this wait keeps the process alive */
+    bool by_deadline; /* the timer stands for deadline_ms, not for the wait's own timeout */
+    bool owned;       /* somebody will look at its result: do not log its failure */
+    bool has_env;     /* its userdata has a table of its own */
+    bool inherits;    /* it has task-local values, which its children get */
 };
 
 /* --- life ---------------------------------------------------------------------------------- */
@@ -90,10 +90,10 @@ typedef struct sched_stats {
     uint64_t resumes;
     uint64_t spawned;
     uint64_t failed;
-    uint32_t live;      /* tasks that are not over */
-    uint32_t pooled;    /* coroutines that wait for a task */
-    double longest_ms;  /* the longest time a task held the loop */
-    char longest[256];  /* where that task was when it let go */
+    uint32_t live;     /* tasks that are not over */
+    uint32_t pooled;   /* coroutines that wait for a task */
+    double longest_ms; /* the longest time a task held the loop */
+    char longest[256]; /* where that task was when it let go */
 } sched_stats;
 
 const sched_stats *sched_stats_now(void);

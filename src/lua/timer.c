@@ -9,7 +9,7 @@
 
 typedef struct lua_timer {
     ev_timer timer;
-    int ref;      /* in the registry while armed; LUA_NOREF else */
+    int ref; /* in the registry while armed; LUA_NOREF else */
     int nargs;
     bool refd;     /* keeps the process alive while armed */
     bool overlaps; /* an interval that begins anew while its last run goes on */
@@ -173,9 +173,12 @@ static int core_on_interval(lua_State *L)
 void core_add_timers(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"timerStart", core_timer_start}, {"timerStop", core_timer_stop},
-        {"timerRef", core_timer_ref},     {"timerArmed", core_timer_armed},
-        {"timerIdle", core_timer_idle},   {"onInterval", core_on_interval},
+        {"timerStart", core_timer_start},
+        {"timerStop", core_timer_stop},
+        {"timerRef", core_timer_ref},
+        {"timerArmed", core_timer_armed},
+        {"timerIdle", core_timer_idle},
+        {"onInterval", core_on_interval},
         {NULL, NULL},
     };
     luaL_register(L, NULL, functions);

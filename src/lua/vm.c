@@ -204,7 +204,4 @@ int vm_cancel_all(void)
     return n;
 }
 
-void vm_print_versions(void)
-{
-    printf("links %s\n%s\n", LINKS_VERSION, LUAJIT_VERSION);
-}
+void vm_print_versions(void) { printf("links %s\n%s\n", LINKS_VERSION, LUAJIT_VERSION); }
