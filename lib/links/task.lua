@@ -301,6 +301,22 @@ end
 local Group = {}
 Group.__index = Group
 
+-- The first failure is the group's, and ends the others.
+local function fail(group, err)
+    if group.failed ~= nil then return end
+    group.failed = err == nil and errors.new(ECANCELED) or err
+    group:cancel(err)
+end
+
+local function note(group, n, ok, ...)
+    if ok then
+        group.results[n] = (...)
+        return ...
+    end
+    fail(group, (...))
+    error((...), 0)
+end
+
 --- Starts a task of the group.
 ---
 --- @param fn   function  what to run
@@ -315,28 +331,12 @@ function Group:spawn(fn, ...)
     if self.over then error("group:spawn(fn, ...) the group is over", 2) end
     local n = #self.tasks + 1
     local t = core_spawn(function(...)
-        return self:note(n, pcall(fn, ...))
+        return note(self, n, pcall(fn, ...))
     end, ...)
     core_own(t)
     self.tasks[n] = t
     if self.failed ~= nil then t:cancel(self.failed) end
     return t
-end
-
-function Group:note(n, ok, ...)
-    if ok then
-        self.results[n] = (...)
-        return ...
-    end
-    self:fail((...))
-    error((...), 0)
-end
-
--- The first failure is the group's, and ends the others.
-function Group:fail(err)
-    if self.failed ~= nil then return end
-    self.failed = err == nil and errors.new(ECANCELED) or err
-    self:cancel(err)
 end
 
 --- Cancels all tasks of the group, but for the one that calls it.
@@ -355,22 +355,22 @@ end
 
 -- Returns when every child has ended, whatever comes from outside meanwhile: a cancel or a deadline
 -- is passed on to the children, and their end is still waited for.
-function Group:drain()
+local function drain(group)
     local i, cut = 1, nil
-    while i <= #self.tasks do
-        if core_finished(self.tasks[i]) then
+    while i <= #group.tasks do
+        if core_finished(group.tasks[i]) then
             i = i + 1
         else
             local deadline = cut and core.shieldPush()
-            local status = core_join_wait(self.tasks[i])
+            local status = core_join_wait(group.tasks[i])
             if cut then core.shieldPop(deadline) end
             if status ~= 0 then
                 cut = true
-                self:fail(wait_error(status, "task.group"))
+                fail(group, wait_error(status, "task.group"))
             end
         end
     end
-    self.over = true
+    group.over = true
 end
 
 local function new_group()
@@ -396,8 +396,8 @@ function task.group(fn)
     check.type("task.group(fn)", "fn", fn, "function")
     local group = new_group()
     local ok, err = pcall(fn, group)
-    if not ok then group:fail(err) end
-    group:drain()
+    if not ok then fail(group, err) end
+    drain(group)
     if group.failed ~= nil then return nil, group.failed end
     return group.results
 end
@@ -445,7 +445,7 @@ end
 function task.all(list)
     local group = new_group()
     for _, fn in ipairs(functions_of("task.all(list)", list)) do group:spawn(fn) end
-    group:drain()
+    drain(group)
     if group.failed ~= nil then return nil, group.failed end
     return group.results
 end
@@ -463,7 +463,7 @@ local function first(signature, fns, wants_success)
     for _, fn in ipairs(fns) do
         group:spawn(function() settle(pcall(fn)) end)
     end
-    group:drain()
+    drain(group)
     if answer and answer[1] then return unpack(answer, 2, answer.n) end
     if group.failed ~= nil then return nil, group.failed end
     return nil, answer[2]
@@ -527,7 +527,7 @@ function task.map(list, fn, options)
         end
     end
     for _ = 1, math.min(options.concurrency, #list) do group:spawn(work) end
-    group:drain()
+    drain(group)
     if group.failed ~= nil then return nil, group.failed end
     return results
 end
