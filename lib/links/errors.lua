@@ -48,13 +48,14 @@ end
 --- @usage local err = require("links.errors").new(110, "connect")
 --- assert(err.name == "ETIMEDOUT" and err.code == 110)
 function errors.new(code, syscall, extra)
-    if code == REFUSED then error(refusal, 3) end
+    if code == REFUSED then error(refusal, 0) end
     local err = setmetatable({}, Error)
     if extra then
         for k, v in pairs(extra) do err[k] = v end
     end
     if code == DEADLINE or code == -DEADLINE then
         code, err.deadline = ETIMEDOUT, true
+        err.message = "the deadline has passed"
     end
     err.code = err.code or math.abs(code)
     err.name = err.name or ffi.string(C.links_err_name(code))
