@@ -39,7 +39,8 @@ per_batch() {
             ctl = more["epoll_ctl"]
             for (name in more)
                 total += more[name]
-            printf "%.2f %.2f %.2f %.2f %.2f\n", read, write, wait, ctl, total - read - write - wait - ctl
+            others = total - read - write - wait - ctl
+            printf "%.2f %.2f %.2f %.2f %.2f\n", read, write, wait, ctl, others < 0.005 ? 0 : others
         }' "$work/few" "$work/many"
 }
 
