@@ -6,7 +6,7 @@
 #     floor        hello against floor.c                  nginx      hello against nginx `return 200`
 #     floor-p16    the same, 16 pipelined requests        nginx-lua  hello against content_by_lua
 #
-# PAIRS=5 pairs per comparison, DURATION=3 seconds per run, CONNECTIONS=64; LINKS=./links; SERVER_CPU=0 and
+# PAIRS=7 pairs per comparison, DURATION=3 seconds per run, CONNECTIONS=64; LINKS=./links; SERVER_CPU=0 and
 # CLIENT_CPU=1 are the cores. Every run has a server of its own, warmed for a second, because what the
 # JIT compiler does differs from run to run; the two of a pair follow each other, links first in every
 # other pair, because machines drift. The ratio is the median of the pairs' ratios.
@@ -17,7 +17,7 @@
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-PAIRS=${PAIRS:-5}
+PAIRS=${PAIRS:-7}
 DURATION=${DURATION:-3}
 CONNECTIONS=${CONNECTIONS:-64}
 

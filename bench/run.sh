@@ -1,5 +1,5 @@
 #!/bin/sh
-# All benchmarks, in one table: `make bench`. About four minutes; a quiet machine gives better numbers.
+# All benchmarks, in one table: `make bench`. About five minutes; a quiet machine gives better numbers.
 #
 #     bench/run.sh [SCRIPT...]     default: http micro idle start syscalls
 set -eu
