@@ -28,7 +28,7 @@ static list *bucket_of(ev_children *c, pid_t pid) { return &c->buckets[(unsigned
 
 static ev_child *find(ev_children *c, pid_t pid)
 {
-    LIST_EACH(node, bucket_of(c, pid)) {
+    LIST_EACH (node, bucket_of(c, pid)) {
         ev_child *child = CONTAINER_OF(node, ev_child, link);
         if (child->pid == pid)
             return child;

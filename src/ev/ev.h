@@ -35,7 +35,8 @@ ev_loop *ev_loop_new(void);
 void ev_loop_free(ev_loop *loop);
 
 /* Turns until ev_loop_stop, or until nothing referenced is left (see ev_ref) and nothing is ready
- * to run. Returns 0, or -errno when waiting failed for good. */
+ * to run. The first turn does not sleep, and one is made even where nothing is referenced. Returns
+ * 0, or -errno when waiting failed for good. */
 int ev_loop_run(ev_loop *loop);
 
 /* One turn. It sleeps at most `max_wait_ms` (-1: as long as it takes). Returns 0 or -errno. */
@@ -70,7 +71,7 @@ void ev_loop_again(ev_loop *loop);
 enum {
     EV_READ = 1,  /* there may be something to read: read until EAGAIN, nobody tells twice */
     EV_WRITE = 2, /* there may be room to write */
-    EV_EOF = 4,   /* the peer has shut its side down, or the descriptor is in error; comes with EV_READ */
+    EV_EOF = 4,   /* the peer has shut its side down, or there is an error; EV_READ comes with it */
 };
 
 typedef struct ev_io ev_io;

@@ -119,6 +119,7 @@ int ev_loop_turn(ev_loop *loop, int max_wait_ms)
 
     loop->turning = true;
     loop->again = false;
+    timers_begin(loop);
     io_dispatch(loop, loop->events, n);
     dispatch_wakes(loop);
     timers_run(loop);
@@ -137,6 +138,7 @@ int ev_loop_turn(ev_loop *loop, int max_wait_ms)
 int ev_loop_run(ev_loop *loop)
 {
     int rc = 0;
+    loop->again = true; /* what became ready before the first turn is told by nobody */
     while (!loop->stopped) {
         /* Without references there is nothing to sleep for, but what is ready is run first. */
         rc = ev_loop_turn(loop, loop->refs > 0 ? -1 : 0);

@@ -28,6 +28,7 @@ typedef struct wheel {
     uint64_t occupied[WHEEL_LEVELS];
     list slots[WHEEL_LEVELS * WHEEL_SLOTS];
     list soon; /* started without a delay: for the next turn */
+    list ripe; /* those of them that this turn is the next one for */
 } wheel;
 
 enum { LOOP_BATCH = 256 }; /* events taken from the system in one turn */
@@ -80,6 +81,7 @@ void io_dispatch(ev_loop *loop, const ev_poll_event *events, int n);
 
 /* timer.c */
 void timers_init(ev_loop *loop);
+void timers_begin(ev_loop *loop); /* before the events step */
 void timers_run(ev_loop *loop);
 int64_t timers_next_ms(const ev_loop *loop); /* when to look again; -1: there are none */
 

@@ -29,6 +29,7 @@ void timers_init(ev_loop *loop)
     for (int i = 0; i < WHEEL_LEVELS * WHEEL_SLOTS; i++)
         list_init(&w->slots[i]);
     list_init(&w->soon);
+    list_init(&w->ripe);
 }
 
 /* --- on and off the wheel ------------------------------------------------------------------- */
@@ -148,29 +149,29 @@ static ev_timer *first_of(list *timers)
     return list_empty(timers) ? NULL : CONTAINER_OF(timers->next, ev_timer, link);
 }
 
+void timers_begin(ev_loop *loop) { list_move_all(&loop->wheel.ripe, &loop->wheel.soon); }
+
 /* Those without a delay came in the order of the clock, so they mix with the wheel's by their
  * heads; of one deadline, those of the wheel were started earlier. */
-static void fire_soon(ev_loop *loop, list *soon, int64_t before_ms)
+static void fire_ripe(ev_loop *loop, int64_t before_ms)
 {
-    for (ev_timer *t; (t = first_of(soon)) && t->at_ms < before_ms;)
+    for (ev_timer *t; (t = first_of(&loop->wheel.ripe)) && t->at_ms < before_ms;)
         fire(loop, t);
 }
 
-/* What callbacks start meanwhile has a later deadline than `now_ms`, or goes on a new list of
- * those without a delay: this ends, and I/O is polled before any of them. */
+/* What callbacks start meanwhile has a later deadline than `now_ms`, or waits on `soon`: this ends,
+ * and I/O is polled before any of them. */
 void timers_run(ev_loop *loop)
 {
     wheel *w = &loop->wheel;
     int64_t now_ms = loop->now_ms;
     int level, slot;
     int64_t begins_ms;
-    list soon, due;
-    list_init(&soon);
+    list due;
     list_init(&due);
-    list_move_all(&soon, &w->soon);
 
     while (next_slot(w, &level, &slot, &begins_ms) && begins_ms <= now_ms) {
-        fire_soon(loop, &soon, begins_ms);
+        fire_ripe(loop, begins_ms);
         w->tick_ms = begins_ms;
         w->occupied[level] &= ~((uint64_t)1 << slot % WHEEL_SLOTS);
         list_move_all(&due, &w->slots[slot]);
@@ -183,6 +184,6 @@ void timers_run(ev_loop *loop)
             }
         }
     }
-    fire_soon(loop, &soon, INT64_MAX);
+    fire_ripe(loop, INT64_MAX);
     w->tick_ms = now_ms;
 }

@@ -9,15 +9,15 @@
 #include <stdint.h>
 #include <time.h>
 
-#define EVFILT_READ (-1)
+#define EVFILT_READ  (-1)
 #define EVFILT_WRITE (-2)
 
-#define EV_ADD 0x0001
-#define EV_DELETE 0x0002
-#define EV_CLEAR 0x0020
+#define EV_ADD     0x0001
+#define EV_DELETE  0x0002
+#define EV_CLEAR   0x0020
 #define EV_RECEIPT 0x0040
-#define EV_ERROR 0x4000
-#define EV_EOF 0x8000
+#define EV_ERROR   0x4000
+#define EV_EOF     0x8000
 
 struct kevent {
     uintptr_t ident;
