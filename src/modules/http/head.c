@@ -339,6 +339,8 @@ static int over_limit(const http_head *h, uint32_t len)
 
 int http_head_feed(http_head *h, const char *base, size_t len)
 {
+    if (len == h->fed)
+        return 0; /* http-parser takes no bytes for the end of the stream */
     h->base = base;
     size_t n = http_parser_execute(&h->parser, &settings, base + h->fed, len - h->fed);
     h->base = NULL;
