@@ -46,7 +46,7 @@ enum {
 /* The name of a code, of either sign ("ETIMEDOUT", "CLOSED"); "EUNKNOWN" for one nobody knows. */
 LINKS_API const char *links_err_name(int code);
 
-/* The message of a code, of either sign ("connection timed out"). Static storage. */
+/* The message of a code, of either sign ("timed out"). Static storage. */
 LINKS_API const char *links_err_message(int code);
 
 #endif
