@@ -176,6 +176,16 @@ exec sleep 30
 SH
     expect "run.sh stops a suite that takes too long, a failure" out_has 'stopped: it ran longer'
 fi
+if command -v setsid >/dev/null && command -v pkill >/dev/null; then
+    suite base 60 <<'SH'
+#!/bin/sh
+sleep 300 >/dev/null 2>&1 &
+echo $! >build/log/left
+printf 'ok - a\n'
+SH
+    expect "run.sh ends what a suite leaves behind" \
+        is "$(kill -0 "$(cat "$copy/build/log/left")" 2>/dev/null && echo alive)" ''
+fi
 suite base 60 <<'SH'
 #!/bin/sh
 echo "==1==ERROR: LeakSanitizer: detected memory leaks" >build/log/base.report.1
