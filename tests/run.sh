@@ -191,8 +191,11 @@ suite_main() {
             "$1" "$2" "$3" $(($(date +%s) - began))
         printf '%s\n' "$counted" | sed -n 's/^skipped /        skipped /p'
         if [ $result = FAIL ]; then
-            echo "----- the end of build/log/$suite.log:"
-            tail -n 60 "$log"
+            echo "----- build/log/$suite.log, what failed:"
+            grep -A 12 '^not ok \|^\[FAIL\]\|Assertion Failed' "$log" | grep -v '^ok \|^\[PASS\]\|^\[RUN ' |
+                head -n 80
+            echo '----- and its end:'
+            tail -n 12 "$log"
             echo '-----'
         fi
     } >"$LOG/$suite.result"
