@@ -1,5 +1,6 @@
 std = "luajit"
 max_line_length = 100
+max_string_line_length = 120
 -- A method may leave self alone, and a callback its last arguments.
 unused_args = false
 self = false
@@ -11,5 +12,5 @@ files["lib/links/**/*.lua"] = {
         "string", "table",
     },
 }
-files["tests/**/*_spec.lua"] = {std = "+busted"}
+files["tests/**/*_spec.lua"] = {std = "+busted", globals = {"io"}}
 files["tests/busted.lua"] = {globals = {"arg"}}

@@ -157,7 +157,7 @@ printf 'ok - a\nnot ok - b\n'
 exit 1
 SH
 expect "run.sh counts a failure once" counts base '1 1 0'
-expect "run.sh shows the end of the log of a suite that failed" out_has '^not ok - b'
+expect "run.sh shows what failed and the end of the log" out_has '^not ok - b'
 suite base 60 <<'SH'
 #!/bin/sh
 printf 'ok - a\n'
@@ -175,6 +175,17 @@ printf 'ok - a\n'
 exec sleep 30
 SH
     expect "run.sh stops a suite that takes too long, a failure" out_has 'stopped: it ran longer'
+fi
+# Ended, or a zombie that its new parent has not looked at yet.
+if command -v setsid >/dev/null && command -v pkill >/dev/null; then
+    suite base 60 <<'SH'
+#!/bin/sh
+sleep 300 >/dev/null 2>&1 &
+echo $! >build/log/left
+printf 'ok - a\n'
+SH
+    expect "run.sh ends what a suite leaves behind" \
+        is "$(ps -o stat= -p "$(cat "$copy/build/log/left")" | grep -v Z)" ''
 fi
 suite base 60 <<'SH'
 #!/bin/sh

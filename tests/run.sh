@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 MAKE=${MAKE:-make}
 JOBS=${JOBS:-2}
-TIMEOUT=${TIMEOUT:-300}
+TIMEOUT=${TIMEOUT:-180}
 LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL
 export MAKE TIMEOUT
@@ -28,6 +28,23 @@ SUITES='lint base ev lua modules lib wire examples house
 # --- one suite ---------------------------------------------------------------------------------
 
 has() { command -v "$1" >/dev/null 2>&1; }
+
+# Each suite is a session of its own, so that whatever it leaves behind can be found and ended:
+# Criterion's workers are in process groups of their own, which timeout does not reach.
+session=
+if has setsid && has pkill; then
+    session=setsid
+fi
+
+# Ends what is left of the suites named, or of all.
+sweep() {
+    for name in ${*:-$SUITES}; do
+        if [ -f "$LOG/$name.session" ]; then
+            pkill -KILL -s "$(cat "$LOG/$name.session")"
+            rm -f "$LOG/$name.session"
+        fi
+    done
+}
 
 skip() { echo "ok - the whole suite # SKIP $1"; }
 
@@ -55,7 +72,8 @@ if [ "$(uname -s)" = Linux ]; then kqueue_tree=kqueue; else kqueue_tree=default;
 criterion() { # criterion <program> [wrapper...]
     program=$1
     shift
-    "$@" "$program" --tap="$LOG/$suite.tap" --timeout "$((TIMEOUT / 2))"
+    # --verbose names each test as it begins: the last one is the one that hangs.
+    "$@" "$program" --verbose --tap="$LOG/$suite.tap"
     status=$?
     # Criterion ends its lines of TAP only after the whole: print them when it is done.
     [ ! -f "$LOG/$suite.tap" ] || cat "$LOG/$suite.tap"
@@ -147,15 +165,16 @@ suite_main() {
 
     began=$(date +%s)
     if [ "${2-}" = inner ]; then
+        [ -z "$session" ] || echo $$ >"$LOG/$suite.session"
         suite_run
         exit
     fi
-    if has timeout; then
-        timeout -k 5 "$TIMEOUT" sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
-    else
-        sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
-    fi
+    limit=
+    ! has timeout || limit="timeout -k 5 $TIMEOUT"
+    # shellcheck disable=SC2086
+    $limit $session sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
     status=$?
+    sweep "$suite"
     suite_reports >>"$log" 2>&1
     case $status in
     0) grep -q '^\(not \)\{0,1\}ok ' "$log" || echo "not ok - nothing ran" >>"$log" ;;
@@ -172,8 +191,11 @@ suite_main() {
             "$1" "$2" "$3" $(($(date +%s) - began))
         printf '%s\n' "$counted" | sed -n 's/^skipped /        skipped /p'
         if [ $result = FAIL ]; then
-            echo "----- the end of build/log/$suite.log:"
-            tail -n 60 "$log"
+            echo "----- build/log/$suite.log, what failed:"
+            grep -A 12 '^not ok \|^\[FAIL\]\|Assertion Failed' "$log" | grep -v '^ok \|^\[PASS\]\|^\[RUN ' |
+                head -n 80
+            echo '----- and its end:'
+            tail -n 12 "$log"
             echo '-----'
         fi
     } >"$LOG/$suite.result"
@@ -223,7 +245,8 @@ for suite in $suites; do
 done
 
 mkdir -p "$LOG"
-rm -f "$LOG"/*.count
+rm -f "$LOG"/*.count "$LOG"/*.session
+trap 'sweep; exit 130' INT TERM HUP
 build
 # The slow ones first: nothing waits for them at the end then.
 printf '%s\n' $suites | sort -k 1,1 | awk '/^valgrind|^wire|^asan/ { print; next } { rest = rest $0 "\n" }
