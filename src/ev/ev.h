@@ -63,6 +63,10 @@ void ev_loop_on_run(ev_loop *loop, bool (*run)(ev_loop *loop, void *arg), void *
 /* Step 6. */
 void ev_loop_on_flush(ev_loop *loop, void (*flush)(ev_loop *loop, void *arg), void *arg);
 
+/* Somebody has become ready to run: there will be a run step before the loop sleeps. Cheap, and
+ * costs nothing where this turn's run step is still to come. */
+void ev_loop_ready(ev_loop *loop);
+
 /* Makes the next wait not sleep: there is something to do that no watcher will tell of. */
 void ev_loop_again(ev_loop *loop);
 

@@ -119,12 +119,14 @@ int ev_loop_turn(ev_loop *loop, int max_wait_ms)
 
     loop->turning = true;
     loop->again = false;
+    loop->run_to_come = true;
     timers_begin(loop);
     io_dispatch(loop, loop->events, n);
     dispatch_wakes(loop);
     timers_run(loop);
     if (loop->run && loop->run(loop, loop->run_arg))
         loop->again = true;
+    loop->run_to_come = false;
     if (loop->flush)
         loop->flush(loop, loop->flush_arg);
     release_all(loop);
@@ -152,6 +154,12 @@ int ev_loop_run(ev_loop *loop)
 void ev_loop_stop(ev_loop *loop) { loop->stopped = true; }
 
 void ev_loop_again(ev_loop *loop) { loop->again = true; }
+
+void ev_loop_ready(ev_loop *loop)
+{
+    if (!loop->run_to_come)
+        loop->again = true;
+}
 
 void loop_wake(ev_loop *loop)
 {

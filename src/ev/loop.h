@@ -45,6 +45,7 @@ struct ev_loop {
     int wake_sent; /* atomic: the system has been asked to wake us and we have not seen to it yet */
     int refs;
     bool again;
+    bool run_to_come; /* in this turn */
     bool stopped;
     bool turning;
 

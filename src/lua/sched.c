@@ -190,6 +190,7 @@ task *sched_spawn(lua_State *L, int nargs)
         inherit(L, t, at, sched.current);
     t->state = TASK_READY;
     list_push_back(&sched.ready, &t->link);
+    ev_loop_ready(sched.loop);
     sched.stats.spawned++;
     sched.stats.live++;
     return t;
@@ -297,6 +298,7 @@ void sched_wake(task *t, int status)
     t->status = status;
     t->state = TASK_READY;
     list_push_back(&sched.ready, &t->link);
+    ev_loop_ready(sched.loop);
 }
 
 void sched_unpark(task *t)

@@ -93,6 +93,61 @@ static void see_time_and_dawdle(ev_loop *loop, ev_timer *timer)
     test_spin_ms(2);
 }
 
+static void ready_in_flush(ev_loop *loop, void *arg)
+{
+    int *flushes = arg;
+    if ((*flushes)++ == 0)
+        ev_loop_ready(loop);
+}
+
+static int runs;
+
+static bool count_run(ev_loop *loop, void *arg)
+{
+    (void)loop;
+    (void)arg;
+    runs++;
+    return false;
+}
+
+Test(ev_loop, runs_before_it_sleeps_what_became_ready_after_the_run_step)
+{
+    ev_loop *loop = test_loop();
+    int flushes = 0;
+    runs = 0;
+    ev_loop_on_run(loop, count_run, NULL);
+    ev_loop_on_flush(loop, ready_in_flush, &flushes);
+    ev_ref(loop);
+    test_turn(loop);
+    uint64_t begun = test_clock_ns();
+    cr_assert_eq(ev_loop_turn(loop, PATIENCE_MS), 0);
+    cr_assert_lt(test_clock_ns() - begun, PATIENCE_MS * (uint64_t)1000000);
+    cr_assert_eq(runs, 2);
+    ev_unref(loop);
+    ev_loop_free(loop);
+}
+
+static void ready_at_once(ev_loop *loop, ev_timer *timer)
+{
+    (void)timer;
+    ev_loop_ready(loop);
+}
+
+Test(ev_loop, sleeps_after_the_run_step_that_follows_what_became_ready)
+{
+    ev_loop *loop = test_loop();
+    ev_timer timer;
+    ev_loop_on_run(loop, count_run, NULL);
+    ev_timer_init(&timer, ready_at_once);
+    ev_timer_start(loop, &timer, 1, 0);
+    while (ev_timer_active(&timer))
+        cr_assert_eq(ev_loop_turn(loop, 1000), 0);
+    uint64_t begun = test_clock_ns();
+    cr_assert_eq(ev_loop_turn(loop, 20), 0);
+    cr_assert_geq(test_clock_ns() - begun, 19 * (uint64_t)1000000);
+    ev_loop_free(loop);
+}
+
 Test(ev_loop, shows_one_time_to_everybody_in_a_turn_until_somebody_updates_it)
 {
     ev_loop *loop = test_loop();
