@@ -22,7 +22,7 @@ export MAKE TIMEOUT
 
 SUITES='lint base ev lua modules lib wire examples house
         asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz
-        kqueue-base kqueue-ev kqueue-lib kqueue-wire clang-base clang-ev clang-lua clang-modules clang-lib
+        kqueue-base kqueue-ev kqueue-lib kqueue-wire clang-base clang-ev clang-lua clang-modules clang-lib clang-wire
         valgrind-base valgrind-ev valgrind-lua valgrind-modules'
 
 # --- one suite ---------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ rm -f "$LOG"/*.count "$LOG"/*.session
 trap 'sweep; exit 130' INT TERM HUP
 build
 # The slow ones first: nothing waits for them at the end then.
-printf '%s\n' $suites | sort -k 1,1 | awk '/^valgrind|^wire|^asan/ { print; next } { rest = rest $0 "\n" }
+printf '%s\n' $suites | sort -k 1,1 | awk '/^valgrind/ { print; next } { rest = rest $0 "\n" }
     END { printf "%s", rest }' | xargs -P "$JOBS" -n 1 sh "$0" --suite
 
 cat "$LOG"/*.count | awk -v suites="$(echo $suites | wc -w)" '
