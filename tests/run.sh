@@ -29,20 +29,15 @@ SUITES='lint base ev lua modules lib wire examples house
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Each suite is a session of its own, so that whatever it leaves behind can be found and ended:
-# Criterion's workers are in process groups of their own, which timeout does not reach.
-session=
-if has setsid && has pkill; then
-    session=setsid
-fi
-
-# Ends what is left of the suites named, or of all.
+# Ends what is left of the suites named, or of all. Criterion's workers have sessions of their own,
+# which neither timeout nor ctrl-C reaches; but everything that a suite has started has LINKS_SUITE
+# in its environment. Where there is no /proc, only timeout ends them.
 sweep() {
     for name in ${*:-$SUITES}; do
-        if [ -f "$LOG/$name.session" ]; then
-            pkill -KILL -s "$(cat "$LOG/$name.session")"
-            rm -f "$LOG/$name.session"
-        fi
+        for _ in 1 2; do # twice: for what was born during the first
+            grep -lzxF "LINKS_SUITE=$LOG/$name" /proc/[0-9]*/environ 2>/dev/null |
+                sed 's|^/proc/\([0-9]*\)/.*|\1|' | xargs -r kill -KILL 2>/dev/null
+        done
     done
 }
 
@@ -170,14 +165,13 @@ suite_main() {
 
     began=$(date +%s)
     if [ "${2-}" = inner ]; then
-        [ -z "$session" ] || echo $$ >"$LOG/$suite.session"
         suite_run
         exit
     fi
     limit=
     ! has timeout || limit="timeout -k 5 $TIMEOUT"
     # shellcheck disable=SC2086
-    $limit $session sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
+    LINKS_SUITE=$LOG/$suite $limit sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
     status=$?
     sweep "$suite"
     suite_reports >>"$log" 2>&1
@@ -250,7 +244,7 @@ for suite in $suites; do
 done
 
 mkdir -p "$LOG"
-rm -f "$LOG"/*.count "$LOG"/*.session
+rm -f "$LOG"/*.count
 trap 'sweep; exit 130' INT TERM HUP
 build
 # The slow ones first: nothing waits for them at the end then.
