@@ -201,7 +201,10 @@ expect "run.sh refuses the name of a suite that there is not" out_has 'there is 
 
 fakes=$tmp/fakes
 mkdir "$fakes"
+# A fake takes the place of a link to the real tool and never writes through it: this may run as
+# root.
 fake() {
+    rm -f "$fakes/$1"
     cat >"$fakes/$1"
     chmod +x "$fakes/$1"
 }
