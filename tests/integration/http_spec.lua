@@ -21,9 +21,9 @@ end
 local function with_log(fn)
     local lines = {}
     local stderr = io.stderr
-    io.stderr = { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) end }
+    rawset(io, "stderr", { write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) end })
     local ok, err = pcall(fn)
-    io.stderr = stderr
+    rawset(io, "stderr", stderr)
     assert(ok, err)
     return table.concat(lines)
 end
@@ -42,7 +42,9 @@ describe("http.createServer", function()
         assert.equal("5", res.headers["content-length"])
         assert.equal("text/plain; charset=utf-8", res.headers["content-type"])
         assert.equal("links", res.headers.server)
-        assert.truthy(res.headers.date:match("^%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d GMT$"))
+        local date = "!%a, %d %b %Y %H:%M:%S GMT"
+        local now = os.time()
+        assert.truthy(res.headers.date == os.date(date, now) or res.headers.date == os.date(date, now - 1))
     end)
 
     it("answers with a status, a body and headers that the handler returns", function()
