@@ -34,11 +34,20 @@ static int error_of(const char *name)
         const char *name;
         int error;
     } known[] = {
-        {"EMFILE", EMFILE}, {"ENFILE", ENFILE},         {"ECONNABORTED", ECONNABORTED},
-        {"EINTR", EINTR},   {"EAGAIN", EAGAIN},         {"ECONNRESET", ECONNRESET},
-        {"EPIPE", EPIPE},   {"ENOBUFS", ENOBUFS},       {"ENOMEM", ENOMEM},
-        {"short", SHORT},   {"ETIMEDOUT", ETIMEDOUT},   {"fail", ENOMEM},
-        {"EPROTO", EPROTO}, {"ECONNREFUSED", ECONNREFUSED},
+        {"EMFILE", EMFILE},
+        {"ENFILE", ENFILE},
+        {"ECONNABORTED", ECONNABORTED},
+        {"EINTR", EINTR},
+        {"EAGAIN", EAGAIN},
+        {"ECONNRESET", ECONNRESET},
+        {"EPIPE", EPIPE},
+        {"ENOBUFS", ENOBUFS},
+        {"ENOMEM", ENOMEM},
+        {"short", SHORT},
+        {"ETIMEDOUT", ETIMEDOUT},
+        {"fail", ENOMEM},
+        {"EPROTO", EPROTO},
+        {"ECONNREFUSED", ECONNREFUSED},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(known[i].name, name) == 0)

@@ -32,9 +32,12 @@ local function is_linux() return jit.os == "Linux" end
 
 describe("a keep-alive request", function()
     it("costs one read, one write and no epoll_ctl", function()
-        if not is_linux() or not has("strace") or child.isSanitized() then return pending("needs strace") end
+        if not is_linux() or not has("strace") or child.isSanitized() then
+            return pending("needs strace")
+        end
         local trace = os.tmpname()
-        -- -D: strace is the child of the server, so that the process that was started is the server.
+        -- -D: strace is the child of the server, so that the process that was started is the
+        -- server.
         server = child.start(SERVER, "strace -D -f -qq -o " .. trace ..
             " -e trace=read,recvfrom,recvmsg,write,writev,sendto,sendmsg,epoll_ctl,accept4")
         local c = wire.connect(server.port)
@@ -61,7 +64,8 @@ describe("a keep-alive request", function()
         wire.eventually("the trace of 101 writes", count)
         assert.equal(101, counts.recvfrom)
         assert.equal(1, counts.epoll_ctl) -- the connection's own registration
-        assert.is_nil(counts.write or counts.writev or counts.sendmsg or counts.read or counts.recvmsg)
+        assert.is_nil(counts.write or counts.writev or counts.sendmsg or counts.read
+            or counts.recvmsg)
         c:close()
         os.remove(trace)
     end)

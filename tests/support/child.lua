@@ -35,8 +35,8 @@ function child.isSanitized()
     return child.program():find("address", 1, true) ~= nil
 end
 
--- Starts `code`, which prints the port it serves. `before` is shell in front of the program: variables, exec
--- through another one. Waits for the port.
+-- Starts `code`, which prints the port it serves. `before` is shell in front of the program:
+-- variables, exec through another one. Waits for the port.
 function child.start(code, before, setup)
     local base = os.tmpname()
     local self = setmetatable({ base = base, script = base .. ".lua" }, Child)
@@ -73,7 +73,9 @@ end
 
 function Child:stop()
     if self:isAlive() then ffi.C.kill(self.pid, SIGTERM) end
-    local ended = pcall(wire.eventually, "the end of the child", function() return not self:isAlive() end)
+    local ended = pcall(wire.eventually, "the end of the child", function()
+        return not self:isAlive()
+    end)
     if not ended then ffi.C.kill(self.pid, SIGKILL) end
     for _, suffix in ipairs { "", ".lua", ".out", ".err" } do os.remove(self.base .. suffix) end
     return ended

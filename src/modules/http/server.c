@@ -237,9 +237,10 @@ static int format_date(char *at, size_t size, int64_t s)
     int march = (5 * of_year + 2) / 153;
     int of_month = of_year - (153 * march + 2) / 5 + 1;
     int month = (march + 2) % 12;
-    return snprintf(at, size, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", days + day % 7 * 3,
-                    of_month, months + month * 3, (int)(era * 400 + year + (month < 2)),
-                    second / 3600, second / 60 % 60, second % 60);
+    return snprintf(at, size, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+                    days + day % 7 * 3, of_month, months + month * 3,
+                    (int)(era * 400 + year + (month < 2)), second / 3600, second / 60 % 60,
+                    second % 60);
 }
 
 const char *http_server_common(http_server *s, int *len)
