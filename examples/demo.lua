@@ -12,11 +12,13 @@ local PAGE = [[
 <title>links</title>
 <style>
   :root { color-scheme: light dark; --accent: #0a7d5c }
-  body { font: 16px/1.6 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1.25rem }
+  body { font: 16px/1.6 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto;
+    padding: 0 1.25rem }
   h1 { font-size: 2.5rem; letter-spacing: -.03em; margin: 0; color: var(--accent) }
   h2 { font-size: 1rem; margin: 2rem 0 .5rem; text-transform: uppercase; letter-spacing: .08em }
-  pre, textarea { font: 14px/1.5 ui-monospace, monospace; background: #8881; border: 1px solid #8884;
-    border-radius: .5rem; padding: .75rem; width: 100%%; box-sizing: border-box; overflow: auto; margin: 0 }
+  pre, textarea { font: 14px/1.5 ui-monospace, monospace; background: #8881; padding: .75rem;
+    border: 1px solid #8884; border-radius: .5rem; width: 100%%; box-sizing: border-box;
+    overflow: auto; margin: 0 }
   pre:empty::before { content: "..."; opacity: .5 }
   button { font: inherit; margin: .5rem 0; padding: .3rem 1.1rem; border: 0; border-radius: .5rem;
     background: var(--accent); color: #fff; cursor: pointer }
@@ -25,12 +27,13 @@ local PAGE = [[
 </head>
 <body>
 <h1>links</h1>
-<p>An HTTP server and network runtime on LuaJIT. This page is an ordinary Lua string; the file that serves it is
-<code>examples/demo.lua</code>.</p>
+<p>An HTTP server and network runtime on LuaJIT. This page is an ordinary Lua string; the file
+that serves it is <code>examples/demo.lua</code>.</p>
 <h2>This request</h2>
 <table>%s</table>
 <h2>A stream</h2>
-<p>Ten lines, one every quarter of a second, from a loop with a sleep in it. Others are served meanwhile.</p>
+<p>Ten lines, one every quarter of a second, from a loop with a sleep in it. Others are served
+meanwhile.</p>
 <button id="start">Start</button>
 <pre id="stream"></pre>
 <h2>An echo</h2>
@@ -54,13 +57,15 @@ $("post").onclick = async () => {
 ]]
 
 local function escape(s)
-    return (s:gsub("[&<>\"]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }))
+    local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
+    return (s:gsub('[&<>"]', entities))
 end
 
 local function page(req)
     local rows = {}
     local function row(name, value)
-        rows[#rows + 1] = "<tr><td>" .. escape(name) .. "</td><td><code>" .. escape(value) .. "</code></td></tr>"
+        rows[#rows + 1] = ("<tr><td>%s</td><td><code>%s</code></td></tr>"):format(
+            escape(name), escape(value))
     end
     row("request", req.method .. " " .. req.url .. " HTTP/" .. req.version)
     row("from", req.remoteAddress .. ":" .. req.remotePort)
@@ -82,7 +87,8 @@ local function echo(req)
     if req.method ~= "POST" then return 405, "POST something here.\n", { Allow = "POST" } end
     local body, err = req:body()
     if err then return nil, err end
-    return 200, body, { ["Content-Type"] = req.headers["content-type"] or "application/octet-stream" }
+    local kind = req.headers["content-type"] or "application/octet-stream"
+    return 200, body, { ["Content-Type"] = kind }
 end
 
 local routes = { ["/"] = page, ["/stream"] = stream, ["/echo"] = echo }
@@ -96,7 +102,9 @@ end, { host = "127.0.0.1" })
 
 if not server then
     io.stderr:write("cannot serve: ", tostring(err), "\n")
-    if err.name == "EADDRINUSE" then io.stderr:write("try another port: PORT=8081 links examples/demo.lua\n") end
+    if err.name == "EADDRINUSE" then
+        io.stderr:write("try another port: PORT=8081 links examples/demo.lua\n")
+    end
     os.exit(1)
 end
 

@@ -1,6 +1,7 @@
 --- HTTP: servers whose handlers read as if they were alone.
 ---
---- Every request runs in a task of its own kind: a handler may wait on anything, and the others go on meanwhile.
+--- Every request runs in a task of its own kind: a handler may wait on anything, and the others go
+--- on meanwhile.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -20,17 +21,25 @@ local OPTIONS = {
     reuseport = { default = false, type = "boolean", c = "reuseport" },
     nodelay = { default = true, type = "boolean", c = "nodelay" },
     v6only = { default = false, type = "boolean", c = "v6only" },
-    maxConnections = { default = 65535, type = "integer", min = 1, max = INT_MAX, c = "max_connections" },
+    maxConnections = { default = 65535, type = "integer", min = 1, max = INT_MAX,
+        c = "max_connections" },
     maxPipelined = { default = 16, type = "integer", min = 1, max = 65535, c = "max_pipelined" },
-    maxRequestLine = { default = 8192, type = "integer", min = 64, max = 1048576, c = "max_request_line" },
-    maxHeaderSize = { default = 16384, type = "integer", min = 64, max = 1048576, c = "max_header_size" },
+    maxRequestLine = { default = 8192, type = "integer", min = 64, max = 1048576,
+        c = "max_request_line" },
+    maxHeaderSize = { default = 16384, type = "integer", min = 64, max = 1048576,
+        c = "max_header_size" },
     maxHeaders = { default = 100, type = "integer", min = 1, max = 10000, c = "max_headers" },
-    maxBodySize = { default = 1048576, type = "integer", min = 0, max = 2 ^ 53, c = "max_body_size" },
-    highWaterMark = { default = 65536, type = "integer", min = 1, max = 2 ^ 30, c = "high_water_mark" },
-    headerTimeout = { default = 10000, type = "integer", min = 0, max = INT_MAX, c = "header_timeout" },
+    maxBodySize = { default = 1048576, type = "integer", min = 0, max = 2 ^ 53,
+        c = "max_body_size" },
+    highWaterMark = { default = 65536, type = "integer", min = 1, max = 2 ^ 30,
+        c = "high_water_mark" },
+    headerTimeout = { default = 10000, type = "integer", min = 0, max = INT_MAX,
+        c = "header_timeout" },
     bodyTimeout = { default = 30000, type = "integer", min = 0, max = INT_MAX, c = "body_timeout" },
-    keepAliveTimeout = { default = 65000, type = "integer", min = 0, max = INT_MAX, c = "keep_alive_timeout" },
-    writeTimeout = { default = 60000, type = "integer", min = 0, max = INT_MAX, c = "write_timeout" },
+    keepAliveTimeout = { default = 65000, type = "integer", min = 0, max = INT_MAX,
+        c = "keep_alive_timeout" },
+    writeTimeout = { default = 60000, type = "integer", min = 0, max = INT_MAX,
+        c = "write_timeout" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
 }
@@ -43,7 +52,8 @@ local function place(port, options)
     if type(port) == "table" then
         for key in pairs(port) do
             if key ~= "port" and key ~= "host" then
-                error(SIGNATURE .. ' unknown field "' .. tostring(key) .. '" in port: there are port and host', 3)
+                error(SIGNATURE .. ' unknown field "' .. tostring(key) ..
+                    '" in port: there are port and host', 3)
             end
         end
         if port.host ~= nil then
@@ -75,40 +85,44 @@ end
 --- Starts a server. It serves until it is closed, and keeps the process alive that long.
 ---
 --- The handler gets the request and the response, and answers with what it returns:
---- `body`, `status`, `status, body` or `status, body, headers`. The body is a string (sent as text/plain unless a Content-Type
---- is set), a function that returns the next piece or nil, or a table, sent as JSON by lua-cjson. Or it answers
---- by the methods of the response. `return nil, err` with an error of links answers what
---- the error says of the request (413, 400, 408), and 500 for others. An error that it raises is a
---- 500 for its client, a line with a traceback in the log, and nothing else.
+--- `body`, `status`, `status, body` or `status, body, headers`. The body is a string (sent as
+--- text/plain unless a Content-Type is set), a function that returns the next piece or nil, or a
+--- table, sent as JSON by lua-cjson. Or it answers by the methods of the response. `return nil,
+--- err` with an error of links answers what the error says of the request (413, 400, 408), and 500
+--- for others. An error that it raises is a 500 for its client, a line with a traceback in the log,
+--- and nothing else.
 ---
---- @param port     integer|table  0 to 65535, 0 for any free one; or {port = integer, host = string}
+--- @param port     integer|table  0 to 65535, 0 for any free one; or {port = integer, host =
+---                                string}
 --- @param handler  function       handler(req, res)
---- @param options  table          host              "0.0.0.0"  a numeric address, IPv4 or IPv6
----                                backlog           511        connections the system queues for us
----                                reuseport         false      let other processes listen on the port too
----                                nodelay           true       send small answers at once (no Nagle)
----                                v6only            false      an IPv6 address does not take IPv4
----                                maxConnections    65535      at once; beyond, they wait in the backlog
----                                maxPipelined      16         requests of one connection in one turn of the loop
----                                maxRequestLine    8192       bytes; beyond: 414
----                                maxHeaderSize     16384      bytes of all header fields; beyond: 431
----                                maxHeaders        100        header fields; beyond: 431
----                                maxBodySize       1048576    bytes of a body; beyond: 413
----                                highWaterMark     65536      bytes of output before res:write waits
----                                headerTimeout     10000      ms for a head to come; then: 408
----                                bodyTimeout       30000      ms without a byte of a body that is read
----                                keepAliveTimeout  65000      ms between two requests
----                                writeTimeout      60000      ms without the client taking a byte
----                                serverHeader      "links"    the Server field; false: none
----                                dateHeader        true       send a Date field
----                                A time of 0 is no limit.
+--- @param options  table  host              "0.0.0.0"  a numeric address, IPv4 or IPv6
+---                        backlog           511        connections the system queues for us
+---                        reuseport         false      let other processes listen on the port too
+---                        nodelay           true       send small answers at once (no Nagle)
+---                        v6only            false      an IPv6 address does not take IPv4
+---                        maxConnections    65535      at once; beyond, they wait in the backlog
+---                        maxPipelined      16         requests of one connection in one turn of
+---                                                     the loop
+---                        maxRequestLine    8192       bytes; beyond: 414
+---                        maxHeaderSize     16384      bytes of all header fields; beyond: 431
+---                        maxHeaders        100        header fields; beyond: 431
+---                        maxBodySize       1048576    bytes of a body; beyond: 413
+---                        highWaterMark     65536      bytes of output before res:write waits
+---                        headerTimeout     10000      ms for a head to come; then: 408
+---                        bodyTimeout       30000      ms without a byte of a body that is read
+---                        keepAliveTimeout  65000      ms between two requests
+---                        writeTimeout      60000      ms without the client taking a byte
+---                        serverHeader      "links"    the Server field; false: none
+---                        dateHeader        true       send a Date field
+---                        A time of 0 is no limit.
 --- @return server                 :address() :connections() :stats() :close([ms])
 --- @return nil, err               EADDRINUSE     the port is taken (err.address, err.port)
 ---                                EADDRNOTAVAIL  the address is not of this machine
 ---                                EACCES         the port is for root only
 ---                                EINVAL         the host is no numeric address
 ---                                EMFILE         no descriptor is left
---- @raise                         an argument or an option of another type or out of bounds, or one that nobody knows
+--- @raise                         an argument or an option of another type or out of bounds, or one
+---                                that nobody knows
 --- @usage local http = require "http"
 --- local server = assert(http.createServer(0, function(req, res)
 ---     return "you asked for " .. req.path

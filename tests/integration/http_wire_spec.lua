@@ -10,7 +10,12 @@ local GOOD = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
 local GOOD_BODY = "GET /good []"
 
 local function get(fields) return "GET /x HTTP/1.1\r\n" .. fields .. "\r\n" end
-local function post(fields, body) return "POST /x HTTP/1.1\r\nHost: a\r\n" .. fields .. "\r\n" .. (body or "") end
+
+local function post(fields, body)
+    return "POST /x HTTP/1.1\r\nHost: a\r\n" .. fields .. "\r\n" .. (body or "")
+end
+
+local function chunks(body) return post("Transfer-Encoding: chunked\r\n", body) end
 
 -- Requests that are answered: their bytes, and what the handler has seen.
 local ACCEPTED = {
@@ -22,19 +27,24 @@ local ACCEPTED = {
     { "an empty host", get "Host:\r\n", "GET /x []" },
     { "obs-text in a value", get "Host: a\r\nX: \200\255\r\n", "GET /x []" },
     { "every token character in a name", get "Host: a\r\n!#$%&'*+-.^_`|~09aZ: x\r\n", "GET /x []" },
-    { "a query with odd characters", "GET /x?a=[]{}|\"<>^` HTTP/1.1\r\nHost: a\r\n\r\n", 'GET /x?a=[]{}|"<>^` []' },
+    { "a query with odd characters", "GET /x?a=[]{}|\"<>^` HTTP/1.1\r\nHost: a\r\n\r\n",
+        'GET /x?a=[]{}|"<>^` []' },
     { "OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * []" },
-    { "the absolute form", "GET http://A:1/x HTTP/1.1\r\nHost: a:1\r\n\r\n", "GET http://A:1/x []" },
+    { "the absolute form", "GET http://A:1/x HTTP/1.1\r\nHost: a:1\r\n\r\n",
+        "GET http://A:1/x []" },
     { "a body by length", post("Content-Length: 5\r\n", "hello"), "POST /x [hello]" },
     { "a length of zero", post "Content-Length: 0\r\n", "POST /x []" },
     { "a length with leading zeros", post("Content-Length: 0005\r\n", "hello"), "POST /x [hello]" },
     { "a body on GET", get "Host: a\r\nContent-Length: 3\r\n" .. "abc", "GET /x [abc]" },
-    { "chunks", post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n"), "POST /x [hello!]" },
-    { "chunks in any case", post("transfer-ENCODING: Chunked\r\n", "A\r\n0123456789\r\n0\r\n\r\n"), "POST /x [0123456789]" },
-    { "chunk extensions", post("Transfer-Encoding: chunked\r\n", "1;a=b;c=\"d;e\"\r\nx\r\n0;z\r\n\r\n"), "POST /x [x]" },
-    { "trailers", post("Transfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n"), "POST /x [x]" },
-    { "a chunk size with leading zeros", post("Transfer-Encoding: chunked\r\n", "0001\r\nx\r\n000\r\n\r\n"), "POST /x [x]" },
-    { "a body that looks like a request", post("Content-Length: 33\r\n", "GET /evil HTTP/1.1\r\nHost: evil\r\n\r"), "POST /x [GET /evil HTTP/1.1\r\nHost: evil\r\n\r]" },
+    { "chunks", chunks("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n"), "POST /x [hello!]" },
+    { "chunks in any case", post("transfer-ENCODING: Chunked\r\n", "A\r\n0123456789\r\n0\r\n\r\n"),
+        "POST /x [0123456789]" },
+    { "chunk extensions", chunks("1;a=b;c=\"d;e\"\r\nx\r\n0;z\r\n\r\n"), "POST /x [x]" },
+    { "trailers", chunks("1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n"), "POST /x [x]" },
+    { "a chunk size with leading zeros", chunks("0001\r\nx\r\n000\r\n\r\n"), "POST /x [x]" },
+    { "a body that looks like a request", post("Content-Length: 33\r\n",
+        "GET /evil HTTP/1.1\r\nHost: evil\r\n\r"),
+        "POST /x [GET /evil HTTP/1.1\r\nHost: evil\r\n\r]" },
 }
 
 -- Requests that are refused, after which the connection is closed.
@@ -82,8 +92,10 @@ local REFUSED = {
     { "a method that nobody knows", "FETCH /x HTTP/1.1\r\nHost: a\r\n\r\n", 501 },
     { "CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501 },
     { "a TLS hello", "\22\3\1\2\0\1\0\1\252\3\3", 400 },
-    { "both lengths", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400 },
-    { "both lengths, the other way", post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"), 400 },
+    { "both lengths", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        400 },
+    { "both lengths, the other way", post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "0\r\n\r\n"), 400 },
     { "two lengths", post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"), 400 },
     { "the same length twice", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), 400 },
     { "a list of lengths", post("Content-Length: 5, 5\r\n", "hello"), 400 },
@@ -95,31 +107,35 @@ local REFUSED = {
     { "a length beyond 64 bits", post("Content-Length: 18446744073709551621\r\n", "hello"), 400 },
     { "a length with a fraction", post("Content-Length: 5.0\r\n", "hello"), 400 },
     { "chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"), 400 },
-    { "chunked in two fields", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400 },
-    { "chunked that is not the last", post("Transfer-Encoding: chunked, gzip\r\n", "0\r\n\r\n"), 400 },
+    { "chunked in two fields", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "0\r\n\r\n"), 400 },
+    { "chunked that is not the last", post("Transfer-Encoding: chunked, gzip\r\n", "0\r\n\r\n"),
+        400 },
     { "another coding", post("Transfer-Encoding: gzip\r\n", "0\r\n\r\n"), 400 },
     { "identity", post("Transfer-Encoding: identity\r\n", ""), 400 },
     { "an empty coding", post("Transfer-Encoding:\r\n", ""), 400 },
     { "a quoted coding", post("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n"), 400 },
     { "chunked with a vertical tab", post("Transfer-Encoding: \11chunked\r\n", "0\r\n\r\n"), 400 },
-    { "chunks to HTTP/1.0", "POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
-    { "an expectation that nobody knows", post("Expect: a-pony\r\nContent-Length: 1\r\n", "x"), 417 },
-    { "a chunk size that is none", post("Transfer-Encoding: chunked\r\n", "x\r\n"), 400 },
-    { "an empty chunk size", post("Transfer-Encoding: chunked\r\n", "\r\nhello"), 400 },
-    { "a signed chunk size", post("Transfer-Encoding: chunked\r\n", "+5\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a prefixed chunk size", post("Transfer-Encoding: chunked\r\n", "0x5\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a blank before a chunk size", post("Transfer-Encoding: chunked\r\n", " 5\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a blank after a chunk size", post("Transfer-Encoding: chunked\r\n", "5 \r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a chunk size that overflows", post("Transfer-Encoding: chunked\r\n", "10000000000000005\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a chunk that is longer than its size", post("Transfer-Encoding: chunked\r\n", "4\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a chunk that ends in LF", post("Transfer-Encoding: chunked\r\n", "5\r\nhello\n0\r\n\r\n"), 400 },
-    { "a chunk size that ends in LF", post("Transfer-Encoding: chunked\r\n", "5\nhello\r\n0\r\n\r\n"), 400 },
-    { "a chunk size with a bare CR", post("Transfer-Encoding: chunked\r\n", "5\rhello\r\n0\r\n\r\n"), 400 },
-    { "a LF in a chunk extension", post("Transfer-Encoding: chunked\r\n", "5;a\nb\r\nhello\r\n0\r\n\r\n"), 400 },
-    { "a trailer that ends in LF", post("Transfer-Encoding: chunked\r\n", "0\r\nA: b\n\r\n"), 400 },
-    { "a trailer without a name", post("Transfer-Encoding: chunked\r\n", "0\r\n: b\r\n\r\n"), 400 },
-    { "a folded trailer", post("Transfer-Encoding: chunked\r\n", "0\r\nA: b\r\n c\r\n\r\n"), 400 },
-    { "chunks that end in LF", post("Transfer-Encoding: chunked\r\n", "0\r\n\n"), 400 },
+    { "chunks to HTTP/1.0",
+        "POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
+    { "an expectation that nobody knows", post("Expect: a-pony\r\nContent-Length: 1\r\n", "x"),
+        417 },
+    { "a chunk size that is none", chunks("x\r\n"), 400 },
+    { "an empty chunk size", chunks("\r\nhello"), 400 },
+    { "a signed chunk size", chunks("+5\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a prefixed chunk size", chunks("0x5\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a blank before a chunk size", chunks(" 5\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a blank after a chunk size", chunks("5 \r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a chunk size that overflows", chunks("10000000000000005\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a chunk that is longer than its size", chunks("4\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a chunk that ends in LF", chunks("5\r\nhello\n0\r\n\r\n"), 400 },
+    { "a chunk size that ends in LF", chunks("5\nhello\r\n0\r\n\r\n"), 400 },
+    { "a chunk size with a bare CR", chunks("5\rhello\r\n0\r\n\r\n"), 400 },
+    { "a LF in a chunk extension", chunks("5;a\nb\r\nhello\r\n0\r\n\r\n"), 400 },
+    { "a trailer that ends in LF", chunks("0\r\nA: b\n\r\n"), 400 },
+    { "a trailer without a name", chunks("0\r\n: b\r\n\r\n"), 400 },
+    { "a folded trailer", chunks("0\r\nA: b\r\n c\r\n\r\n"), 400 },
+    { "chunks that end in LF", chunks("0\r\n\n"), 400 },
 }
 
 local server, port

@@ -172,7 +172,8 @@ Test(conn, keeps_the_head_where_it_is_while_the_body_comes)
 {
     /* A head that nearly fills the buffer, and a body that needs it many times over. */
     char head[16000], body[4001];
-    int n = snprintf(head, sizeof(head), "POST /abc HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\nX: ");
+    int n = snprintf(head, sizeof(head),
+                     "POST /abc HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\nX: ");
     memset(head + n, 'h', sizeof(head) - (size_t)n - 5);
     strcpy(head + sizeof(head) - 5, "\r\n\r\n");
     put(head);
@@ -235,6 +236,7 @@ Test(conn, writes_chunks_that_end)
     cr_assert_eq(links_http_write(r, "0123456789abcdefg", 17), 17);
     cr_assert_eq(links_http_write(r, "", 0), 0);
     cr_assert_eq(links_http_finish(r), 0);
-    cr_assert_str_eq(got(), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-                            "11\r\n0123456789abcdefg\r\n0\r\n\r\n");
+    cr_assert_str_eq(got(),
+                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                     "11\r\n0123456789abcdefg\r\n0\r\n\r\n");
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "modules/http/chunked.h"
 #include "base/err.h"
+#include "modules/http/chunked.h"
 
 static const http_limits limits = {.request_line = 100, .header_size = 200, .header_count = 5};
 

@@ -5,7 +5,10 @@ local ffi = require "ffi"
 local timer = require "links.timer"
 
 ffi.cdef [[
-typedef struct wire_address { uint16_t family; uint16_t port; uint8_t ip[4]; uint8_t zero[8]; } wire_address;
+typedef struct wire_address {
+    uint16_t family, port;
+    uint8_t ip[4], zero[8];
+} wire_address;
 int socket(int domain, int type, int protocol);
 int connect(int fd, const wire_address *address, unsigned len);
 int setsockopt(int fd, int level, int name, const void *value, unsigned len);
@@ -36,7 +39,9 @@ function wire.connect(port, options)
     local fd = C.socket(AF_INET, SOCK_STREAM, 0)
     assert(fd >= 0, "socket failed")
     option(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-    if options and options.receiveBuffer then option(fd, SOL_SOCKET, SO_RCVBUF, options.receiveBuffer) end
+    if options and options.receiveBuffer then
+        option(fd, SOL_SOCKET, SO_RCVBUF, options.receiveBuffer)
+    end
     local address = ffi.new("wire_address")
     address.family = AF_INET
     address.port = bit.bor(bit.lshift(bit.band(port, 255), 8), bit.rshift(port, 8))
@@ -98,11 +103,13 @@ function Client:take(max)
     return nil, errno
 end
 
--- Reads until the buffer has what fn(buffer) finds. Returns what it returned; nil, "eof" or errno before.
+-- Reads until the buffer has what fn(buffer) finds. Returns what it returned; nil, "eof" or errno
+-- before.
 function Client:await(fn)
     local result
     local failure
-    wire.eventually("bytes from the server; there are " .. ("%q"):format(self.buffer:sub(1, 200)), function()
+    wire.eventually("bytes from the server; there are " .. ("%q"):format(self.buffer:sub(1, 200)),
+        function()
         result = fn(self.buffer)
         if result then return true end
         local n, errno = self:take()
@@ -123,7 +130,8 @@ end
 
 local function parse_head(head)
     local response = { headers = {}, names = {} }
-    response.version, response.status, response.reason = head:match("^HTTP/(%d%.%d) (%d%d%d) ([^\r\n]*)\r\n")
+    response.version, response.status, response.reason =
+        head:match("^HTTP/(%d%.%d) (%d%d%d) ([^\r\n]*)\r\n")
     assert(response.version, "not a status line: " .. ("%q"):format(head:sub(1, 100)))
     response.status = tonumber(response.status)
     for name, value in head:gmatch("\r\n([^:\r\n]+): ([^\r\n]*)") do
@@ -143,7 +151,8 @@ function Client:need(n)
 end
 
 function Client:line()
-    local last = assert(self:await(function(buffer) return select(2, buffer:find("\r\n", 1, true)) end))
+    local last = assert(self:await(function(buffer) return select(2,
+        buffer:find("\r\n", 1, true)) end))
     return self:need(last):sub(1, -3)
 end
 
@@ -161,7 +170,8 @@ end
 
 -- The next response; `method` for one to HEAD. nil and "eof" or an errno where there is none.
 function Client:response(method)
-    local last, failure = self:await(function(buffer) return select(2, buffer:find("\r\n\r\n", 1, true)) end)
+    local last, failure = self:await(function(buffer) return select(2,
+        buffer:find("\r\n\r\n", 1, true)) end)
     if not last then return nil, failure end
     local response = parse_head(self:need(last))
     local status, headers = response.status, response.headers

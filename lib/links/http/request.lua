@@ -28,8 +28,9 @@ end
 local methods, lazy = {}, {}
 local Request = { __name = "http request" }
 
--- The pointer of a request that is not over. The request cannot be told by its response: two tables of which
--- one holds the other would have to be made for every request, where the compiler now makes none.
+-- The pointer of a request that is not over. The request cannot be told by its response: two tables
+-- of which one holds the other would have to be made for every request, where the compiler now
+-- makes none.
 local function handle(req, level)
     local r = req._r
     if r and C.links_http_is_live(req._h, req._key) == 1 then return r end
@@ -121,7 +122,8 @@ end
 --- The value of a header field, whatever the case of its name.
 ---
 --- @param name  string  such as "user-agent"
---- @return string       its value; repeated fields are joined by ", " (cookies by "; "); nil where there is none
+--- @return string       its value; repeated fields are joined by ", " (cookies by "; "); nil where
+---                      there is none
 --- @raise               `name` is not a string, or the request is over
 function methods:header(name)
     if type(name) ~= "string" then check.type("req:header(name)", "name", name, "string") end
@@ -164,8 +166,8 @@ local function read_piece(req, max, level)
     end
 end
 
---- Reads some of the body, waiting until at least one byte has come. A client that asked for it (Expect:
---- 100-continue) is told to send the body by the first read.
+--- Reads some of the body, waiting until at least one byte has come. A client that asked for it
+--- (Expect: 100-continue) is told to send the body by the first read.
 ---
 --- @param n  integer    bytes at most. Default: 65536
 --- @return string       1 to `n` bytes; nil without an error at the end of the body

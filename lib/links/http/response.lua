@@ -13,7 +13,8 @@ local UNSUPPORTED, EXCEED_BUF_SIZE = binding.UNSUPPORTED, binding.EXCEED_BUF_SIZ
 local wait, new_error = core.wait, errors.new
 local cast = ffi.cast
 
--- Bodies up to this are taken in one call and copied; larger ones go out as fast as the client takes them.
+-- Bodies up to this are taken in one call and copied; larger ones go out as fast as the client
+-- takes them.
 local WHOLE_MAX = 65536
 
 local out_len = ffi.new("int[1]")
@@ -37,14 +38,17 @@ local function over(res)
 end
 
 local function check_status(status, level)
-    if type(status) == "number" and status >= 200 and status <= 999 and status % 1 == 0 then return end
+    if type(status) == "number" and status >= 200 and status <= 999 and status % 1 == 0 then
+        return
+    end
     check.integer("res.status", "status", status, 200, 999, level + 1)
 end
 
 local function refuse_field(signature, name, value, rc, level)
     if rc == HEADERS_SENT then return nil, new_error(rc, "http header") end
     local reason = rc == UNSUPPORTED and " is set by links itself, or to no such value"
-        or rc == EXCEED_BUF_SIZE and " is too much: the header fields of a response are 16384 bytes at most"
+        or rc == EXCEED_BUF_SIZE
+            and " is too much: the header fields of a response are 16384 bytes at most"
         or " is not a valid header field"
     local shown = ("%q"):format(name .. ": " .. value):sub(1, 100):gsub("[%c\127]", "?")
     error(signature .. " " .. shown .. reason, level + 1)
@@ -79,12 +83,14 @@ end
 --- Sets a header field, in place of what was set under that name.
 ---
 --- @param name   string               of the field; any case
---- @param value  string|number|table  its value; a table is a list of values, each in a field of its own
+--- @param value  string|number|table  its value; a table is a list of values, each in a field of
+---                                    its own
 --- @return true
 --- @return nil, err  HTTP_HEADERS_SENT  the head of the response is on its way
 ---                   CLOSED             the response is finished
---- @raise            what cannot stand in a head: a name that is no token, a control character such as a line end in the
----                   value; Transfer-Encoding, which links sets itself; more than 16384 bytes of fields
+--- @raise            what cannot stand in a head: a name that is no token, a control character such
+---                   as a line end in the value; Transfer-Encoding, which links sets itself; more
+---                   than 16384 bytes of fields
 function methods:setHeader(name, value)
     local r = self._r
     if r and type(name) == "string" and type(value) == "string" and
@@ -154,9 +160,9 @@ local function write_all(res, text)
     return true
 end
 
---- Sends a piece of the body, waiting while the client is slower than we are. The first one sends the head: with
---- a Content-Length set before it the body has that length, without it goes in chunks (to HTTP/1.0 until the
---- connection ends).
+--- Sends a piece of the body, waiting while the client is slower than we are. The first one sends
+--- the head: with a Content-Length set before it the body has that length, without it goes in
+--- chunks (to HTTP/1.0 until the connection ends).
 ---
 --- @param data  string|number  the piece; "" sends only the head
 --- @return true
@@ -251,4 +257,10 @@ function methods:send(status, body, headers)
     return respond(self, status, body, 1)
 end
 
-return { Response = Response, over = over, respond = respond, set_fields = set_fields, write_all = write_all }
+return {
+    Response = Response,
+    WHOLE_MAX = WHOLE_MAX,
+    over = over,
+    respond = respond,
+    set_fields = set_fields,
+}

@@ -10,6 +10,7 @@ local response = require "links.http.response"
 local C, AGAIN = binding.C, binding.AGAIN
 local Response, over = response.Response, response.over
 local respond, set_fields = response.respond, response.set_fields
+local WHOLE_MAX = response.WHOLE_MAX
 local wait, spawn = core.wait, core.spawn
 local setmetatable, type, xpcall = setmetatable, type, xpcall
 
@@ -42,8 +43,8 @@ local function on_error(err)
     return { err, debug.traceback("", 2) }
 end
 
--- A 500, or where some of another answer has been sent already, the end of the connection, which is all that
--- tells the client.
+-- A 500, or where some of another answer has been sent already, the end of the connection, which is
+-- all that tells the client.
 local function fail(req, res, what)
     report(what)
     local r = res._r
@@ -59,13 +60,18 @@ end
 
 local function fail_with(req, res, trace)
     local err = trace[1]
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then err = "(error object is a table value)" end
+    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
+        err = "(error object is a table value)"
+    end
     fail(req, res, "error in the handler of " .. describe(req) .. ": " .. tostring(err) .. trace[2])
 end
 
 local function encode(value)
     local ok, cjson = pcall(require, "cjson")
-    if not ok then error("a handler returned a table, and lua-cjson, which makes JSON of it, is not installed", 0) end
+    if not ok then
+        error("a handler returned a table, and lua-cjson, which makes JSON of it, is not installed",
+            0)
+    end
     return cjson.encode(value)
 end
 
@@ -77,7 +83,8 @@ local function stream_body(res, pieces)
     return res:finish()
 end
 
--- What the handler has returned is the answer, but for the parts of it that have been given by `res`.
+-- What the handler has returned is the answer, but for the parts of it that have been given by
+-- `res`.
 local function answer(req, res, a, b, c)
     local r = res._r
     if not r then return end
@@ -87,7 +94,9 @@ local function answer(req, res, a, b, c)
     end
     if a == nil and errors.is(b) then
         local status = STATUS_OF[b.name]
-        if not status then return fail(req, res, "the handler of " .. describe(req) .. " returned " .. tostring(b)) end
+        if not status then
+            return fail(req, res, "the handler of " .. describe(req) .. " returned " .. tostring(b))
+        end
         return respond(res, status, phrase(status), 1)
     end
     local status, body, headers = res.status, a, b
@@ -97,23 +106,30 @@ local function answer(req, res, a, b, c)
         if body == nil then body = status >= 400 and phrase(status) or "" end
     elseif a == nil then
         if status == 200 then
-            return fail(req, res, "the handler of " .. describe(req) .. " returned without an answer")
+            return fail(req, res, "the handler of " .. describe(req) ..
+                " returned without an answer")
         end
         body = ""
     end
     if headers ~= nil then
         if type(headers) ~= "table" then
-            error("http: the headers that a handler returns must be a table, not a " .. type(headers), 0)
+            error("http: the headers that a handler returns must be a table, not a " ..
+                type(headers), 0)
         end
-        for name, value in pairs(headers) do set_fields(res, "http: the headers of a handler:", name, value, 1) end
+        for name, value in pairs(headers) do
+            set_fields(res, "http: the headers of a handler:", name, value, 1)
+        end
     end
     if type(body) == "function" then return stream_body(res, body) end
     if type(body) == "table" then
         body = encode(body)
-        if not res:getHeader("content-type") then res:setHeader("Content-Type", "application/json") end
+        if not res:getHeader("content-type") then
+            res:setHeader("Content-Type", "application/json")
+        end
     end
     if type(body) ~= "string" then
-        error("http: a handler must return a string, a status, a table or a function, not a " .. type(body), 0)
+        error("http: a handler must return a string, a status, a table or a function, not a " ..
+            type(body), 0)
     end
     return respond(res, status, body, 1)
 end
@@ -139,8 +155,8 @@ local function spawn_workers(self)
     end
 end
 
--- The loop that a busy server is in. What the usual request needs stands here, so that the compiler sees it
--- in one piece; everything else is behind a call.
+-- The loop that a busy server is in. What the usual request needs stands here, so that the compiler
+-- sees it in one piece; everything else is behind a call.
 local function take_requests(self, handle, handler)
     local answered = 0
     while true do
@@ -150,8 +166,8 @@ local function take_requests(self, handle, handler)
         local req = setmetatable({ _r = r, _h = handle, _key = r.key }, Request)
         local res = setmetatable({ _r = r, status = 200 }, Response)
         local ok, a, b, c = xpcall(handler, on_error, req, res)
-        if ok and type(a) == "string" and b == nil and #a <= 65536 and res.status == 200 and res._r and
-            r.sent == 0 then
+        if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
+            and res._r and r.sent == 0 then
             C.links_http_respond(r, 200, a, #a)
             res._r = false
         else
@@ -181,7 +197,8 @@ local Server = { __index = methods, __name = "http server" }
 
 function Server.__tostring(self)
     local at = self:address()
-    return "http server: " .. (at.family == 6 and "[" .. at.address .. "]" or at.address) .. ":" .. at.port
+    return "http server: " .. (at.family == 6 and "[" .. at.address .. "]" or at.address) .. ":" ..
+        at.port
 end
 
 --- Where the server listens.
@@ -229,16 +246,18 @@ function methods:stats()
     }
 end
 
---- Stops listening and ends when the last connection has: idle ones are closed at once, the others with the answer
---- to the request that they are at. Closing twice is harmless.
+--- Stops listening and ends when the last connection has: idle ones are closed at once, the others
+--- with the answer to the request that they are at. Closing twice is harmless.
 ---
 --- A handler that calls this waits for its own connection: let it spawn a task for that.
 ---
---- @param ms  number    how long connections may take; those left are then broken off. 0: not a moment.
+--- @param ms  number    how long connections may take; those left are then broken off. 0: not a
+---                      moment.
 ---                      Default: 10000
 --- @return true
 --- @return nil, err     ETIMEDOUT  connections had to be broken off
----                      ECANCELED  this task was cancelled; connections go on, and the server does not listen
+---                      ECANCELED  this task was cancelled; connections go on, and the server does
+---                                 not listen
 --- @raise               `ms` is not a number of milliseconds
 --- @wait
 --- @usage local http = require "http"
@@ -262,7 +281,8 @@ end
 
 --- Makes a server of a handle that listens, and starts its workers.
 function server.start(handle, handler)
-    local self = setmetatable({ _h = ffi.gc(handle, C.links_http_free), _handler = handler }, Server)
+    local self = setmetatable({ _h = ffi.gc(handle, C.links_http_free), _handler = handler },
+        Server)
     for _ = 1, 2 do
         C.links_http_worker(self._h, 1, 0)
         spawn(work, self)

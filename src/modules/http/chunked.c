@@ -35,9 +35,8 @@ static bool is_control(unsigned char ch) { return (ch < ' ' && ch != '\t') || ch
 
 static bool is_name(unsigned char ch)
 {
-    return ch > ' ' && ch < 127 && ch != ':' && ch != '"' && ch != '(' && ch != ')' &&
-           ch != ',' && ch != '/' && (ch < ';' || ch > '@') && (ch < '[' || ch > ']') &&
-           ch != '{' && ch != '}';
+    return ch > ' ' && ch < 127 && ch != ':' && ch != '"' && ch != '(' && ch != ')' && ch != ',' &&
+           ch != '/' && (ch < ';' || ch > '@') && (ch < '[' || ch > ']') && ch != '{' && ch != '}';
 }
 
 /* One byte of a size line. Returns the next state, or -1. */

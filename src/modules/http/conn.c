@@ -9,11 +9,11 @@
 #include "server.h"
 
 enum {
-    READ_MIN = 2048,          /* less room than this at the end of the buffer: make some */
-    EMPTY_LINES_MAX = 8,      /* before a request line (RFC 9112, 2.2) */
-    DRAIN_MAX = 262144,       /* of a body that nobody has read, rather than closing */
-    LINGER_MS = 2000,         /* for the client to read the last answer and close */
-    LINGER_MAX = 1048576,     /* bytes that he may send meanwhile, in one turn */
+    READ_MIN = 2048,      /* less room than this at the end of the buffer: make some */
+    EMPTY_LINES_MAX = 8,  /* before a request line (RFC 9112, 2.2) */
+    DRAIN_MAX = 262144,   /* of a body that nobody has read, rather than closing */
+    LINGER_MS = 2000,     /* for the client to read the last answer and close */
+    LINGER_MAX = 1048576, /* bytes that he may send meanwhile, in one turn */
 };
 
 static http_conn *conn_of(stream *s) { return CONTAINER_OF(s, http_conn, stream); }
@@ -24,6 +24,13 @@ static void set_state(http_conn *c, enum http_conn_state state)
 {
     c->state = (uint8_t)state;
     c->since_ms = now_ms(c);
+}
+
+/* Wakes in any step of the turn: after the run step, the loop would sleep on what is ready. */
+static void wake(const http_conn *c, waitq *q, int status)
+{
+    if (waitq_wake_all(q, status))
+        ev_loop_again(c->server->net->loop);
 }
 
 /* --- input --------------------------------------------------------------------------------- */
@@ -124,8 +131,8 @@ void http_conn_abort(http_conn *c, int code)
     }
     if (!r->body_error)
         r->body_error = code;
-    waitq_wake_all(&r->readers, code);
-    waitq_wake_all(&r->writers, code);
+    wake(c, &r->readers, code);
+    wake(c, &r->writers, code);
 }
 
 /* Reads what the client still sends and drops it, until he has seen our end and closes his. */
@@ -367,8 +374,7 @@ long http_conn_body(http_request *r, size_t max, const char **data)
         ssize_t got = fill(c);
         if (got == -EAGAIN) {
             c->since_ms = now_ms(c);
-            return sched_park(&r->readers, c->server->options.body_timeout, SCHED_IO,
-                              "http body");
+            return sched_park(&r->readers, c->server->options.body_timeout, SCHED_IO, "http body");
         }
         if (got < 0)
             return body_fail(r, (int)got);
@@ -494,7 +500,7 @@ static void on_drained(stream *s)
     c->wrote_ms = now_ms(c);
     if (c->state == CONN_BUSY) {
         if (s->out_len <= (uint32_t)c->server->options.high_water_mark / 2)
-            waitq_wake_all(&c->req->writers, 0);
+            wake(c, &c->req->writers, 0);
     } else if (c->state == CONN_CLOSING && !s->out_len) {
         finish_closing(c);
     }

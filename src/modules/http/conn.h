@@ -63,7 +63,7 @@ struct http_request {
     http_conn *conn;
     http_request *next_free;
     uint32_t id; /* its place in server->generations */
-    list link; /* in server->queue or server->later */
+    list link;   /* in server->queue or server->later */
     waitq readers, writers;
     http_response res;
     uint32_t at, head_len; /* of the head in conn->in */

@@ -293,8 +293,8 @@ static int check(http_head *h, const char *base, uint32_t len)
         return -400;
 
     unsigned flags = h->parser.flags;
-    h->keep_alive = !(flags & F_CONNECTION_CLOSE) &&
-                    (h->minor == 1 || (flags & F_CONNECTION_KEEP_ALIVE));
+    h->keep_alive =
+        !(flags & F_CONNECTION_CLOSE) && (h->minor == 1 || (flags & F_CONNECTION_KEEP_ALIVE));
     return check_target(h, base, &seen);
 }
 

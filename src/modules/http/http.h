@@ -33,7 +33,7 @@ typedef struct links_http_server {
     int32_t connections;
     int32_t queued;
     int32_t port;
-    int32_t family; /* 4 or 6 */
+    int32_t family;                               /* 4 or 6 */
     double accepted, refused, requests, rejected; /* counted since the start */
 } links_http_server;
 

@@ -24,7 +24,9 @@ static stream *out_of(http_request *r) { return &r->conn->stream; }
 const char *links_http_reason(int status)
 {
     switch (status) {
-#define REASON(code, name, text) case code: return #text;
+#define REASON(code, name, text)                                                                   \
+    case code:                                                                                     \
+        return #text;
         HTTP_STATUS_MAP(REASON)
 #undef REASON
     default:

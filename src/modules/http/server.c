@@ -215,25 +215,44 @@ void http_server_forget(http_server *s, http_conn *c)
     } else if (!s->view.connections) {
         waitq_wake_all(&s->drained, 0);
         waitq_wake_all(&s->idle, 0);
+        ev_loop_again(s->net->loop); /* this may be after the run step */
         unref(s);
     }
+}
+
+/* The date as RFC 9110, 5.6.7 has it. The C library's functions would read the time zone's file and
+ * speak the language of the locale. */
+static int format_date(char *at, size_t size, int64_t s)
+{
+    static const char days[] = "ThuFriSatSunMonTueWed";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    int64_t day = s / 86400;
+    int second = (int)(s % 86400);
+
+    /* Years that begin in March, in eras of 400: the leap day is the last of its year. */
+    int64_t z = day + 719468, era = z / 146097;
+    int of_era = (int)(z % 146097);
+    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int of_year = of_era - (365 * year + year / 4 - year / 100);
+    int march = (5 * of_year + 2) / 153;
+    int of_month = of_year - (153 * march + 2) / 5 + 1;
+    int month = (march + 2) % 12;
+    return snprintf(at, size, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+                    days + day % 7 * 3, of_month, months + month * 3,
+                    (int)(era * 400 + year + (month < 2)), second / 3600, second / 60 % 60,
+                    second % 60);
 }
 
 const char *http_server_common(http_server *s, int *len)
 {
     int64_t now = time(NULL);
     if (now != s->common_s) {
-        struct tm tm;
-        time_t t = (time_t)now;
-        gmtime_r(&t, &tm);
         s->common_s = now;
         size_t n = 0;
         if (s->server_header)
-            n = (size_t)snprintf(s->common, sizeof(s->common), "Server: %s\r\n",
-                                 s->server_header);
+            n = (size_t)snprintf(s->common, sizeof(s->common), "Server: %s\r\n", s->server_header);
         if (s->options.date_header)
-            n += strftime(s->common + n, sizeof(s->common) - n,
-                          "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+            n += (size_t)format_date(s->common + n, sizeof(s->common) - n, now);
         s->common_len = (int)n;
     }
     *len = s->common_len;
@@ -244,8 +263,7 @@ const char *http_server_common(http_server *s, int *len)
 
 static int shortest(const links_http_options *o)
 {
-    const int all[] = {o->header_timeout, o->body_timeout, o->keep_alive_timeout,
-                       o->write_timeout};
+    const int all[] = {o->header_timeout, o->body_timeout, o->keep_alive_timeout, o->write_timeout};
     int min = 60000;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i] > 0 && all[i] < min)

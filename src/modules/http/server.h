@@ -9,12 +9,12 @@
 #include "modules/net/listener.h"
 
 enum {
-    HTTP_TURN_BUDGET = 1024,    /* requests handed out between two looks at the system's events */
-    HTTP_TURN_BUDGET_MS = 5,    /* and the time for them, looked at every few requests */
-    HTTP_IDLE_WORKERS = 64,     /* workers that stay when there is nothing to do */
-    HTTP_SPAWN_MAX = 32,        /* workers asked for at once */
-    HTTP_FREE_REQUESTS = 256,   /* kept for reuse */
-    HTTP_COMMON_MAX = 256,      /* bytes of the fields that every answer has */
+    HTTP_TURN_BUDGET = 1024,  /* requests handed out between two looks at the system's events */
+    HTTP_TURN_BUDGET_MS = 5,  /* and the time for them, looked at every few requests */
+    HTTP_IDLE_WORKERS = 64,   /* workers that stay when there is nothing to do */
+    HTTP_SPAWN_MAX = 32,      /* workers asked for at once */
+    HTTP_FREE_REQUESTS = 256, /* kept for reuse */
+    HTTP_COMMON_MAX = 256,    /* bytes of the fields that every answer has */
 };
 
 struct http_server {

@@ -132,8 +132,8 @@ int listener_open(listener *l, ev_loop *loop, const address *at, const listener_
     assert(accepted);
     ev_timer_init(&l->timer, on_timer);
 
-    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET,
-                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     int rc = configure(fd, at, options);

@@ -27,9 +27,9 @@ struct listener {
     /* A connection: a non-blocking, close-on-exec descriptor that now belongs to the callee. */
     void (*accepted)(listener *l, int fd, const address *peer);
     address local;
-    int reserve;       /* given up for a moment to turn a client away when none is left */
-    bool paused;       /* the owner takes no more for now */
-    bool pending;      /* there may be connections in the queue */
+    int reserve;  /* given up for a moment to turn a client away when none is left */
+    bool paused;  /* the owner takes no more for now */
+    bool pending; /* there may be connections in the queue */
     uint64_t naccepted;
     uint64_t nrefused; /* turned away for want of a descriptor */
 };

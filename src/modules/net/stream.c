@@ -189,7 +189,6 @@ void stream_flush(stream *s)
 {
     struct iovec iov[WRITE_CHUNKS];
     int count = 0;
-    size_t total = 0;
 
     list_remove(&s->dirty);
     if (s->io.fd < 0)
@@ -200,7 +199,7 @@ void stream_flush(stream *s)
     for (chunk *c = s->out; c && count < WRITE_CHUNKS; c = c->next) {
         iov[count].iov_base = c->data + c->start;
         iov[count].iov_len = c->end - c->start;
-        total += iov[count++].iov_len;
+        count++;
     }
     ssize_t n = transport_write(s, iov, count);
     if (n == -EAGAIN || n == -EWOULDBLOCK) {
@@ -214,10 +213,9 @@ void stream_flush(stream *s)
         return;
     }
     consume(s, (size_t)n);
-    /* A short write has filled the socket: room will be told of. */
-    if ((size_t)n < total)
-        s->writable = false;
-    else if (s->out_len)
+    /* A short write has filled the socket, as a rule; the next one finds out, and then room will be
+     * told of. */
+    if (s->out_len)
         mark_dirty(s);
     s->ops->drained(s);
 }

@@ -19,9 +19,10 @@
 typedef struct stream stream;
 
 typedef struct stream_ops {
-    void (*readable)(stream *s);         /* there may be something to read */
-    void (*drained)(stream *s);          /* a write has taken some or all of the output */
-    void (*failed)(stream *s, int code); /* a write failed: -ECONNRESET, -EPIPE, ...; the output is gone */
+    void (*readable)(stream *s); /* there may be something to read */
+    void (*drained)(stream *s);  /* a write has taken some or all of the output */
+    void (*failed)(stream *s,
+                   int code); /* a write failed: -ECONNRESET, -EPIPE, ...; the output is gone */
 } stream_ops;
 
 struct stream {
@@ -32,9 +33,9 @@ struct stream {
     chunk *out, *out_last;
     ev_release release; /* for the owner's use, once it is closed */
     uint32_t out_len;   /* bytes not yet taken by the system */
-    bool readable;    /* a read may give something: try before waiting */
-    bool writable;    /* a write may take something */
-    bool hung_up;     /* the peer shut down its side, or the socket is in error: read to find out */
+    bool readable;      /* a read may give something: try before waiting */
+    bool writable;      /* a write may take something */
+    bool hung_up; /* the peer shut down its side, or the socket is in error: read to find out */
 };
 
 /* Takes over the connected, non-blocking `fd` and watches it. Returns 0, or -errno with the
