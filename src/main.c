@@ -3,6 +3,7 @@
  * leaves as the script, a signal or an error says.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@
 enum {
     EXIT_USAGE = 2,
     GRACE_MS = 1000, /* for cancelled tasks to clean up after a SIGINT or SIGTERM */
-    STUCK_S = 2,     /* for Lua to come back to the loop, before the signal kills it */
+    C_STACK_MIB = 96,
+    STUCK_S = 2, /* for Lua to come back to the loop, before the signal kills it */
 };
 
 static const char usage[] =
@@ -147,13 +149,22 @@ static void on_ending_signal(int signum)
     errno = saved;
 }
 
-/* A handler and not SIG_IGN: programs that Lua starts are to have the default action. */
-static void on_sigpipe(int signum) { (void)signum; }
+/* A handler and not SIG_IGN: programs that Lua starts are to have the default action. A socket's
+ * broken pipe is an error of the write and no more; but a program whose standard output nobody
+ * reads any more would print for ever, so it ends as every other program does. */
+static void on_sigpipe(int signum)
+{
+    int saved = errno;
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR))
+        die_of(signum);
+    errno = saved;
+}
 
 static void on_ending(ev_loop *loop, ev_async *async)
 {
     (void)async;
-    alarm(0);
+    alarm(STUCK_S); /* anew: cleaning up may get stuck too */
     ev_loop_stop(loop);
 }
 
@@ -184,14 +195,22 @@ static void signals_close(ev_loop *loop)
 
 /* --- running ------------------------------------------------------------------------------- */
 
-/* A server wants as many descriptors as it may have. */
-static void raise_descriptor_limit(void)
+static void raise_limit(int resource, rlim_t want)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur >= want)
+        return;
+    limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+    setrlimit(resource, &limit);
+}
+
+/* A server wants as many descriptors as it may have. And LuaJIT bounds the depth of the Lua stack,
+ * but each level of string.gsub within string.gsub takes 8 KiB of the C stack too: at its bound,
+ * where it raises its error, they are 58 MiB. Linux looks at this limit as the stack grows. */
+static void raise_limits(void)
+{
+    raise_limit(RLIMIT_NOFILE, RLIM_INFINITY);
+    raise_limit(RLIMIT_STACK, (rlim_t)C_STACK_MIB << 20);
 }
 
 /* Gives what is still running the news and a moment to clean up. */
@@ -232,7 +251,7 @@ int main(int argc, char **argv)
     if (rc)
         return rc < 0 ? 0 : rc;
 
-    raise_descriptor_limit();
+    raise_limits();
     ev_loop *loop = ev_loop_new();
     if (!loop) {
         fprintf(stderr, "links: cannot make an event loop: %s\n", strerror(errno));

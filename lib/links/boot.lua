@@ -1,7 +1,9 @@
 -- The main task: it makes Lua's own functions able to wait, sets `arg`, and runs what the command
--- line asks for. An error that nothing catches ends the program with exit code 1 and a traceback.
+-- line asks for. An error that nothing catches ends the task, and so the program, with exit code 1
+-- and a traceback: see task.reportFailures.
 local core = require "links.core"
 local coroutines = require "links.coroutines"
+local finalizers = require "links.finalizers"
 local guard = require "links.guard"
 local loader = require "links.loader"
 
@@ -18,53 +20,44 @@ local function give_up(message)
     core.exit(1)
 end
 
-local function on_error(err)
-    if type(err) == "table" and not getmetatable(err) then
-        err = "(error object is a table value)"
-    end
-    local text = debug.traceback(tostring(err), 2)
-    -- What lies below the program is links' own, and no news.
-    return (text:gsub("\n\t%[C%]: in function 'xpcall'\n\tlinks/boot.lua.*", ""))
-end
-
-local function run(chunk, ...)
-    local ok, message = xpcall(chunk, on_error, ...)
-    if not ok then
-        complain(message)
-        core.exit(1)
-    end
-    return ok
-end
-
 local function run_first(first)
     for _, item in ipairs(first) do
         if item.kind == "l" then
             local function load_module() rawset(_G, item.text, require(item.text)) end
-            if not run(load_module) then return false end
+            load_module()
         else
             local chunk, message = loadstring(item.text, "=(command line)")
             if not chunk then
                 give_up(message)
                 return false
             end
-            if not run(chunk) then return false end
+            chunk()
         end
     end
     return true
 end
 
-local function load_script(program)
-    if program.stdin then
-        local text = io.stdin:read("*a") or ""
-        return loadstring((text:gsub("^#[^\n]*", "", 1)), "=stdin")
-    end
-    local file, message = io.open(program.script, "r")
+-- Read once and as a whole: the script may be a pipe.
+local function read_script(program)
+    if program.stdin then return io.stdin:read("*a") or "" end
+    local file, message = io.open(program.script, "rb")
     if not file then return nil, "cannot open " .. message end
+    local text, unreadable = file:read("*a")
     -- A directory opens, and only then cannot be read.
-    local _, unreadable = file:read(0)
+    if text == "" then
+        local _
+        _, unreadable = file:read(0)
+    end
     file:close()
     if unreadable then return nil, "cannot read " .. program.script .. ": " .. unreadable end
-    return loadfile(program.script)
+    return text
+end
+
+local function load_script(program)
+    local text, message = read_script(program)
+    if not text then return nil, message end
+    text = text:gsub("^\239\187\191", ""):gsub("^#[^\n]*", "")
+    return loadstring(text, program.stdin and "=stdin" or "@" .. program.script)
 end
 
 local function arguments(program)
@@ -76,6 +69,7 @@ end
 return function(program)
     local argv
     coroutines.install()
+    finalizers.install()
     loader.install()
     arg, argv = arguments(program)
     rawset(_G, "argv", argv)
@@ -85,5 +79,5 @@ return function(program)
     if not program.script and not program.stdin then return end
     local chunk, message = load_script(program)
     if not chunk then return give_up(message) end
-    run(chunk, unpack(argv))
+    return chunk(unpack(argv))
 end

@@ -2,75 +2,99 @@
 -- coroutine.resume and coroutine.wrap pass it on to the scheduler, and what comes back for it down
 -- to the coroutine that waits, while every other yield is the program's own.
 local core = require "links.core"
-local errors = require "links.errors"
 
 local WAIT, wait = core.WAIT, core.wait
-local resume, status = coroutine.resume, coroutine.status
-local create, running = coroutine.create, coroutine.running
+local stock_resume, stock_create = coroutine.resume, coroutine.create
+local stock_status, stock_isyieldable = coroutine.status, coroutine.isyieldable
+local core_running = core.running
+
+-- Each coroutine that resumes another one stands on the C stack; Lua 5.1 has the same limit.
+local MAX_DEPTH = 195
 
 local coroutines = {}
 
--- Those that are waiting now: for the rest of the program they are busy, not suspended.
-local waiting = setmetatable({}, { __mode = "k" })
+-- Those that the program must not resume: "wait" for its coroutines that are waiting now, which for
+-- the rest of the program are busy, not suspended, and "own" for the tasks' own.
+local busy = setmetatable({}, { __mode = "k" })
 
--- Yields on behalf of `co`. Where this cannot be done (below table.sort, say), the error is raised
--- where it belongs: in `co`, at the call that waits, by errors.new.
-local function wait_for(co)
-    local ok, code, value = pcall(wait)
-    if ok then return resume(co, code, value) end
-    return resume(co, errors.refuse(code))
-end
+-- How many coroutines resume each other now. Who waits is not on the stack, and not counted.
+local depth = 0
+
 
 local pass
 
 local function go_on(co, ...)
-    waiting[co] = nil
-    return pass(co, ...)
+    busy[co] = nil
+    depth = depth + 1
+    return pass(co, stock_resume(co, ...))
 end
 
--- `value` travels with the code: see core.park.
+-- What a wait offers goes up with WAIT, and what is handed to it comes down with its status: see
+-- core.park. A wait that cannot be (below table.sort, say) is
+-- answered by a status too, of which the code that waits makes an error.
 function pass(co, ok, first, ...)
+    depth = depth - 1
     if first ~= WAIT or not ok then return ok, first, ... end
-    waiting[co] = true
-    return go_on(co, wait_for(co))
+    busy[co] = "wait"
+    return go_on(co, wait(...))
 end
 
-local function resume_waiting(co, ...)
-    if waiting[co] then return false, "cannot resume non-suspended coroutine" end
-    return pass(co, resume(co, ...))
+local function check_coroutine(name, co)
+    if type(co) ~= "thread" then
+        error("bad argument #1 to '" .. name .. "' (coroutine expected)", 3)
+    end
+end
+
+local function resume(co, ...)
+    if busy[co] then return false, "cannot resume non-suspended coroutine" end
+    if type(co) ~= "thread" then check_coroutine("resume", co) end
+    if depth >= MAX_DEPTH then return false, "C stack overflow" end
+    depth = depth + 1
+    return pass(co, stock_resume(co, ...))
 end
 
 local function wrapped_result(ok, first, ...)
     if ok then return first, ... end
-    if type(first) == "string" then error(first, 3) end
+    if type(first) == "string" then error(first, 2) end
     error(first, 0)
 end
 
 local function wrap(fn)
-    local co = create(fn)
+    if type(fn) ~= "function" then
+        error("bad argument #1 to 'wrap' (function expected, got "
+            .. (fn == nil and "no value" or type(fn)) .. ")", 2)
+    end
+    local co = stock_create(fn)
     return function(...)
-        return wrapped_result(resume_waiting(co, ...))
+        return wrapped_result(resume(co, ...))
     end
 end
 
-local function status_waiting(co)
-    local is = status(co)
-    return is == "suspended" and waiting[co] and "normal" or is
+local function status(co)
+    if type(co) ~= "thread" then check_coroutine("status", co) end
+    local is = stock_status(co)
+    return is == "suspended" and busy[co] and "normal" or is
 end
 
 -- The main program is no coroutine, as it is in plain Lua.
-local function running_unless_main()
-    local co = running()
-    if co ~= coroutines.main then return co end
+local function running()
+    local co, own = core_running()
+    if co == coroutines.main then return nil end
+    if own then busy[co] = "own" end
+    return co
 end
 
---- Replaces coroutine.resume, wrap, status and running. To be called once, in the main task.
+local function isyieldable()
+    local _, own = core_running()
+    return not own and stock_isyieldable()
+end
+
+--- Replaces the functions of `coroutine`. To be called once, in the main task.
 function coroutines.install()
-    coroutines.main = running()
-    coroutine.resume = resume_waiting
-    coroutine.wrap = wrap
-    coroutine.status = status_waiting
-    coroutine.running = running_unless_main
+    coroutines.main = core_running()
+    coroutine.resume, coroutine.wrap, coroutine.status = resume, wrap, status
+    coroutine.running, coroutine.isyieldable = running, isyieldable
+    coroutine.yield = core.userYield
 end
 
 return coroutines

@@ -4,6 +4,7 @@
 --- `message`, and where they are known `syscall`, `address`, `port`, `cause` and `partial`. It
 --- reads well as a string, in `assert` too.
 local ffi = require "ffi"
+local core = require "links.core"
 
 ffi.cdef [[
 const char *links_err_name(int code);
@@ -14,7 +15,7 @@ local C = ffi.C
 local errors = {}
 
 local DEADLINE, REFUSED = -20016, -20017
-local ETIMEDOUT, refusal
+local ETIMEDOUT, ECANCELED
 
 local Error = {}
 Error.__index = Error
@@ -48,7 +49,7 @@ end
 --- @usage local err = require("links.errors").new(110, "connect")
 --- assert(err.name == "ETIMEDOUT" and err.code == 110)
 function errors.new(code, syscall, extra)
-    if code == REFUSED then error(refusal, 0) end
+    if code == REFUSED then core.raiseRefusal() end
     local err = setmetatable({}, Error)
     if extra then
         for k, v in pairs(extra) do err[k] = v end
@@ -57,24 +58,17 @@ function errors.new(code, syscall, extra)
         code, err.deadline = ETIMEDOUT, true
         err.message = "the deadline has passed"
     end
+    if code == ECANCELED or code == -ECANCELED then
+        -- The reason that the canceller gave.
+        local me = core.current()
+        local reason = me and core.env(me).reason
+        if reason then err.cause = reason.cause end
+    end
     err.code = err.code or math.abs(code)
     err.name = err.name or ffi.string(C.links_err_name(code))
     err.message = err.message or ffi.string(C.links_err_message(code))
     err.syscall = err.syscall or syscall
     return err
-end
-
---- The status for a wait that turns out to be impossible only after the coroutine has yielded.
---- Whoever makes an error of it raises `message` instead: it is the program that is wrong, not the
---- world.
----
---- @param message  string   why the wait is impossible
---- @return integer          the status
---- @usage local status = require("links.errors").refuse("cannot yield inside table.sort")
---- assert(not pcall(require("links.errors").new, status))
-function errors.refuse(message)
-    refusal = message
-    return REFUSED
 end
 
 --- Whether a value is an error of links.
@@ -104,6 +98,6 @@ end
 for code = 20001, 20015 do
     errors.codes[ffi.string(C.links_err_name(code))] = code
 end
-ETIMEDOUT = errors.codes.ETIMEDOUT
+ETIMEDOUT, ECANCELED = errors.codes.ETIMEDOUT, errors.codes.ECANCELED
 
 return errors

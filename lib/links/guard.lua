@@ -10,12 +10,17 @@ local function is_declaration()
     return not info or info.what == "main" or info.what == "C"
 end
 
+local function describe(name)
+    local ok, text = pcall(tostring, name)
+    return ok and text or "?"
+end
+
 local function on_new_global(globals, name, value)
     rawset(globals, name, value)
     if declared[name] then return end
     declared[name] = true
     if is_declaration() then return end
-    local message = "global '" .. tostring(name) .. "' is written but not declared"
+    local message = "global '" .. describe(name) .. "' is written but not declared"
         .. " (write local, or assign it at the top of a file)"
     if guard.strict then
         declared[name] = nil

@@ -32,6 +32,11 @@ end
 
 local function await(name, entry)
     local me = core.current()
+    -- A task that is over has left the load in a coroutine that it dropped.
+    if core.finished(entry.task) then
+        loading[name] = nil
+        return
+    end
     if is_circular(entry, me) then
         error("loop or previous error loading module '" .. name .. "'", 3)
     end
@@ -42,11 +47,16 @@ local function await(name, entry)
 end
 
 local function find(name)
-    local messages = {}
-    for _, search in ipairs(package.loaders) do
-        local found = search(name)
+    local loaders, messages = package.loaders, {}
+    if type(loaders) ~= "table" then error("'package.loaders' must be a table", 3) end
+    for _, search in ipairs(loaders) do
+        -- pcall, so that no loader's error begins with a position in this file
+        local ok, found = pcall(search, name)
+        if not ok then error(found, 0) end
         if type(found) == "function" then return found end
-        if type(found) == "string" then messages[#messages + 1] = found end
+        if type(found) == "string" or type(found) == "number" then
+            messages[#messages + 1] = found
+        end
     end
     error("module '" .. name .. "' not found:" .. table.concat(messages), 3)
 end
@@ -63,10 +73,11 @@ end
 
 -- A task that finds the module half loaded waits for the one that loads it, and then looks again:
 -- had the load failed, this one tries for itself.
-local function require_(name)
+local function require_(...)
+    local name = ...
     if type(name) == "number" then name = tostring(name) end
     if type(name) ~= "string" then
-        local got = name == nil and "no value" or type(name)
+        local got = select("#", ...) == 0 and "no value" or type(name)
         error("bad argument #1 to 'require' (string expected, got " .. got .. ")", 2)
     end
     if PUBLIC[name] then name = "links." .. name end
@@ -78,6 +89,8 @@ local function require_(name)
         await(name, entry)
     end
     local load_module = find(name)
+    -- Looking for it may have waited, and another task been faster.
+    if loading[name] or package.loaded[name] then return require_(name) end
     loading[name] = { task = core.current(), queue = core.queue() }
     return finish(name, pcall(load_module, name))
 end
@@ -88,17 +101,25 @@ local function dofile_(name)
     return chunk()
 end
 
--- The reader is called from here and not from the parser, so that it may wait.
-local function load_(chunk, name, ...)
-    if type(chunk) ~= "function" then return stock_load(chunk, name, ...) end
+local function read_all(reader)
     local pieces = {}
     while true do
-        local piece = chunk()
-        if piece == nil or piece == "" then break end
-        if type(piece) ~= "string" then return nil, "reader function must return a string" end
+        local piece = reader()
+        if piece == nil or piece == "" then return table.concat(pieces) end
+        if type(piece) ~= "string" and type(piece) ~= "number" then
+            error("reader function must return a string", 0)
+        end
         pieces[#pieces + 1] = piece
     end
-    return stock_load(table.concat(pieces), name or "=(load)", ...)
+end
+
+-- The reader is called from here and not from the parser, so that it may wait.
+local function load_(...)
+    local reader, name = ...
+    if type(reader) ~= "function" then return stock_load(...) end
+    local ok, text = pcall(read_all, reader)
+    if not ok then return nil, text end
+    return stock_load(text, name or "=(load)", select(3, ...))
 end
 
 --- Replaces require, dofile and load. To be called once, before any program runs.

@@ -12,19 +12,10 @@ local sync = {}
 
 local new_queue, park = core.queue, core.park
 local wake_one, wake_all, waiting = core.wakeOne, core.wakeAll, core.waiting
+local give, get, take = core.give, core.get, core.take
 local current, new_error = core.current, errors.new
 
 local CLOSED, EPERM = errors.code("CLOSED"), errors.code("EPERM")
-local ETIMEDOUT = errors.code("ETIMEDOUT")
-
--- Parks on `queue`; ms 0 does not wait at all. Returns status and what was handed over.
-local function wait_on(queue, ms, what, signature)
-    if ms ~= nil then
-        check.timeout(signature, "ms", ms, 2)
-        if ms == 0 then return -ETIMEDOUT end
-    end
-    return park(queue, ms, what)
-end
 
 -- --- Mutex ------------------------------------------------------------------------------------
 
@@ -53,13 +44,14 @@ end
 --- @usage local m = require("sync").mutex()
 --- assert(m:lock(100))
 function Mutex:lock(ms)
+    if ms ~= nil then check.timeout("mutex:lock([ms])", "ms", ms) end
     local me = current()
     if not self.owner then
         self.owner = me
         return true
     end
     if self.owner == me then error("mutex:lock([ms]) this task holds the lock already", 2) end
-    local status = wait_on(self.queue, ms, "mutex", "mutex:lock([ms])")
+    local status = park(self.queue, ms, "mutex")
     if status ~= 0 then return nil, new_error(status, "mutex") end
     return true
 end
@@ -154,11 +146,12 @@ end
 --- local ok, err = s:acquire(1)
 --- assert(not ok and err.name == "ETIMEDOUT")
 function Semaphore:acquire(ms)
+    if ms ~= nil then check.timeout("semaphore:acquire([ms])", "ms", ms) end
     if self.available > 0 then
         self.available = self.available - 1
         return true
     end
-    local status = wait_on(self.queue, ms, "semaphore", "semaphore:acquire([ms])")
+    local status = park(self.queue, ms, "semaphore")
     if status ~= 0 then return nil, new_error(status, "semaphore") end
     return true
 end
@@ -182,9 +175,8 @@ end
 function Semaphore:release(n)
     n = n == nil and 1 or n
     check.integer("semaphore:release([n])", "n", n, 1, 2 ^ 31 - 1)
-    for _ = 1, n do
-        if not wake_one(self.queue) then self.available = self.available + 1 end
-    end
+    while n > 0 and wake_one(self.queue) do n = n - 1 end
+    self.available = self.available + n
     return true
 end
 
@@ -235,8 +227,9 @@ end
 --- @usage local _, err = require("sync").event():wait(1)
 --- assert(err.name == "ETIMEDOUT")
 function Event:wait(ms)
+    if ms ~= nil then check.timeout("event:wait([ms])", "ms", ms) end
     if self.isSet then return self.value end
-    local status = wait_on(self.queue, ms, "event", "event:wait([ms])")
+    local status = park(self.queue, ms, "event")
     if status ~= 0 then return nil, new_error(status, "event") end
     if not self.isSet then return true end -- reset again before this task ran
     return self.value
@@ -272,6 +265,7 @@ end
 --- assert(err.name == "ETIMEDOUT")
 function Condition:wait(mutex, ms)
     if type(mutex) == "number" and ms == nil then mutex, ms = nil, mutex end
+    if ms ~= nil then check.timeout("condition:wait([mutex][, ms])", "ms", ms) end
     if mutex ~= nil then
         if getmetatable(mutex) ~= Mutex then
             error("condition:wait([mutex][, ms]) mutex must be a [mutex]", 2)
@@ -279,11 +273,11 @@ function Condition:wait(mutex, ms)
         local ok, err = mutex:unlock()
         if not ok then return nil, err end
     end
-    local status = wait_on(self.queue, ms, "condition", "condition:wait([mutex][, ms])")
+    local status = park(self.queue, ms, "condition")
     if mutex then
-        local deadline = core.shieldPush()
+        local deadline, scope = core.shieldPush()
         mutex:lock()
-        core.shieldPop(deadline)
+        core.shieldPop(deadline, scope)
     end
     if status ~= 0 then return nil, new_error(status, "condition") end
     return true
@@ -330,8 +324,6 @@ function sync.channel(capacity)
         buffer = {},
         receivers = new_queue(),
         senders = new_queue(),
-        offers = {}, -- what the waiting senders send, by task
-        offering = 0, -- how many they are
         closed = false,
     }, Channel)
 end
@@ -370,28 +362,15 @@ function Channel:send(value, ms)
         -- nil is what a closed channel reads as
         error("channel:send(value[, ms]) value must not be nil", 2)
     end
+    if ms ~= nil then check.timeout("channel:send(value[, ms])", "ms", ms) end
     if self.closed then return nil, new_error(CLOSED, "channel send") end
-    if wake_one(self.receivers, value) then return true end
     if self.count < self.capacity then
-        push(self, value)
+        if not wake_one(self.receivers, value) then push(self, value) end
         return true
     end
-    local me = current()
-    self.offers[me], self.offering = value, self.offering + 1
-    local status = wait_on(self.senders, ms, "channel send", "channel:send(value[, ms])")
+    local status = give(self.receivers, self.senders, ms, "channel send", value)
     if status == 0 then return true end
-    self.offers[me], self.offering = nil, self.offering - 1
     return nil, new_error(status, "channel send")
-end
-
--- Takes over what the longest waiting sender offers, and lets it go on.
-local function take_offer(self)
-    local sender = core.first(self.senders)
-    if not sender then return nil end -- those who offer have been woken otherwise, and not run yet
-    local value = self.offers[sender]
-    self.offers[sender], self.offering = nil, self.offering - 1
-    wake_one(self.senders)
-    return value
 end
 
 --- Receives the next value, in the order of sending.
@@ -408,20 +387,19 @@ end
 --- task.spawn(function() ch:send(42) end)
 --- assert(ch:receive() == 42)
 function Channel:receive(ms)
-    if self.count > 0 then
+    if ms ~= nil then check.timeout("channel:receive([ms])", "ms", ms) end
+    local count = self.count
+    if count > 0 then
         local value = shift(self)
-        if self.offering > 0 then
-            local offer = take_offer(self)
+        -- Only a full channel has senders that wait.
+        if count == self.capacity then
+            local offer = take(self.senders)
             if offer ~= nil then push(self, offer) end
         end
         return value
     end
-    if self.offering > 0 then
-        local offer = take_offer(self)
-        if offer ~= nil then return offer end
-    end
     if self.closed then return nil, new_error(CLOSED, "channel receive") end
-    local status, value = wait_on(self.receivers, ms, "channel receive", "channel:receive([ms])")
+    local status, value = get(self.receivers, self.senders, ms, "channel receive")
     if status ~= 0 then return nil, new_error(status, "channel receive") end
     return value
 end
@@ -508,8 +486,9 @@ end
 --- @wait
 --- @usage assert(require("sync").waitGroup():wait())
 function WaitGroup:wait(ms)
+    if ms ~= nil then check.timeout("waitGroup:wait([ms])", "ms", ms) end
     if self.count == 0 then return true end
-    local status = wait_on(self.queue, ms, "waitGroup", "waitGroup:wait([ms])")
+    local status = park(self.queue, ms, "waitGroup")
     if status ~= 0 then return nil, new_error(status, "waitGroup") end
     return true
 end
@@ -560,31 +539,27 @@ RwLock.__index = RwLock
 --- l:unlock()
 --- assert(l:writeLock(1))
 function sync.rwlock()
-    return setmetatable({ readers = 0, writer = nil, queue = new_queue(), wants = {} }, RwLock)
+    return setmetatable({ readers = 0, writer = nil, queue = new_queue() }, RwLock)
 end
 
 -- Lets in who waits, as far as the order and the lock's state allow.
 local function admit(self)
     while not self.writer do
-        local waiter = core.first(self.queue)
+        local waiter, wants = core.first(self.queue)
         if not waiter then return end
-        if self.wants[waiter] == "write" then
+        if wants == "write" then
             if self.readers > 0 then return end
             self.writer = waiter
         else
             self.readers = self.readers + 1
         end
-        self.wants[waiter] = nil
         wake_one(self.queue)
     end
 end
 
-local function rw_wait(self, wants, ms, signature)
-    local me = current()
-    self.wants[me] = wants
-    local status = wait_on(self.queue, ms, "rwlock", signature)
+local function rw_wait(self, wants, ms)
+    local status = park(self.queue, ms, "rwlock", wants)
     if status == 0 then return true end
-    self.wants[me] = nil
     admit(self) -- those behind this one may be able to go on now
     return nil, new_error(status, "rwlock")
 end
@@ -599,6 +574,7 @@ end
 --- @wait
 --- @usage assert(require("sync").rwlock():readLock())
 function RwLock:readLock(ms)
+    if ms ~= nil then check.timeout("rwlock:readLock([ms])", "ms", ms) end
     if self.writer == current() then
         error("rwlock:readLock([ms]) this task holds the lock as its writer", 2)
     end
@@ -606,7 +582,7 @@ function RwLock:readLock(ms)
         self.readers = self.readers + 1
         return true
     end
-    return rw_wait(self, "read", ms, "rwlock:readLock([ms])")
+    return rw_wait(self, "read", ms)
 end
 
 --- Takes the lock to write, alone.
@@ -619,6 +595,7 @@ end
 --- @wait
 --- @usage assert(require("sync").rwlock():writeLock())
 function RwLock:writeLock(ms)
+    if ms ~= nil then check.timeout("rwlock:writeLock([ms])", "ms", ms) end
     if self.writer == current() then
         error("rwlock:writeLock([ms]) this task holds the lock already", 2)
     end
@@ -626,7 +603,7 @@ function RwLock:writeLock(ms)
         self.writer = current()
         return true
     end
-    return rw_wait(self, "write", ms, "rwlock:writeLock([ms])")
+    return rw_wait(self, "write", ms)
 end
 
 --- Gives back what this task holds: the writer's lock, or one reader's share.

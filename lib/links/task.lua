@@ -13,23 +13,13 @@ local Task = core.taskMeta
 Task.__name = "task"
 local methods = {}
 
-local ECANCELED = errors.code("ECANCELED")
+local ECANCELED, REFUSED = errors.code("ECANCELED"), -20017
 local core_spawn, core_own = core.spawn, core.own
 local core_finished, core_result = core.finished, core.result
 local core_join_wait, core_info, core_env = core.joinWait, core.info, core.env
 
 local function pack(...)
     return { n = select("#", ...), ... }
-end
-
--- The error of a wait that ended with `status`, with the reason that the canceller gave.
-local function wait_error(status, syscall)
-    local err = errors.new(status, syscall)
-    if err.code == ECANCELED then
-        local reason = core_env(core.current()).reason
-        err.cause = reason and reason.cause
-    end
-    return err
 end
 
 --- Starts a task.
@@ -68,7 +58,7 @@ end
 function task.yield()
     local status = core.yield()
     if status == 0 then return true end
-    return nil, wait_error(status, "yield")
+    return nil, errors.new(status, "yield")
 end
 
 --- All tasks that are not over.
@@ -98,7 +88,7 @@ function methods:join(ms)
         if self == core.current() then error("task:join([ms]) a task cannot join itself", 2) end
         if ms == 0 then return nil, errors.new(errors.code("ETIMEDOUT"), "join") end
         local status = core_join_wait(self, ms)
-        if status ~= 0 then return nil, wait_error(status, "join") end
+        if status ~= 0 then return nil, errors.new(status, "join") end
     end
     return core_result(self)
 end
@@ -191,8 +181,8 @@ end
 
 -- --- Cleaning up ------------------------------------------------------------------------------
 
-local function shield_over(deadline, ok, ...)
-    core.shieldPop(deadline)
+local function shield_over(deadline, scope, ok, ...)
+    core.shieldPop(deadline, scope)
     if not ok then error((...), 0) end
     return ...
 end
@@ -212,7 +202,8 @@ end
 --- assert(slept == true)
 function task.shield(fn, ...)
     check.type("task.shield(fn, ...)", "fn", fn, "function")
-    return shield_over(core.shieldPush(), pcall(fn, ...))
+    local deadline, scope = core.shieldPush()
+    return shield_over(deadline, scope, pcall(fn, ...))
 end
 
 local Handle = {}
@@ -258,8 +249,8 @@ end
 
 -- --- Deadlines --------------------------------------------------------------------------------
 
-local function timeout_over(outer, outer_cut, ok, ...)
-    local cut = core.deadlinePop(outer, outer_cut)
+local function timeout_over(outer, outer_cut, scope, ok, ...)
+    local cut = core.deadlinePop(outer, outer_cut, scope)
     if cut then
         local err = errors.new(-20016, "task.withTimeout")
         if ok then
@@ -292,8 +283,8 @@ function task.withTimeout(ms, fn, ...)
         check.integer("task.withTimeout(ms, fn, ...)", "ms", ms, 0, 2 ^ 31 - 1)
     end
     check.type("task.withTimeout(ms, fn, ...)", "fn", fn, "function")
-    local outer, outer_cut = core.deadlinePush(ms)
-    return timeout_over(outer, outer_cut, pcall(fn, ...))
+    local outer, outer_cut, scope = core.deadlinePush(ms)
+    return timeout_over(outer, outer_cut, scope, pcall(fn, ...))
 end
 
 -- --- Groups -----------------------------------------------------------------------------------
@@ -358,15 +349,21 @@ end
 local function drain(group)
     local i, cut = 1, nil
     while i <= #group.tasks do
-        if core_finished(group.tasks[i]) then
+        local t = group.tasks[i]
+        if core_finished(t) then
+            -- A task that somebody else cancelled before it began has told nobody.
+            local ok, err = core_result(t)
+            if not ok and group.failed == nil then group.failed = err end
             i = i + 1
         else
-            local deadline = cut and core.shieldPush()
-            local status = core_join_wait(group.tasks[i])
-            if cut then core.shieldPop(deadline) end
+            local deadline, scope
+            if cut then deadline, scope = core.shieldPush() end
+            local status = core_join_wait(t)
+            if cut then core.shieldPop(deadline, scope) end
+            if status == REFUSED then group:cancel() end
             if status ~= 0 then
                 cut = true
-                fail(group, wait_error(status, "task.group"))
+                fail(group, errors.new(status, "task.group"))
             end
         end
     end
@@ -423,6 +420,9 @@ local function functions_of(signature, list)
     local fns = {}
     for i, item in ipairs(list) do
         if getmetatable(item) == Task then
+            if item == core.current() then
+                error(signature .. " list[" .. i .. "] is the task that calls", 3)
+            end
             fns[i] = joiner(item)
         else
             check.type(signature, "list[" .. i .. "]", item, "function", 2)
@@ -464,8 +464,8 @@ local function first(signature, fns, wants_success)
         group:spawn(function() settle(pcall(fn)) end)
     end
     drain(group)
-    if answer and answer[1] then return unpack(answer, 2, answer.n) end
-    if group.failed ~= nil then return nil, group.failed end
+    if not answer then return nil, group.failed end
+    if answer[1] then return unpack(answer, 2, answer.n) end
     return nil, answer[2]
 end
 
@@ -536,14 +536,32 @@ end
 
 local function describe(err)
     local ok, text = pcall(tostring, err)
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
+    if type(err) == "table" and not debug.getmetatable(err) then
         return "(error object is a table value)"
     end
-    return ok and text or "(error object cannot be printed)"
+    return ok and type(text) == "string" and text or "(error object cannot be printed)"
+end
+
+local main
+
+local function cancel_all()
+    for _, t in ipairs(core.tasks()) do
+        core_own(t) -- nobody needs to hear of a task that fails because all is ending
+        t:cancel("the process is ending")
+    end
+end
+
+-- What lies below the main program is links' own, and no news.
+local function end_program(env)
+    local traceback = (env.traceback or ""):gsub("\n\t[^\n]*links/boot%.lua.*", "")
+    io.stdout:flush()
+    io.stderr:write("links: ", describe(env.error), "\n", traceback, "\n")
+    core.exit(1)
 end
 
 local function report(t)
     local env = core_env(t)
+    if t == main then return end_program(env) end
     if state(t) == "cancelled" then return end
     local ok, heard = pcall(require("links.process").emit, "error", env.error, t, env.traceback)
     if ok and heard then return end
@@ -554,9 +572,13 @@ local function report(t)
     end
 end
 
---- Prints failures that nobody waits for. The program's main task calls it.
+--- Prints failures that nobody waits for, and cancels all tasks when the process is told to end.
+--- The program's main task calls it; its own failure ends the program.
 function task.reportFailures()
+    main = core.current()
+    core.loud(main)
     core.onReport(report)
+    core.onEnd(cancel_all)
 end
 
 return task

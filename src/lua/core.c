@@ -47,20 +47,15 @@ static void push_place(lua_State *L)
     lua_pushliteral(L, "");
 }
 
-static int raise_cannot_yield(lua_State *L, const char *where)
-{
-    push_place(L);
-    lua_pushfstring(L, "cannot yield inside %s", where);
-    lua_concat(L, 2);
-    return lua_error(L);
-}
+/* Registry: why the last wait was refused, as it was said. */
+#define REFUSAL "links.refusal"
 
-/* Raises the error for a wait below a C function that calls back: it names that function. */
-static int cannot_yield(lua_State *L)
+/* Pushes the name of what stands in the way of a yield: a C function that calls back. */
+static void push_obstacle(lua_State *L)
 {
     lua_Debug ar;
     lua_getfield(L, LUA_REGISTRYINDEX, BUILTINS);
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    for (int level = 0; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "fS", &ar);
         if (*ar.what != 'C') {
             lua_pop(L, 1);
@@ -68,33 +63,69 @@ static int cannot_yield(lua_State *L)
         }
         lua_rawget(L, -2);
         const char *name = lua_tostring(L, -1);
-        if (name && strcmp(name, "pcall") != 0 && strcmp(name, "xpcall") != 0)
-            return raise_cannot_yield(L, name);
+        if (name && strcmp(name, "pcall") != 0 && strcmp(name, "xpcall") != 0) {
+            lua_remove(L, -2);
+            return;
+        }
         lua_pop(L, 1);
     }
-    return raise_cannot_yield(L, "a finalizer or a C function that calls back");
+    lua_pop(L, 1);
+    lua_pushliteral(L, "a finalizer or a C function that calls back");
 }
 
-static int yield_wait(lua_State *L)
+/* Notes why a wait cannot be, and undoes the park that should have led to it. */
+static void refuse_wait(lua_State *L)
+{
+    if (sched_current())
+        sched_unpark(sched_current());
+    lua_pushliteral(L, "cannot yield inside ");
+    push_obstacle(L);
+    lua_concat(L, 2);
+    lua_setfield(L, LUA_REGISTRYINDEX, REFUSAL);
+}
+
+/* raiseRefusal(): raises why the last wait was refused, at the code that waits. */
+static int core_raise_refusal(lua_State *L)
+{
+    push_place(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, REFUSAL);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+/* Yields to the scheduler with the values on top of the stack; see sched_take. A refused wait
+ * answers LINKS_REFUSED, so that Lua can put in order what it has prepared for the wait; errors.new
+ * raises the reason then. */
+static int yield_wait(lua_State *L, int nvalues)
 {
     if (!lua_isyieldable(L)) {
-        if (sched_current())
-            sched_unpark(sched_current());
-        return cannot_yield(L);
+        refuse_wait(L);
+        lua_pushinteger(L, LINKS_REFUSED);
+        return 1;
     }
     lua_pushlightuserdata(L, SCHED_WAIT);
-    return lua_yield(L, 1);
+    lua_insert(L, -1 - nvalues);
+    return lua_yield(L, 1 + nvalues);
 }
 
 /* wait() -> status: after an FFI call that has answered AGAIN. 0: woken, call again. */
-static int core_wait(lua_State *L) { return yield_wait(L); }
+static int core_wait(lua_State *L) { return yield_wait(L, lua_gettop(L)); }
 
+/* Raises where there is no task that could wait: in a finalizer of the loop's or of the end. */
 static task *running(lua_State *L)
 {
     task *t = sched_current();
-    if (!t)
-        luaL_error(L, "cannot wait here: the program is ending");
-    return t;
+    if (t)
+        return t;
+    if (sched_is_open()) {
+        refuse_wait(L);
+        core_raise_refusal(L);
+    }
+    push_place(L);
+    lua_pushliteral(L, "cannot wait here: the program is ending");
+    lua_concat(L, 2);
+    lua_error(L);
+    return NULL;
 }
 
 /* Milliseconds of a wait as Lua gives them: nil is no timeout, and a fraction is rounded up, so
@@ -109,45 +140,97 @@ static int64_t wait_ms(lua_State *L, int idx)
     return whole + ((lua_Number)whole < ms);
 }
 
-/* The metatables, by address: luaL_checkudata would look them up by name for every wait. */
-static const void *queue_meta, *task_meta;
+/* A queue is known by its size and a mark, and a task by its metatable's address: luaL_checkudata
+ * would look them up by name for every wait. */
+typedef struct queue {
+    waitq q;
+    const void *mark;
+} queue;
 
-static void *check_userdata(lua_State *L, int idx, const void *meta, const char *name)
-{
-    void *p = lua_touserdata(L, idx);
-    if (p && lua_getmetatable(L, idx)) {
-        bool is = lua_topointer(L, -1) == meta;
-        lua_pop(L, 1);
-        if (is)
-            return p;
-    }
-    luaL_typerror(L, idx, name);
-    return NULL;
-}
+static const char queue_mark = 'q';
+static const void *task_meta;
 
 static waitq *check_queue(lua_State *L, int idx)
 {
-    return check_userdata(L, idx, queue_meta, "queue");
+    queue *queue = lua_touserdata(L, idx);
+    if (!queue || lua_objlen(L, idx) != sizeof(*queue) || queue->mark != &queue_mark)
+        luaL_typerror(L, idx, "queue");
+    return &queue->q;
 }
 
 /* queue() -> queue */
 static int core_queue(lua_State *L)
 {
-    waitq_init(lua_newuserdata(L, sizeof(waitq)));
+    queue *queue = lua_newuserdata(L, sizeof(*queue));
+    waitq_init(&queue->q);
+    queue->mark = &queue_mark;
     luaL_getmetatable(L, "links.queue");
     lua_setmetatable(L, -2);
     return 1;
 }
 
-/* park(queue|nil, ms|nil, what) -> status[, value]. A timeout is -ETIMEDOUT. `what` must be a
- * string that lives as long as the program: a literal of a module. */
-static int core_park(lua_State *L)
+/* A queue that nobody can reach any more wakes nobody: who waits has its own timeout, or a cancel. */
+static int queue_gc(lua_State *L)
+{
+    waitq *q = check_queue(L, 1);
+    while (list_pop_front(&q->tasks))
+        ;
+    return 0;
+}
+
+/* Parks on `q`, with the timeout and the label at `idx` and behind, and what is offered on top. */
+static int park_on(lua_State *L, waitq *q, int idx, int noffers)
 {
     running(L);
+    if (!lua_isnoneornil(L, idx) && lua_tonumber(L, idx) <= 0) {
+        lua_pushinteger(L, -ETIMEDOUT);
+        return 1;
+    }
+    sched_park(q, wait_ms(L, idx), 0, luaL_checkstring(L, idx + 1));
+    return yield_wait(L, noffers);
+}
+
+/* park(queue|nil, ms|nil, what[, offer]) -> status[, value]. A timeout is -ETIMEDOUT, and 0 ms do
+ * not wait at all. `what` must be a string that lives as long as the program: a literal of a
+ * module. `offer` is for who looks at the queue, with first and take. */
+static int core_park(lua_State *L)
+{
     waitq *q = lua_isnil(L, 1) ? NULL : check_queue(L, 1);
-    int64_t ms = wait_ms(L, 2);
-    sched_park(q, ms, 0, luaL_checkstring(L, 3));
-    return yield_wait(L);
+    return park_on(L, q, 2, lua_gettop(L) > 3);
+}
+
+/* give(takers, givers, ms|nil, what, value) -> status: hands the value to the longest waiting
+ * taker, or waits among the givers until somebody takes it. */
+static int core_give(lua_State *L)
+{
+    waitq *takers = check_queue(L, 1), *givers = check_queue(L, 2);
+    lua_settop(L, 5);
+    if (waitq_empty(takers))
+        return park_on(L, givers, 3, 1);
+    sched_hand_over(takers, L);
+    lua_pushinteger(L, 0);
+    return 1;
+}
+
+/* get(takers, givers, ms|nil, what) -> status, value: the other side. */
+static int core_get(lua_State *L)
+{
+    waitq *takers = check_queue(L, 1), *givers = check_queue(L, 2);
+    if (waitq_empty(givers))
+        return park_on(L, takers, 3, 0);
+    lua_pushinteger(L, 0);
+    sched_take(givers, L);
+    return 2;
+}
+
+/* take(queue) -> offer of the task that waits longest, which is woken; nil: nobody waits */
+static int core_take(lua_State *L)
+{
+    waitq *q = check_queue(L, 1);
+    if (waitq_empty(q))
+        return 0;
+    sched_take(q, L);
+    return 1;
 }
 
 /* wakeOne(queue[, value]) -> boolean */
@@ -173,26 +256,39 @@ static int core_waiting(lua_State *L)
     return 1;
 }
 
-/* first(queue) -> task|nil: the one that waits longest */
+/* first(queue) -> task, offer: of the one that waits longest; nil: nobody */
 static int core_first(lua_State *L)
 {
     waitq *q = check_queue(L, 1);
     if (waitq_empty(q))
         return 0;
-    sched_push(L, CONTAINER_OF(q->tasks.next, task, link));
-    return 1;
+    task *t = CONTAINER_OF(q->tasks.next, task, link);
+    sched_push(L, t);
+    sched_push_offer(L, t);
+    return 2;
 }
 
 /* yield() -> status: to the end of the next turn's queue. */
 static int core_yield(lua_State *L)
 {
     sched_yield(running(L));
-    return yield_wait(L);
+    return yield_wait(L, 0);
 }
 
 /* --- tasks --------------------------------------------------------------------------------- */
 
-static task *check_task(lua_State *L, int idx) { return check_userdata(L, idx, task_meta, "task"); }
+static task *check_task(lua_State *L, int idx)
+{
+    task *t = lua_touserdata(L, idx);
+    if (t && lua_getmetatable(L, idx)) {
+        bool is = lua_topointer(L, -1) == task_meta;
+        lua_pop(L, 1);
+        if (is)
+            return t;
+    }
+    luaL_typerror(L, idx, "task");
+    return NULL;
+}
 
 /* spawn(fn, ...) -> task */
 static int core_spawn(lua_State *L)
@@ -210,6 +306,33 @@ static int core_current(lua_State *L)
         return 0;
     sched_push(L, t);
     return 1;
+}
+
+/* yield(...) of the program's own coroutines. At the bottom of a task there is nobody to take the
+ * values, and the error must be one that pcall can catch. */
+static int core_user_yield(lua_State *L)
+{
+    task *t = sched_current();
+    if (t && t->L == L)
+        return luaL_error(L, "attempt to yield from outside a coroutine");
+    if (t && t->scope == L)
+        return luaL_error(L, "attempt to yield out of task.withTimeout or task.shield");
+    if (!lua_isyieldable(L))
+        return luaL_error(L, "attempt to yield across C-call boundary");
+    return lua_yield(L, lua_gettop(L));
+}
+
+/* running() -> thread, own: the coroutine that runs, and whether it is the task's own, which
+ * nobody but the scheduler may resume. */
+static int core_running(lua_State *L)
+{
+    task *t = sched_current();
+    bool own = t && t->L == L;
+    if (own)
+        t->seen = true;
+    lua_pushthread(L);
+    lua_pushboolean(L, own);
+    return 2;
 }
 
 /* env(task) -> table: its results, name, locals */
@@ -233,6 +356,13 @@ static int core_own(lua_State *L)
     return 0;
 }
 
+/* loud(task): its failure is told of, even where somebody waits for it. */
+static int core_loud(lua_State *L)
+{
+    check_task(L, 1)->loud = true;
+    return 0;
+}
+
 /* inherits(task): it has local values. */
 static int core_inherits(lua_State *L)
 {
@@ -253,7 +383,7 @@ static int core_join_wait(lua_State *L)
     task *t = check_task(L, 1);
     running(L);
     sched_park(&t->joiners, wait_ms(L, 2), 0, "join");
-    return yield_wait(L);
+    return yield_wait(L, 0);
 }
 
 static int push_error_result(lua_State *L)
@@ -338,22 +468,31 @@ static int core_tasks(lua_State *L)
     return 1;
 }
 
-/* deadline([ms from now | false | nil]) -> token: narrows the running task's deadline. */
+/* A deadline or a shield belongs to the coroutine that began it, which must not hand control to
+ * its resumer before it has ended: it would hold there too, and for ever if nobody resumes it. */
+static void scope_enter(lua_State *L, task *t)
+{
+    lua_pushlightuserdata(L, t->scope);
+    t->scope = L;
+}
+
+/* deadlinePush(ms) -> old deadline, old cut, old scope: narrows the running task's deadline. */
 static int core_deadline_push(lua_State *L)
 {
     task *t = running(L);
-    int64_t at = ev_now_update(sched_loop()) + (int64_t)luaL_checknumber(L, 1);
+    int64_t at = ev_now_update(sched_loop()) + wait_ms(L, 1);
     lua_pushnumber(L, (lua_Number)t->deadline_ms);
     lua_pushboolean(L, t->cut);
+    scope_enter(L, t);
     if (at <= 0)
         at = 1; /* 0 says that there is none */
     if (!t->deadline_ms || at < t->deadline_ms)
         t->deadline_ms = at;
     t->cut = false;
-    return 2;
+    return 3;
 }
 
-/* deadlinePop(old deadline, old cut) -> boolean: this one has cut a wait short. */
+/* deadlinePop(old deadline, old cut, old scope) -> boolean: this one has cut a wait short. */
 static int core_deadline_pop(lua_State *L)
 {
     task *t = running(L);
@@ -362,24 +501,29 @@ static int core_deadline_pop(lua_State *L)
     /* Where the outer one was the nearer, it is the outer one that struck. */
     t->cut = lua_toboolean(L, 2) || (cut && outer && outer <= t->deadline_ms);
     t->deadline_ms = outer;
+    t->scope = lua_touserdata(L, 3);
     lua_pushboolean(L, cut);
     return 1;
 }
 
-/* shieldPush() -> old deadline: no cancel and no outer deadline reaches the task until the pop. */
+/* shieldPush() -> old deadline, old scope: no cancel and no outer deadline reaches the task until
+ * the pop. */
 static int core_shield_push(lua_State *L)
 {
     task *t = running(L);
     lua_pushnumber(L, (lua_Number)t->deadline_ms);
+    scope_enter(L, t);
     t->deadline_ms = 0;
     t->shields++;
-    return 1;
+    return 2;
 }
 
+/* shieldPop(old deadline, old scope) */
 static int core_shield_pop(lua_State *L)
 {
     task *t = running(L);
     t->deadline_ms = (int64_t)luaL_checknumber(L, 1);
+    t->scope = lua_touserdata(L, 2);
     if (t->shields > 0)
         t->shields--;
     return 0;
@@ -393,6 +537,15 @@ static int core_on_report(lua_State *L)
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "links.report");
+    return 0;
+}
+
+/* onEnd(fn): fn() runs when the program is told to end, to cancel its tasks. It must not wait. */
+static int core_on_end(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "links.end");
     return 0;
 }
 
@@ -454,12 +607,19 @@ int luaopen_links_core(lua_State *L)
         {"wakeAll", core_wake_all},
         {"waiting", core_waiting},
         {"first", core_first},
+        {"take", core_take},
+        {"give", core_give},
+        {"get", core_get},
         {"yield", core_yield},
         {"spawn", core_spawn},
         {"current", core_current},
+        {"userYield", core_user_yield},
+        {"running", core_running},
+        {"raiseRefusal", core_raise_refusal},
         {"env", core_env},
         {"cancel", core_cancel},
         {"own", core_own},
+        {"loud", core_loud},
         {"inherits", core_inherits},
         {"finished", core_finished},
         {"joinWait", core_join_wait},
@@ -472,6 +632,7 @@ int luaopen_links_core(lua_State *L)
         {"shieldPush", core_shield_push},
         {"shieldPop", core_shield_pop},
         {"onReport", core_on_report},
+        {"onEnd", core_on_end},
         {"now", core_now},
         {"stats", core_stats},
         {"statsReset", core_stats_reset},
@@ -479,7 +640,8 @@ int luaopen_links_core(lua_State *L)
     };
     luaL_newmetatable(L, "links.task");
     luaL_newmetatable(L, "links.queue");
-    queue_meta = lua_topointer(L, -1);
+    lua_pushcfunction(L, queue_gc);
+    lua_setfield(L, -2, "__gc");
     task_meta = lua_topointer(L, -2);
     lua_pop(L, 2);
     remember_builtins(L);

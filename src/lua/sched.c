@@ -19,9 +19,6 @@ enum {
     CULPRIT_MIN_MS = 1, /* shorter holds of the loop are not worth a label */
 };
 
-/* Fixed places on the main state's stack: tables that anchor what C points at. */
-enum { AT_THREADS = 1, AT_TASKS = 2, AT_TOP = 2 };
-
 const char sched_wait_mark = 'w';
 
 typedef struct slot {
@@ -38,8 +35,10 @@ static struct {
     list next;  /* run in the next turn: they let the loop look at the system first */
     slot *slots;
     int nslots, nused;
-    int free_slots;  /* with a coroutine in it, ready for use */
-    int empty_slots; /* without */
+    int free_slots;     /* with a coroutine in it, ready for use */
+    int empty_slots;    /* without */
+    int threads, tasks; /* in the registry: tables that anchor what C points at, by slot */
+    bool closed;
     const void *globals;
     uint32_t last_id;
     uint64_t longest_ticks, ticks0, ns0;
@@ -59,30 +58,49 @@ static uint64_t clock_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+bool sched_is_open(void) { return sched.L && !sched.closed; }
+
 void sched_open(ev_loop *loop, lua_State *L)
 {
     memset(&sched, 0, sizeof(sched));
     sched.loop = loop;
     sched.L = L;
     sched.free_slots = sched.empty_slots = -1;
+    sched.closed = false;
     list_init(&sched.ready);
     list_init(&sched.next);
     sched.ticks0 = ticks_now();
     sched.ns0 = clock_ns();
 
-    lua_settop(L, 0);
-    lua_newtable(L); /* AT_THREADS */
-    lua_newtable(L); /* AT_TASKS */
+    lua_newtable(L);
+    sched.threads = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_newtable(L);
+    sched.tasks = luaL_ref(L, LUA_REGISTRYINDEX);
     sched.globals = lua_topointer(L, LUA_GLOBALSINDEX);
     ev_loop_on_run(loop, sched_run, NULL);
 }
 
-/* Pops the value on top of `L` and keeps it from the collector until its place is cleared. */
+/* Pops the value on top of `L` and keeps it from the collector until its place is cleared. The
+ * tables are reached through the registry: a finalizer may run on any state, within any frame. */
 static void anchor(lua_State *L, int table, int slot_index)
 {
-    if (L != sched.L)
-        lua_xmove(L, sched.L, 1);
-    lua_rawseti(sched.L, table, slot_index + 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, table);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, slot_index + 1);
+    lua_pop(L, 1);
+}
+
+static void let_go(int table, int slot_index)
+{
+    lua_pushnil(sched.L);
+    anchor(sched.L, table, slot_index);
+}
+
+void sched_push(lua_State *L, task *t)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sched.tasks);
+    lua_rawgeti(L, -1, t->slot + 1);
+    lua_remove(L, -2);
 }
 
 /* --- coroutines ---------------------------------------------------------------------------- */
@@ -93,14 +111,15 @@ static int slot_new(void)
         sched.nslots = sched.nslots ? sched.nslots * 2 : 64;
         sched.slots = mem_realloc(sched.slots, (size_t)sched.nslots * sizeof(slot));
     }
+    sched.slots[sched.nused] = (slot){0};
     return sched.nused++;
 }
 
-/* Takes a coroutine from the pool, or makes one. */
-static lua_State *thread_take(lua_State *L, task *t)
+/* Gives the task a coroutine: from the pool, or the one on top of `L`, which is popped then. */
+static void slot_take(lua_State *L, task *t, bool pooled)
 {
     int i = sched.free_slots;
-    if (i >= 0) {
+    if (pooled) {
         sched.free_slots = sched.slots[i].next;
         sched.stats.pooled--;
     } else {
@@ -109,18 +128,20 @@ static lua_State *thread_take(lua_State *L, task *t)
             sched.empty_slots = sched.slots[i].next;
         else
             i = slot_new();
-        sched.slots[i].L = lua_newthread(L);
-        anchor(L, AT_THREADS, i);
+        sched.slots[i].L = lua_tothread(L, -1);
+        anchor(L, sched.threads, i);
     }
     sched.slots[i].t = t;
     t->slot = i;
-    return sched.slots[i].L;
+    t->L = sched.slots[i].L;
 }
 
-/* A coroutine whose globals were replaced (setfenv(0, ...)) must not serve anybody else. */
-static bool thread_reusable(lua_State *co)
+/* A coroutine whose globals were replaced (setfenv(0, ...)), or that the program has seen and may
+ * keep something by, must not serve anybody else. */
+static bool thread_reusable(const task *t)
 {
-    return lua_status(co) == 0 && sched.stats.pooled < POOL_MAX &&
+    lua_State *co = t->L;
+    return !t->seen && lua_status(co) == 0 && sched.stats.pooled < POOL_MAX &&
            lua_topointer(co, LUA_GLOBALSINDEX) == sched.globals;
 }
 
@@ -128,14 +149,13 @@ static void thread_give_back(task *t)
 {
     slot *s = &sched.slots[t->slot];
     s->t = NULL;
-    if (thread_reusable(s->L)) {
+    if (thread_reusable(t)) {
         lua_settop(s->L, 0);
         s->next = sched.free_slots;
         sched.free_slots = t->slot;
         sched.stats.pooled++;
     } else {
-        lua_pushnil(sched.L);
-        lua_rawseti(sched.L, AT_THREADS, t->slot + 1);
+        let_go(sched.threads, t->slot);
         s->L = NULL;
         s->next = sched.empty_slots;
         sched.empty_slots = t->slot;
@@ -166,41 +186,42 @@ static void inherit(lua_State *L, task *child, int child_idx, task *parent)
     child->inherits = true;
 }
 
+/* Everything that may fail, or that may run a finalizer which spawns tasks itself, comes first;
+ * then nothing can leave a task behind half made. */
 task *sched_spawn(lua_State *L, int nargs)
 {
+    if (sched.closed)
+        luaL_error(L, "cannot start a task: the program is ending");
+    luaL_checkstack(L, 8, NULL);
+    int at = lua_gettop(L) - nargs;
     task *t = lua_newuserdata(L, sizeof(task));
     memset(t, 0, sizeof(*t));
-    luaL_getmetatable(L, "links.task");
-    lua_setmetatable(L, -2);
-    lua_insert(L, -(nargs + 2));
-    int at = lua_gettop(L) - nargs - 1;
-
     list_init(&t->link);
     ev_timer_init(&t->timer, on_timer);
     waitq_init(&t->joiners);
-    t->id = ++sched.last_id;
-    t->L = thread_take(L, t);
-    lua_pushvalue(L, at);
-    anchor(L, AT_TASKS, t->slot);
-    if (!lua_checkstack(t->L, nargs + 4))
-        luaL_error(L, "task.spawn: too many arguments");
-    lua_xmove(L, t->L, nargs + 1);
-    t->nargs = nargs;
+    t->state = TASK_DONE;
+    luaL_getmetatable(L, "links.task");
+    lua_setmetatable(L, -2);
+    lua_insert(L, at);
     if (sched.current && sched.current->inherits)
         inherit(L, t, at, sched.current);
+    bool pooled = sched.free_slots >= 0;
+    lua_State *co = pooled ? sched.slots[sched.free_slots].L : lua_newthread(L);
+    if (!lua_checkstack(co, nargs + 4))
+        luaL_error(L, "task.spawn: too many arguments");
+
+    slot_take(L, t, pooled);
+    lua_pushvalue(L, at);
+    anchor(L, sched.tasks, t->slot);
+    lua_xmove(L, t->L, nargs + 1);
+    t->id = ++sched.last_id;
+    t->nargs = nargs;
     t->state = TASK_READY;
     list_push_back(&sched.ready, &t->link);
     ev_loop_ready(sched.loop);
     sched.stats.spawned++;
     sched.stats.live++;
     return t;
-}
-
-void sched_push(lua_State *L, task *t)
-{
-    lua_rawgeti(sched.L, AT_TASKS, t->slot + 1);
-    if (L != sched.L)
-        lua_xmove(sched.L, L, 1);
 }
 
 void task_push_env(lua_State *L, int idx, task *t)
@@ -346,6 +367,25 @@ bool sched_hand_over(waitq *q, lua_State *L)
     return true;
 }
 
+/* The offer lies on the stack of the coroutine that waits, where nothing else is: whatever ends the
+ * wait, it is gone with it. */
+void sched_push_offer(lua_State *L, task *t)
+{
+    if (lua_gettop(t->L) < 2) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_pushvalue(t->L, 2);
+    lua_xmove(t->L, L, 1);
+}
+
+void sched_take(waitq *q, lua_State *L)
+{
+    task *t = CONTAINER_OF(q->tasks.next, task, link);
+    sched_push_offer(L, t);
+    sched_wake(t, 0);
+}
+
 void sched_cancel(task *t)
 {
     if (t->state >= TASK_DONE)
@@ -368,13 +408,13 @@ void sched_yield(task *t)
 static void keep_error(task *t)
 {
     lua_State *L = sched.L, *co = t->L;
-    lua_rawgeti(L, AT_TASKS, t->slot + 1);
+    sched_push(L, t);
     task_push_env(L, lua_gettop(L), t);
     luaL_traceback(L, co, NULL, 0);
     lua_setfield(L, -2, "traceback");
     lua_xmove(co, L, 1);
     lua_setfield(L, -2, "error");
-    lua_settop(L, AT_TOP);
+    lua_settop(L, 0);
 }
 
 static void keep_results(task *t)
@@ -383,16 +423,16 @@ static void keep_results(task *t)
     int n = lua_gettop(co);
     if (!n)
         return;
-    if (!lua_checkstack(L, n + 4))
-        n = 0;
-    lua_rawgeti(L, AT_TASKS, t->slot + 1);
+    sched_push(L, t);
     task_push_env(L, lua_gettop(L), t);
     lua_pushinteger(L, n);
     lua_setfield(L, -2, "n");
-    lua_xmove(co, L, n);
-    for (int i = n; i >= 1; i--)
-        lua_rawseti(L, -1 - i, i);
-    lua_settop(L, AT_TOP);
+    /* One at a time: there may be more than the main state's stack may hold. */
+    for (int i = n; i >= 1; i--) {
+        lua_xmove(co, L, 1);
+        lua_rawseti(L, -2, i);
+    }
+    lua_settop(L, 0);
 }
 
 /* Tells the Lua side of a failure that nobody waits for, in a task of its own: it may wait. */
@@ -400,13 +440,11 @@ static void report(task *t)
 {
     lua_State *L = sched.L;
     lua_getfield(L, LUA_REGISTRYINDEX, "links.report");
-    if (lua_isnil(L, -1)) {
-        lua_settop(L, AT_TOP);
-        return;
+    if (!lua_isnil(L, -1)) {
+        sched_push(L, t);
+        sched_spawn(L, 1)->owned = true;
     }
-    lua_rawgeti(L, AT_TASKS, t->slot + 1);
-    sched_spawn(L, 1)->owned = true;
-    lua_settop(L, AT_TOP);
+    lua_settop(L, 0);
 }
 
 static void finish(task *t, int rc)
@@ -418,15 +456,14 @@ static void finish(task *t, int rc)
         keep_error(t);
         t->state = TASK_FAILED;
         sched.stats.failed++;
-        if (!t->owned && waitq_empty(&t->joiners))
+        if (t->loud || (!t->owned && waitq_empty(&t->joiners)))
             report(t);
     }
     waitq_wake_all(&t->joiners, 0);
     int slot_index = t->slot;
     thread_give_back(t);
     sched.stats.live--;
-    lua_pushnil(sched.L);
-    lua_rawseti(sched.L, AT_TASKS, slot_index + 1); /* `t` may be garbage from here on */
+    let_go(sched.tasks, slot_index); /* `t` may be garbage from here on */
 }
 
 static void note_culprit(task *t, uint64_t ticks)
@@ -462,11 +499,11 @@ static void resume(task *t)
     if (t->cancelled && !t->started) {
         /* Its error is the one that task:cancel left in the task's table. */
         lua_settop(co, 0);
-        lua_rawgeti(sched.L, AT_TASKS, t->slot + 1);
+        sched_push(sched.L, t);
         task_push_env(sched.L, lua_gettop(sched.L), t);
         lua_getfield(sched.L, -1, "reason");
         lua_xmove(sched.L, co, 1);
-        lua_settop(sched.L, AT_TOP);
+        lua_settop(sched.L, 0);
         t->owned = true;
         finish(t, LUA_ERRRUN);
         return;
@@ -490,10 +527,8 @@ static void resume(task *t)
     if (ticks > sched.longest_ticks)
         note_culprit(t, ticks);
     if (rc == LUA_YIELD) {
-        if (lua_touserdata(co, -1) == SCHED_WAIT && t->state != TASK_RUNNING) {
-            lua_pop(co, 1);
-            return;
-        }
+        if (lua_touserdata(co, 1) == SCHED_WAIT && t->state != TASK_RUNNING)
+            return; /* what it has yielded goes when it is resumed */
         rc = stray_yield(co);
     }
     if (t->state != TASK_RUNNING)
@@ -523,6 +558,7 @@ void sched_close(void)
             leave(t);
     }
     ev_loop_on_run(sched.loop, NULL, NULL);
+    sched.closed = true;
     mem_free(sched.slots);
     sched.slots = NULL;
     sched.nused = sched.nslots = 0;

@@ -23,6 +23,7 @@ struct task {
     ev_timer timer; /* of the wait that it is in */
     waitq joiners;
     lua_State *L;        /* its coroutine; NULL once over */
+    void *scope;         /* the coroutine of the innermost withTimeout or shield */
     const char *what;    /* it waits for */
     int64_t deadline_ms; /* of the innermost task.withTimeout; 0: none */
     int64_t since_ms;    /* when it was parked */
@@ -38,7 +39,9 @@ struct task {
     bool counted;     /* this wait keeps the process alive */
     bool by_deadline; /* the timer stands for deadline_ms, not for the wait's own timeout */
     bool owned;       /* somebody will look at its result: do not log its failure */
+    bool loud;        /* log it in any case */
     bool has_env;     /* its userdata has a table of its own */
+    bool seen;        /* the program has its coroutine: coroutine.running */
     bool inherits;    /* it has task-local values, which its children get */
 };
 
@@ -47,8 +50,11 @@ struct task {
 /* Starts the scheduler on a loop and a VM; both outlive it. */
 void sched_open(ev_loop *loop, lua_State *L);
 
-/* Ends it: what still waits is forgotten. Afterwards nothing can park; then close the VM. */
+/* Ends it: what still waits is forgotten. Afterwards nothing can start or park; then close the VM. */
 void sched_close(void);
+
+/* False once sched_close has been called: only finalizers run then. */
+bool sched_is_open(void);
 
 /* The VM's main state, on which nothing runs. */
 lua_State *sched_vm(void);
@@ -70,7 +76,14 @@ void sched_unpark(task *t);
  * any case. For tasks that have been parked by Lua (core.park). False: nobody waits. */
 bool sched_hand_over(waitq *q, lua_State *L);
 
-/* What a parked coroutine yields, to tell the scheduler's yields from the user's. */
+/* Wakes the longest waiting task of `q`, which is not empty, and pushes what that one offers. */
+void sched_take(waitq *q, lua_State *L);
+
+/* Pushes what a task that is parked by core.park offers; nil: nothing. */
+void sched_push_offer(lua_State *L, task *t);
+
+/* What a parked coroutine yields, to tell the scheduler's yields from the user's; its offer, if it
+ * makes one, comes second. */
 #define SCHED_WAIT ((void *)&sched_wait_mark)
 extern const char sched_wait_mark;
 

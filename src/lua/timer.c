@@ -88,6 +88,8 @@ static int core_timer_start(lua_State *L)
     lua_Number repeat = luaL_checknumber(L, 2);
     bool overlaps = lua_toboolean(L, 3);
     luaL_checktype(L, 4, LUA_TFUNCTION);
+    if (!sched_is_open())
+        return luaL_error(L, "cannot start a timer: the program is ending");
     int n = lua_gettop(L) - 3;
 
     lua_createtable(L, n, 0);

@@ -16,6 +16,7 @@ static struct {
     lua_State *L;
     ev_loop *loop;
     int main_ref; /* the main task's userdata, in the registry */
+    bool ending;  /* everything has been cancelled */
     bool exit_asked;
     int exit_code;
 } vm;
@@ -197,10 +198,25 @@ static void cancel_one(task *t, void *arg)
     sched_cancel(t);
 }
 
+static void count_one(task *t, void *arg)
+{
+    (void)t;
+    (*(int *)arg)++;
+}
+
+/* Only what runs now is cancelled: what cleaning up starts, is to run. */
 int vm_cancel_all(void)
 {
     int n = 0;
-    sched_each(cancel_one, &n);
+    if (vm.ending) {
+        sched_each(count_one, &n);
+        return n;
+    }
+    vm.ending = true;
+    lua_getfield(vm.L, LUA_REGISTRYINDEX, "links.end");
+    bool told = lua_isfunction(vm.L, -1) && lua_pcall(vm.L, 0, 0, 0) == 0;
+    sched_each(told ? count_one : cancel_one, &n);
+    lua_settop(vm.L, 0);
     return n;
 }
 

@@ -44,7 +44,7 @@ const char *vm_main_waits(void);
 /* Lua has asked the process to exit (core.exit); `code` gets the exit code. */
 bool vm_exit_asked(int *code);
 
-/* Cancels every task, once for each call, and returns how many are not over. */
+/* Cancels every task, at the first call, and returns how many are not over. */
 int vm_cancel_all(void);
 
 /* Prints the versions of everything inside, a line each. */
