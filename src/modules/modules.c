@@ -3,6 +3,7 @@
 #include <http_parser.h>
 #include <stdio.h>
 
+#include "modules/dns/resolver.h"
 #include "modules/net/net.h"
 
 static net *shared;
@@ -12,6 +13,7 @@ void modules_open(ev_loop *loop) { shared = net_open(loop); }
 void modules_close(ev_loop *loop)
 {
     (void)loop;
+    dns_close();
     net_close(shared);
     shared = NULL;
 }
@@ -20,4 +22,5 @@ void modules_print_versions(void)
 {
     unsigned long v = http_parser_version();
     printf("http-parser %lu.%lu.%lu\n", v >> 16 & 255, v >> 8 & 255, v & 255);
+    dns_print_version();
 }
