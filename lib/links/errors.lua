@@ -95,8 +95,10 @@ for code = 1, 140 do
     local name = ffi.string(C.links_err_name(code))
     if name ~= "EUNKNOWN" then errors.codes[name] = code end
 end
-for code = 20001, 20015 do
-    errors.codes[ffi.string(C.links_err_name(code))] = code
+for _, range in ipairs { { 20001, 20015 }, { 21001, 21008 } } do
+    for code = range[1], range[2] do
+        errors.codes[ffi.string(C.links_err_name(code))] = code
+    end
 end
 ETIMEDOUT, ECANCELED = errors.codes.ETIMEDOUT, errors.codes.ECANCELED
 

@@ -10,7 +10,8 @@ local loader = {}
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
 for _, name in ipairs {
-    "dns", "http", "process", "sync", "system", "task", "tcp", "timer", "udp", "unix",
+    "codec", "date", "dns", "http", "json", "process", "querystring", "sync", "system", "task",
+    "tcp", "timer", "udp", "unix", "url",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end
