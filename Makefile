@@ -225,7 +225,8 @@ fuzz:  ## fuzz one target with libFuzzer (FUZZ=<name>, SECONDS=60)
 	    $(patsubst fuzz_%,%,$(notdir $(FUZZERS))) >&2; exit 1; }
 	@$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) fuzz-programs
 	@mkdir -p build/fuzz/$(FUZZ)
-	build/clang-$(subst $(comma),-,$(FUZZ_SANITIZE))/tests/fuzz_$(FUZZ) \
+	# Leaks are looked for when the corpus is replayed: clang 14's checker crashes at the fuzzer's end.
+	ASAN_OPTIONS=detect_leaks=0 build/clang-$(subst $(comma),-,$(FUZZ_SANITIZE))/tests/fuzz_$(FUZZ) \
 	    -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/$(FUZZ) \
 	    tests/fuzz/corpus/$(FUZZ)
 
