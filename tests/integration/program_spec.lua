@@ -415,7 +415,8 @@ describe("the program", function()
             "local function f() load(function() f() end) end f() error('overflow')",
             "local t = {} t.__tostring = function() return 'x' .. tostring(setmetatable({}, t)) end"
                 .. " tostring(setmetatable({}, t))",
-            "local o o = setmetatable({}, { __index = function(_, k) return o[k] .. '' end }) o.x()",
+            "local o o = setmetatable({}, { __index = function(_, k) return o[k] .. '' end })"
+                .. " return o.x",
             "local function f() error(xpcall(error, f)) end xpcall(error, f) error('overflow')",
             "local n = 0 local function f() n = n + 1 package.preload['m' .. n] = f"
                 .. " return require('m' .. n) end f()",
