@@ -329,9 +329,7 @@ function methods:connect(port, host)
     return true
 end
 
-local function membership(self, signature, join, group, interface)
-    check.type(signature, "group", group, "string", 2)
-    check.type(signature, "iface", interface, "string|nil", 2)
+local function membership(self, join, group, interface)
     local rc = C.links_udp_membership(self._h, join, group, interface)
     if rc < 0 then
         local what = join == 1 and "addMembership" or "dropMembership"
@@ -357,7 +355,9 @@ end
 --- assert(not ok and err.name == "EINVAL")
 --- sock:close()
 function methods:addMembership(group, iface)
-    return membership(self, "socket:addMembership(group[, iface])", 1, group, iface)
+    check.type("socket:addMembership(group[, iface])", "group", group, "string")
+    check.type("socket:addMembership(group[, iface])", "iface", iface, "string|nil")
+    return membership(self, 1, group, iface)
 end
 
 --- Leaves a multicast group.
@@ -373,7 +373,9 @@ end
 --- assert(not sock:dropMembership("239.255.0.1"))
 --- sock:close()
 function methods:dropMembership(group, iface)
-    return membership(self, "socket:dropMembership(group[, iface])", 0, group, iface)
+    check.type("socket:dropMembership(group[, iface])", "group", group, "string")
+    check.type("socket:dropMembership(group[, iface])", "iface", iface, "string|nil")
+    return membership(self, 0, group, iface)
 end
 
 --- Closes the socket; who waits for it gets CLOSED. Closing twice is harmless.
