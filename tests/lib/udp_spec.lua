@@ -159,7 +159,8 @@ describe("a datagram", function()
     it("that cannot go ends sendMany, which tells how many have gone", function()
         local a, b, _, b_port = pair()
         local sent, err = a:sendMany { { "one", b_port, "127.0.0.1" },
-            { "two", b_port, "127.0.0.1" }, { "three", b_port, "not an address" }, { "four", b_port, "127.0.0.1" } }
+            { "two", b_port, "127.0.0.1" }, { "three", b_port, "not an address" },
+            { "four", b_port, "127.0.0.1" } }
         assert.equal(2, sent)
         assert.equal("EINVAL", err.name)
         sent, err = a:sendMany { { ("x"):rep(70000), b_port, "127.0.0.1" } }
