@@ -1,14 +1,18 @@
---- Names to addresses and back, and every other record of the DNS. The task that asks waits; the process does not.
+--- Names to addresses and back, and every other record of the DNS. The task that asks waits; the
+--- process does not.
 ---
---- `resolve4`, `resolve6` and `lookup` find what the system's own look-up (`getent`) finds: the hosts file first, then
---- the DNS with the servers, the search list and the times of resolv.conf; both files are read again within a second of a
---- change. `resolve` and `reverse` ask the DNS for records. "localhost" and names below it are never asked for.
+--- `resolve4`, `resolve6` and `lookup` find what the system's own look-up (`getent`) finds: the
+--- hosts file first, then the DNS, with the servers, the search list and the times of resolv.conf;
+--- both files are read again within a second of a change. `resolve` and `reverse` ask the DNS for
+--- records. "localhost" and names below it are never asked for.
 ---
---- Answers are kept for as long as their TTL says, at most a day; that there is none, for as long as the zone's SOA
---- record says, at most 15 minutes (dns.configure changes these). The cache holds 4,096 answers and 8 MiB at most. Tasks
---- that ask the same question at the same time share one query, which goes on when they leave.
+--- Answers are kept for as long as their TTL says, at most a day; that there is none, for as long
+--- as the zone's SOA record says, at most 15 minutes (dns.configure changes these). The cache holds
+--- 4,096 answers and 8 MiB at most. Tasks that ask the same question at the same time share one
+--- query, which goes on when they leave.
 ---
---- LINKS_HOSTS and LINKS_RESOLV_CONF in the environment name other files than /etc/hosts and /etc/resolv.conf.
+--- LINKS_HOSTS and LINKS_RESOLV_CONF in the environment name other files than /etc/hosts and
+--- /etc/resolv.conf.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
@@ -19,14 +23,15 @@ local records = require "links.dns.records"
 local C, AGAIN = binding.C, binding.AGAIN
 local A, AAAA, PTR = binding.A, binding.AAAA, binding.PTR
 local ENODATA, ENOTFOUND, ESERVFAIL = binding.ENODATA, binding.ENOTFOUND, binding.ESERVFAIL
+local EBADNAME = binding.EBADNAME
 local wait = core.wait
 
 local dns = {}
 
--- Once one family of addresses is there, the other one is waited for this long (RFC 8305, 3, where what it costs is
--- only the order).
+-- Once one family of addresses is there, the other one is waited for this long. (RFC 8305, 3, has
+-- 50 ms, to connect soon; here it is about getting all.)
 local OTHER_FAMILY_MS = 250
--- For how long the order of a set of addresses is taken to be the same: it changes with the network.
+-- For how long the order of a set of addresses is taken to be the same: it depends on the network.
 local ORDER_MS = 10000
 local ORDERS_MAX = 256
 
@@ -55,36 +60,40 @@ local LOOKUP = with {
 
 local DEFAULTS = { set = 0, timeout = 0, tries = 0, ttl = false, family = 0, all = true }
 
--- The number of a list of servers; or nil and an error. Raises for what is no such list.
-local function server_set(signature, label, list)
+-- The number of a list of servers; or nil and an error. Raises for what is no such list, at the
+-- line that is `level` calls up.
+local function server_set(signature, label, list, level)
     if type(list) == "string" then list = { list } end
-    if #list == 0 then error(signature .. " " .. label .. " must name a server at least", 4) end
+    label = signature .. " " .. label
+    if #list == 0 then error(label .. " must name a server at least", level + 1) end
     for i, server in ipairs(list) do
-        if type(server) ~= "string" or server:find("[^%x%.:%[%]]") then
-            check.type(signature, label .. "[" .. i .. "]", server, "string", 4)
-            error(signature .. " " .. label .. "[" .. i .. '] must be an address, with a port or without, not "' ..
-                server .. '"', 4)
+        if type(server) ~= "string" then
+            error(label .. "[" .. i .. "] must be [string], not a " .. type(server), level + 1)
+        elseif server:find("[^%x%.:%[%]]") then
+            error(label .. "[" .. i .. '] must be an address, with a port or without, not "' ..
+                server .. '"', level + 1)
         end
     end
     local set = C.links_dns_servers(table.concat(list, ","))
     if set >= 0 then return set end
     local err = errors.new(set, "dns")
     if err.name == "EINVAL" then
-        error(signature .. " " .. label .. ' must be addresses, with a port or without, not "' ..
-            table.concat(list, ", ") .. '"', 4)
+        error(label .. ' must be addresses, with a port or without, not "' ..
+            table.concat(list, ", ") .. '"', level + 1)
     elseif err.name == "E2BIG" then
-        error(signature .. " " .. label .. " must be 8 servers at most", 4)
+        error(label .. " must be 8 servers at most", level + 1)
     end
     return nil, err
 end
 
 local function read_options(signature, options, known)
+    if options == nil then return DEFAULTS end
     local o = check.options(signature, options, known, 2)
     o.set = 0
     o.timeout = o.timeout or 0
     o.tries = o.tries or 0
     if o.servers then
-        local set, err = server_set(signature, "options.servers", o.servers)
+        local set, err = server_set(signature, "options.servers", o.servers, 3)
         if not set then return nil, err end
         o.set = set
     end
@@ -133,8 +142,8 @@ local function take(answer, list, family, ttl)
     return 0
 end
 
--- Asks one question, and gives its answer to `use` before anything else can wait. Returns what that returns; or nil and
--- the status of a wait that was cut short.
+-- Asks one question, and gives its answer to `use` before anything else can wait. Returns what that
+-- returns; or nil and the status of a wait that was cut short.
 local function ask_one(name, qtype, o, use, ...)
     local cached = C.links_dns_cached(o.set, name, #name, qtype)
     if cached ~= nil then return use(cached, ...) end
@@ -169,7 +178,8 @@ local function ask_both(name, o, list)
             status[i] = take(cached, list, true)
         else
             ask = ask or { handle = new_ask(), n = 0 }
-            local rc = C.links_dns_ask_start(ask.handle, o.set, name, #name, qtype, o.timeout, o.tries)
+            local rc = C.links_dns_ask_start(ask.handle, o.set, name, #name, qtype, o.timeout,
+                o.tries)
             if rc ~= 0 then
                 free_ask(ask.handle)
                 return nil, rc
@@ -184,7 +194,9 @@ local function ask_both(name, o, list)
     local function take_new()
         for k = 0, ask.n - 1 do
             local answer = C.links_dns_ask_answer(handle, k)
-            if answer ~= nil and not status[ask[k]] then status[ask[k]] = take(answer, list, true) end
+            if answer ~= nil and not status[ask[k]] then
+                status[ask[k]] = take(answer, list, true)
+            end
         end
     end
     if #list == 0 then
@@ -225,8 +237,8 @@ local function dots_in(host)
     return n
 end
 
--- Calls ask(name, ...) with the name and what the search list makes of it, in the C library's order, until one of them
--- is there. Returns 0; or nil and why not.
+-- Calls ask(name, ...) with the name and what the search list makes of it, in the C library's
+-- order, until one of them is there. Returns 0; or nil and why not.
 local function try_names(host, ask, ...)
     if host:byte(-1) == 46 or #search == 0 then
         local status, rc = ask(host, ...)
@@ -239,12 +251,12 @@ local function try_names(host, ask, ...)
         local domain = search[i]
         local status, rc = ask(domain and host .. "." .. domain or host, ...)
         if status == 0 then return 0 end
-        if not status then return nil, rc end
+        -- With a domain it may be too long; then there is no such name.
+        if not status and not (domain and rc == EBADNAME) then return nil, rc end
         if status == ENODATA or (status == ESERVFAIL and found ~= ENODATA) then
             found = status
-        elseif status ~= ENOTFOUND and status ~= ESERVFAIL then
-            -- Too long with its domain: then it is not there. Else nobody answers, and nobody would for the others.
-            if not (domain and status == -10008) then return nil, status end
+        elseif status and status ~= ENOTFOUND and status ~= ESERVFAIL then
+            return nil, status -- nobody answers, and nobody would for the others
         end
     end
     return nil, found
@@ -272,19 +284,20 @@ local SIGNATURE4, SIGNATURE6 = "dns.resolve4(host[, options])", "dns.resolve6(ho
 
 --- The IPv4 addresses of a host.
 ---
---- A literal address is returned as it is. Names are found as described above; resolv.conf's search list applies, unless
---- the name ends with a dot.
+--- A literal address is returned as it is. Names are found as described above; resolv.conf's search
+--- list applies, unless the name ends with a dot.
 ---
 --- @param host     string   a name or an address
 --- @param options  table    default:
----                          timeout  5000   ms that a server has to answer in; resolv.conf's, if it says another
----                          tries    2      times that each server is asked; resolv.conf's, if it says another
----                          servers  nil    array of up to 8 addresses such as "127.0.0.1:5353"; default port 53
----                          ttl      false  return tables {address = string, ttl = seconds left} instead
+---                          timeout  5000   ms that a server has to answer in, or resolv.conf's
+---                          tries    2      times that each server is asked, or resolv.conf's
+---                          servers  nil    up to 8 addresses such as "127.0.0.1:5353"
+---                          ttl      false  return tables {address =, ttl = seconds left}
 --- @return array            of addresses as strings, in the server's order
 --- @return nil, err         ARES_ENOTFOUND     there is no such name
 ---                          ARES_ENODATA       it has no address of this family
----                          ARES_EBADNAME      this is no name: an empty or too long part, a byte that names do not have
+---                          ARES_EBADNAME      this is no name: a part is empty or too long, or
+---                                             a byte in it is none of a name's
 ---                          ARES_ESERVFAIL     the servers failed to find out
 ---                          ARES_EREFUSED      they refused to
 ---                          ARES_ETIMEOUT      none answered, `tries` times
@@ -302,11 +315,8 @@ local SIGNATURE4, SIGNATURE6 = "dns.resolve4(host[, options])", "dns.resolve6(ho
 --- assert(err.name == "ARES_EBADNAME")
 function dns.resolve4(host, options)
     if type(host) ~= "string" then check.type(SIGNATURE4, "host", host, "string") end
-    local o, err = DEFAULTS, nil
-    if options ~= nil then
-        o, err = read_options(SIGNATURE4, options, RESOLVE_HOST)
-        if not o then return nil, err end
-    end
+    local o, err = read_options(SIGNATURE4, options, RESOLVE_HOST)
+    if not o then return nil, err end
     return resolve_host("resolve4", 4, host, o)
 end
 
@@ -321,18 +331,15 @@ end
 --- @usage assert(require("dns").resolve6("::1")[1] == "::1")
 function dns.resolve6(host, options)
     if type(host) ~= "string" then check.type(SIGNATURE6, "host", host, "string") end
-    local o, err = DEFAULTS, nil
-    if options ~= nil then
-        o, err = read_options(SIGNATURE6, options, RESOLVE_HOST)
-        if not o then return nil, err end
-    end
+    local o, err = read_options(SIGNATURE6, options, RESOLVE_HOST)
+    if not o then return nil, err end
     return resolve_host("resolve6", 6, host, o)
 end
 
 -- --- Look-ups -----------------------------------------------------------------------------------
 
--- The places of the addresses in the order of RFC 6724. What it depends on is this host's routes, which the system is
--- asked for with four calls for each address: not every time.
+-- The places of the addresses in the order of RFC 6724. What it depends on is this host's routes,
+-- which the system is asked for with four calls for each address: not every time.
 local function order_of(list)
     local texts = {}
     for i = 1, math.min(#list, 64) do texts[i] = list[i].address end
@@ -387,13 +394,10 @@ local LOOKUP_SIGNATURE = "dns.lookup(host[, options])"
 --- assert(dns.lookup("::1")[1].family == 6)
 function dns.lookup(host, options)
     if type(host) ~= "string" then check.type(LOOKUP_SIGNATURE, "host", host, "string") end
-    local o, err = DEFAULTS, nil
-    if options ~= nil then
-        o, err = read_options(LOOKUP_SIGNATURE, options, LOOKUP)
-        if not o then return nil, err end
-        if o.family ~= 0 and o.family ~= 4 and o.family ~= 6 then
-            error(LOOKUP_SIGNATURE .. " options.family must be 0, 4 or 6", 2)
-        end
+    local o, err = read_options(LOOKUP_SIGNATURE, options, LOOKUP)
+    if not o then return nil, err end
+    if o.family % 2 ~= 0 or o.family == 2 then
+        error(LOOKUP_SIGNATURE .. " options.family must be 0, 4 or 6", 2)
     end
     refresh()
     local family, list = o.family, {}
@@ -434,18 +438,19 @@ local RESOLVE_SIGNATURE = "dns.resolve(name, type[, options])"
 --- | NAPTR | order, preference, flags, service, regexp, replacement |
 --- | ANY | all that there are; of a type not named here: data, its bytes |
 ---
---- Each has `type` and `ttl`, the seconds that are left, as well. Names are in lower case; bytes that names usually do
---- not have stand in them as \ddd.
+--- Each has `type` and `ttl`, the seconds that are left, as well. Names are in lower case; bytes
+--- that names usually do not have stand in them as \ddd.
 ---
 --- @param name     string   a name; "." is the root
 --- @param type     string   as above, in either case
 --- @param options  table    timeout, tries, servers: as for dns.resolve4
 --- @return array            of records
 --- @return nil, err         as for dns.resolve4
---- @raise                   an argument or option of another type; a type that nobody knows; a server that is no address
+--- @raise                   an argument or option of another type; an unknown type; a server that
+---                          is no address
 --- @wait
 --- @usage local dns = require "dns"
---- local list, err = dns.resolve("example.com", "MX", { servers = { "127.0.0.1:1" }, tries = 1, timeout = 200 })
+--- local list, err = dns.resolve("example.com", "MX", { servers = { "127.0.0.1:1" }, tries = 1 })
 --- assert(list == nil and err.name:find("^ARES_"))
 function dns.resolve(name, type, options)
     check.type(RESOLVE_SIGNATURE, "name", name, "string")
@@ -456,18 +461,15 @@ function dns.resolve(name, type, options)
         error(RESOLVE_SIGNATURE .. ' unknown type "' .. type:sub(1, 40) .. '"' ..
             (near and ' (did you mean "' .. near .. '"?)' or ""), 2)
     end
-    local o, err = DEFAULTS, nil
-    if options ~= nil then
-        o, err = read_options(RESOLVE_SIGNATURE, options, RESOLVE)
-        if not o then return nil, err end
-    end
+    local o, err = read_options(RESOLVE_SIGNATURE, options, RESOLVE)
+    if not o then return nil, err end
     refresh()
     local list, rc = ask_one(name, number, o, take_records)
     if _G.type(list) == "table" then return list end
     return nil, new_error(rc or list, "resolve " .. type:upper(), name)
 end
 
--- What may be a host's name (RFC 1123, and the underscore): what else a server says could be anything.
+-- What may be a host's name (RFC 1123, and the underscore): a server may say anything.
 local function is_host(name)
     return name:find("^[%w_][%w_%-%.]*$") ~= nil and not name:find(".-", 1, true)
 end
@@ -495,11 +497,8 @@ local REVERSE_SIGNATURE = "dns.reverse(ip[, options])"
 --- @usage assert(#require("dns").reverse("127.0.0.1") >= 1)
 function dns.reverse(ip, options)
     check.type(REVERSE_SIGNATURE, "ip", ip, "string")
-    local o, err = DEFAULTS, nil
-    if options ~= nil then
-        o, err = read_options(REVERSE_SIGNATURE, options, RESOLVE)
-        if not o then return nil, err end
-    end
+    local o, err = read_options(REVERSE_SIGNATURE, options, RESOLVE)
+    if not o then return nil, err end
     local name = ffi.new("char[80]")
     local len = ip:find("\0", 1, true) and 0 or C.links_dns_arpa(ip, name)
     if len == 0 then return nil, new_error(errors.code("EINVAL"), "reverse", ip) end
@@ -517,8 +516,8 @@ end
 
 --- Sets the servers that are asked where a call names none, and forgets all answers.
 ---
---- @param list  array   of addresses such as "127.0.0.1", "127.0.0.1:5353", "[::1]:5353": 8 at most. nil: those of
----                      resolv.conf
+--- @param list  array   of addresses such as "127.0.0.1", "127.0.0.1:5353", "[::1]:5353": 1 to 8.
+---                      nil: those of resolv.conf
 --- @return true
 --- @return nil, err     FULL  1,024 lists of servers are in use
 --- @raise               not such a list
@@ -528,11 +527,12 @@ end
 --- dns.setServers(nil)
 function dns.setServers(list)
     check.type("dns.setServers(list)", "list", list, "table|string|nil")
-    local set, err = 0, nil
-    if list ~= nil then
-        set, err = server_set("dns.setServers(list)", "list", list)
-        if not set then return nil, err end
+    if list == nil then
+        C.links_dns_servers_default(0)
+        return true
     end
+    local set, err = server_set("dns.setServers(list)", "list", list, 2)
+    if not set then return nil, err end
     C.links_dns_servers_default(set)
     return true
 end
@@ -585,8 +585,15 @@ function dns.stats()
     local s = ffi.new("links_dns_stats")
     C.links_dns_stats_now(s)
     return {
-        hits = s.hits, misses = s.misses, shared = s.shared, queries = s.queries, timeouts = s.timeouts,
-        failures = s.failures, cached = s.cached, bytes = s.bytes, pending = s.pending,
+        hits = s.hits,
+        misses = s.misses,
+        shared = s.shared,
+        queries = s.queries,
+        timeouts = s.timeouts,
+        failures = s.failures,
+        cached = s.cached,
+        bytes = s.bytes,
+        pending = s.pending,
     }
 end
 
@@ -605,17 +612,16 @@ local CONFIGURE = {
 ---                         hosts           "/etc/hosts"        the hosts file
 ---                         resolvConf      "/etc/resolv.conf"  the resolver's configuration
 ---                         cacheSize       4096                answers that are kept; 0: none
----                         minTtl          0                   seconds that an answer is kept at least
+---                         minTtl          0                   s that an answer is kept at least
 ---                         maxTtl          86400               ... and at most
----                         maxNegativeTtl  900                 seconds that "there is none" is kept at most
+---                         maxNegativeTtl  900                 s that "no such" is kept at most
 --- @return true
 --- @raise                  an option of another type or out of bounds, or one that nobody knows
 --- @usage require("dns").configure { cacheSize = 4096 }
 function dns.configure(options)
     local o = check.options("dns.configure(options)", options, CONFIGURE)
-    local setup = ffi.new("links_dns_setup", o.hosts, o.resolvConf, o.cacheSize, o.minTtl, o.maxTtl,
-        o.maxNegativeTtl)
-    C.links_dns_setup_now(setup)
+    C.links_dns_setup_now(ffi.new("links_dns_setup", o.hosts, o.resolvConf, o.cacheSize, o.minTtl,
+        o.maxTtl, o.maxNegativeTtl))
     return true
 end
 

@@ -79,13 +79,13 @@ end
 --- Opens a socket.
 ---
 --- @param port     integer  to bind to. Default: 0, one that the system chooses
---- @param host     string   address or name to bind to. Default: all of this host, "0.0.0.0" or "::"
+--- @param host     string   address or name to bind to. Default: all, "0.0.0.0" or "::"
 --- @param options  table    default:
 ---                          family         4      or 6; that of `host` where it is an address
 ---                          reuseport      false  several sockets may have the port
 ---                          broadcast      false  it may send to broadcast addresses
----                          v6only         true   false: an IPv6 socket takes IPv4, as ::ffff:1.2.3.4
----                          multicastTtl   1      routers that a multicast datagram may pass, 0 to 255
+---                          v6only         true   false: with IPv6 it takes IPv4, too
+---                          multicastTtl   1      routers for multicast to pass, 0 to 255
 ---                          multicastLoop  true   this host gets its own multicast datagrams
 ---                          recvBuffer     nil    bytes in the system; nil: its default
 ---                          sendBuffer     nil    the same, for sending
@@ -130,14 +130,17 @@ end
 local function address_of(self, peer)
     local text, port = ffi.new("char[46]"), ffi.new("int[1]")
     local family = C.links_udp_address(self._h, peer, text, port)
-    if family < 0 then return nil, errors.new(family, peer == 1 and "getpeername" or "getsockname") end
+    if family < 0 then
+        return nil, errors.new(family, peer == 1 and "getpeername" or "getsockname")
+    end
     return { family = family, port = port[0], address = ffi.string(text) }
 end
 
 function Socket.__tostring(self)
     local at = address_of(self, 0)
     if not at then return "udp socket: closed" end
-    return "udp socket: " .. (at.family == 6 and "[" .. at.address .. "]" or at.address) .. ":" .. at.port
+    local host = at.family == 6 and "[" .. at.address .. "]" or at.address
+    return "udp socket: " .. host .. ":" .. at.port
 end
 
 --- The address that the socket is bound to.
@@ -170,7 +173,7 @@ end
 --- @param ms  number          how long to wait at most, in milliseconds; 0: not at all.
 ---                            Default: as long as it takes
 --- @return string, nil, table the datagram, and who sent it: {address = string, port = integer}
---- @return nil, err           ETIMEDOUT     none came within `ms`, or a deadline of task.withTimeout came
+--- @return nil, err           ETIMEDOUT     none came within `ms`, or a deadline came
 ---                            ECANCELED     this task was cancelled
 ---                            EBUSY         another task is waiting for one
 ---                            ECONNREFUSED  of a connected socket: nobody listens at the peer
@@ -262,10 +265,10 @@ local MANY_SIGNATURE = "socket:sendMany(list)"
 
 --- Sends many datagrams, up to 64 with one system call.
 ---
---- @param list  array   of {data, port, host}; on a connected socket of {data}. A host is an address
+--- @param list  array   of {data, port, host}; on a connected socket {data}. A host is an address
 --- @return integer      how many have gone: all
---- @return integer, err how many have gone before one failed: as socket:send; EINVAL for a host that
----                      is no address
+--- @return integer, err how many have gone before one failed: as socket:send; EINVAL for
+---                      a host that is no address
 --- @raise               not such a list
 --- @wait
 --- @usage local udp = require "udp"
@@ -326,12 +329,11 @@ function methods:connect(port, host)
     return true
 end
 
-local function membership(self, signature, join, group, interface)
-    check.type(signature, "group", group, "string", 2)
-    check.type(signature, "iface", interface, "string|nil", 2)
+local function membership(self, join, group, interface)
     local rc = C.links_udp_membership(self._h, join, group, interface)
     if rc < 0 then
-        return nil, errors.new(rc, join == 1 and "addMembership" or "dropMembership", { address = group })
+        local what = join == 1 and "addMembership" or "dropMembership"
+        return nil, errors.new(rc, what, { address = group })
     end
     return true
 end
@@ -353,7 +355,9 @@ end
 --- assert(not ok and err.name == "EINVAL")
 --- sock:close()
 function methods:addMembership(group, iface)
-    return membership(self, "socket:addMembership(group[, iface])", 1, group, iface)
+    check.type("socket:addMembership(group[, iface])", "group", group, "string")
+    check.type("socket:addMembership(group[, iface])", "iface", iface, "string|nil")
+    return membership(self, 1, group, iface)
 end
 
 --- Leaves a multicast group.
@@ -369,7 +373,9 @@ end
 --- assert(not sock:dropMembership("239.255.0.1"))
 --- sock:close()
 function methods:dropMembership(group, iface)
-    return membership(self, "socket:dropMembership(group[, iface])", 0, group, iface)
+    check.type("socket:dropMembership(group[, iface])", "group", group, "string")
+    check.type("socket:dropMembership(group[, iface])", "iface", iface, "string|nil")
+    return membership(self, 0, group, iface)
 end
 
 --- Closes the socket; who waits for it gets CLOSED. Closing twice is harmless.

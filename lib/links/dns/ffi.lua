@@ -66,6 +66,7 @@ return {
     ENODATA = -10001,
     ESERVFAIL = -10003,
     ENOTFOUND = -10004,
+    EBADNAME = -10008,
     EBADRESP = -10010,
     A = 1,
     PTR = 12,

@@ -5,8 +5,8 @@ local records = {}
 
 --- The types that dns.resolve knows, by name.
 records.types = {
-    A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, NAPTR = 35, ANY = 255,
-    CAA = 257,
+    A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, NAPTR = 35,
+    ANY = 255, CAA = 257,
 }
 
 local names = {}
@@ -57,7 +57,8 @@ local makers = {
     end,
     NAPTR = function(r, to)
         to.order, to.preference = r.number[0], r.number[1]
-        to.flags, to.service, to.regexp, to.replacement = text(r, 0), text(r, 1), text(r, 2), text(r, 3)
+        to.flags, to.service, to.regexp = text(r, 0), text(r, 1), text(r, 2)
+        to.replacement = text(r, 3)
     end,
 }
 
