@@ -1,8 +1,8 @@
 --- Errors as values: what the world does wrong is returned as `nil, err`.
 ---
 --- `err` is a table with `code` (integer), `name` (a word such as "ETIMEDOUT": test that) and
---- `message`, and where they are known `syscall`, `address`, `port`, `cause` and `partial`. It
---- reads well as a string, in `assert` too.
+--- `message`, and where they are known `syscall`, `path`, `address`, `port`, `cause` and `partial`.
+--- It reads well as a string, in `assert` too.
 local ffi = require "ffi"
 local core = require "links.core"
 
@@ -22,7 +22,7 @@ Error.__index = Error
 Error.__name = "error"
 
 local function place(err)
-    local address = err.address
+    local address = err.address or err.path
     if address and err.port then
         if address:find(":", 1, true) then address = "[" .. address .. "]" end
         address = address .. ":" .. err.port

@@ -10,8 +10,8 @@ local loader = {}
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
 for _, name in ipairs {
-    "codec", "date", "dns", "http", "json", "process", "querystring", "sync", "system", "task",
-    "tcp", "timer", "udp", "unix", "url",
+    "codec", "date", "dns", "fs", "http", "json", "path", "process", "querystring", "sync",
+    "system", "task", "tcp", "timer", "udp", "unix", "url", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

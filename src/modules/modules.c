@@ -5,6 +5,7 @@
 
 #include "modules/dns/resolver.h"
 #include "modules/net/net.h"
+#include "modules/work.h"
 
 static net *shared;
 
@@ -14,6 +15,7 @@ void modules_close(ev_loop *loop)
 {
     (void)loop;
     dns_close();
+    work_close();
     net_close(shared);
     shared = NULL;
 }
