@@ -47,6 +47,8 @@ static struct {
 
 task *sched_current(void) { return sched.current; }
 
+bool sched_is_marked(void) { return sched.current && sched.current->has_env; }
+
 ev_loop *sched_loop(void) { return sched.loop; }
 
 lua_State *sched_vm(void) { return sched.L; }

@@ -32,6 +32,10 @@ enum {
 /* The task that runs now; NULL outside step 5. */
 task *sched_current(void);
 
+/* The running task has been given something of its own: a name, local values, functions to call on
+ * a cancel. It must not be put to another use then, where the next user would find them. */
+bool sched_is_marked(void);
+
 /* Parks the running task on `q` for at most `timeout_ms` (0: as long as it takes), or until the
  * deadline of an enclosing task.withTimeout. Returns LINKS_AGAIN; or, at once and without
  * parking, -ECANCELED for a cancelled task, LINKS_DEADLINE for one whose deadline has passed.

@@ -140,6 +140,29 @@ describe("http.createServer", function()
     end)
 end)
 
+describe("an http handler's task", function()
+    it("keeps what is local to it from the next request", function()
+        local port = serve(function()
+            local locals = task.current().locals
+            local seen = tostring(locals.user)
+            locals.user = "somebody"
+            return seen
+        end)
+        for _ = 1, 5 do assert.equal("nil", wire.request(port, GET).body) end
+    end)
+
+    it("keeps its name and its cancellation from the next request", function()
+        local port = serve(function()
+            local me = task.current()
+            local seen = tostring(me.name) .. " " .. tostring(me.cancelled)
+            me.name = "used"
+            me:cancel()
+            return seen
+        end)
+        for _ = 1, 5 do assert.equal("nil false", wire.request(port, GET).body) end
+    end)
+end)
+
 describe("an http connection", function()
     it("stays for the next request", function()
         local port, server = serve(function(req) return req.path end)

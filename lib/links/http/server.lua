@@ -185,7 +185,8 @@ function work(self)
         if status == AGAIN then status = wait() end
     until status ~= 0
     C.links_http_worker(handle, -1, 0)
-    -- A handler that cancels its own task must not leave the server without one.
+    -- A handler that has cancelled its own task, or left something in it (a name, local values),
+    -- must not leave the server without a worker, nor the next request with that one.
     if status == ECANCELED and answered == 1 then
         C.links_http_worker(handle, 1, 0)
         spawn(work, self)

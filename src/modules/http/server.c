@@ -148,6 +148,10 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
 {
     http_server *s = server_of(ls);
     s->busy -= answered;
+    if (answered && sched_is_marked()) {
+        s->view.status = -ECANCELED; /* the next request gets a worker without a past */
+        return NULL;
+    }
     if (list_empty(&s->queue) || over_budget(s))
         return park_worker(s);
 
