@@ -139,7 +139,7 @@ local function locals(t)
     local env = core_env(t)
     if not env.locals then
         env.locals = {}
-        core.inherits(t)
+        core.bequeath(t, true)
     end
     return env.locals
 end

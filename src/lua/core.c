@@ -363,10 +363,10 @@ static int core_loud(lua_State *L)
     return 0;
 }
 
-/* inherits(task): it has local values. */
-static int core_inherits(lua_State *L)
+/* bequeath(task, boolean): its children begin with its local values, or without. */
+static int core_bequeath(lua_State *L)
 {
-    check_task(L, 1)->inherits = true;
+    check_task(L, 1)->inherits = lua_toboolean(L, 2);
     return 0;
 }
 
@@ -620,7 +620,7 @@ int luaopen_links_core(lua_State *L)
         {"cancel", core_cancel},
         {"own", core_own},
         {"loud", core_loud},
-        {"inherits", core_inherits},
+        {"bequeath", core_bequeath},
         {"finished", core_finished},
         {"joinWait", core_join_wait},
         {"result", core_result},

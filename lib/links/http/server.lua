@@ -189,6 +189,7 @@ function work(self)
     -- must not leave the server without a worker, nor the next request with that one.
     if status == ECANCELED and answered == 1 then
         C.links_http_worker(handle, 1, 0)
+        core.bequeath(core.current(), false)
         spawn(work, self)
     end
 end
