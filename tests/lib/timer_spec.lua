@@ -216,7 +216,8 @@ describe("timer.setInterval", function()
 
     it("raises for bad arguments, at the caller's line", function()
         for _, ms in ipairs { 0, -1, "1", 0.5, 2 ^ 31, 0 / 0 } do
-            raises(function() return (timer.setInterval(ms, print)) end, "timer.setInterval%(ms|opt")
+            raises(function() return (timer.setInterval(ms, print)) end,
+                "timer.setInterval%(ms|opt")
         end
         raises(function() return (timer.setInterval({ interval = 1, overlap = "x" }, print)) end,
             'timer.setInterval.*overlap must be "skip" or "allow"')
