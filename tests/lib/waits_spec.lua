@@ -29,7 +29,7 @@ for _, wait in ipairs(waits.list) do
     describe(wait.name, function()
         after_each(waits.clean)
 
-        it("ends with ECANCELED and the reason when its task is cancelled while it waits", function()
+        it("ends with ECANCELED and the reason when cancelled while it waits", function()
             local call = wait.make()
             local err
             local t = task.spawn(function() err = waits.outcome(call) end)
@@ -109,14 +109,20 @@ for _, wait in ipairs(waits.list) do
         it("works within pcall, metamethods, iterators and coroutines three deep", function()
             local call = wait.make()
             local function timed() return (waits.outcome(call)) end
-            local function check_in(fn) assert_timed_out(select(2, task.withTimeout(1, fn)), true) end
+            local function check_in(fn)
+                assert_timed_out(select(2, task.withTimeout(1, fn)), true)
+            end
             check_in(function() return select(2, pcall(timed)) end)
             check_in(function() return select(2, xpcall(timed, debug.traceback)) end)
             check_in(function() return setmetatable({}, { __index = timed }).field end)
             check_in(function() return setmetatable({}, { __add = timed }) + 1 end)
             check_in(function() return setmetatable({}, { __call = timed })() end)
             check_in(function() return setmetatable({}, { __concat = timed }) .. "" end)
-            check_in(function() for err in timed do return err end end)
+            check_in(function() for _ in pairs { timed() } do timed() end end)
+            check_in(function()
+                local last
+                for err in function() return not last and timed() or nil end do last = err end
+            end)
             check_in(function() return table.foreach({ 1 }, timed) end)
             check_in(function()
                 local err
