@@ -125,7 +125,7 @@ end
 
 -- Adds an answer's addresses to the list. Returns the answer's status.
 local function take(answer, list, family, ttl)
-    if answer.status ~= 0 then return answer.status end
+    if answer.status ~= 0 then return C.links_dns_status(answer) end
     local n = #list
     local age = ttl and C.links_dns_age(answer)
     for i = 0, answer.count - 1 do
@@ -418,7 +418,7 @@ end
 -- --- Records ------------------------------------------------------------------------------------
 
 local function take_records(answer)
-    if answer.status ~= 0 then return answer.status end
+    if answer.status ~= 0 then return C.links_dns_status(answer) end
     return records.all(answer, C.links_dns_age(answer))
 end
 

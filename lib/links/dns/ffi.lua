@@ -44,6 +44,7 @@ const links_dns_answer *links_dns_local_names(const char *ip);
 int links_dns_arpa(const char *ip, char name[80]);
 const links_dns_answer *links_dns_cached(int servers, const char *name, size_t len,
                                                    int type);
+int links_dns_status(const links_dns_answer *answer);
 double links_dns_age(const links_dns_answer *answer);
 links_dns_ask *links_dns_ask_new(void);
 void links_dns_ask_free(links_dns_ask *ask);

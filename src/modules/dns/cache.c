@@ -52,7 +52,10 @@ static void drop(cache *c, cache_entry *e)
     list_remove(&e->used);
     c->count--;
     c->bytes -= e->bytes;
-    answer_unref(e->answer);
+    if (c->loop)
+        answer_unref_later(e->answer, c->loop);
+    else
+        answer_unref(e->answer);
     mem_free(e);
 }
 

@@ -33,6 +33,7 @@ typedef struct cache {
     size_t bytes;
     double max_count;
     double min_ttl, max_ttl, max_negative_ttl;
+    ev_loop *loop; /* answers go at the end of its turn; NULL: at once */
 } cache;
 
 /* Makes a question of a name; false for what is no name. */

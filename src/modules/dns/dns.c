@@ -57,6 +57,7 @@ static resolver *get(void)
     the = mem_new(resolver);
     the->net = net_open(sched_loop());
     cache_init(&the->cache);
+    the->cache.loop = the->net->loop;
     servers_init(&the->lists);
     hosts_init(&the->hosts);
     queries_open(&the->queries, the->net, &the->cache, &the->stats);
@@ -338,6 +339,8 @@ const links_dns_answer *links_dns_cached(int id, const char *name, size_t len, i
     return a ? &a->public : NULL;
 }
 
+int links_dns_status(const links_dns_answer *a) { return a->status; }
+
 double links_dns_age(const links_dns_answer *a)
 {
     const answer *whole = CONTAINER_OF(a, answer, public);
@@ -353,14 +356,20 @@ links_dns_ask *links_dns_ask_new(void)
     return ask;
 }
 
+static void release_ask(ev_release *release)
+{
+    links_dns_ask *ask = CONTAINER_OF(release, links_dns_ask, release);
+    for (int i = 0; i < ASK_PARTS; i++)
+        answer_unref(ask->parts[i].answer);
+    mem_free(ask);
+}
+
 void links_dns_ask_free(links_dns_ask *ask)
 {
     waitq_wake_all(&ask->waiters, LINKS_CLOSED);
-    for (int i = 0; i < ASK_PARTS; i++) {
+    for (int i = 0; i < ASK_PARTS; i++)
         list_remove(&ask->parts[i].link);
-        answer_unref(ask->parts[i].answer);
-    }
-    mem_free(ask);
+    ev_release_later(sched_loop(), &ask->release, release_ask);
 }
 
 int links_dns_ask_start(links_dns_ask *ask, int id, const char *name, size_t len, int type,

@@ -4,7 +4,9 @@
  * "ask": one task's interest in one or two questions. The questions themselves are shared by all
  * that ask them, and go on when an ask is freed.
  *
- * An answer is valid until the next wait, or for as long as the ask that it came with.
+ * An answer is valid until the next wait, also when its ask is freed: the compiler of LuaJIT may put
+ * off reading a field until after a later call. (But for those of links_dns_local and
+ * links_dns_local_names, which are valid until they are called again.)
  */
 #ifndef LINKS_MODULES_DNS_DNS_H
 #define LINKS_MODULES_DNS_DNS_H
@@ -82,6 +84,9 @@ LINKS_API int links_dns_arpa(const char *ip, char name[80]);
 /* What the cache has; NULL: nothing. A name without regard to a search list. */
 LINKS_API const links_dns_answer *links_dns_cached(int servers, const char *name, size_t len,
                                                    int type);
+
+/* The status of an answer, read now. */
+LINKS_API int links_dns_status(const links_dns_answer *answer);
 
 /* Seconds since an answer of links_dns_cached or an ask came. */
 LINKS_API double links_dns_age(const links_dns_answer *answer);

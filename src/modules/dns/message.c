@@ -30,13 +30,24 @@ answer *answer_ref(answer *a)
     return a;
 }
 
-void answer_unref(answer *a)
+static void answer_free(ev_release *release)
 {
-    if (!a || --a->refs > 0)
-        return;
+    answer *a = CONTAINER_OF(release, answer, release);
     mem_free(a->records);
     mem_free(a->text);
     mem_free(a);
+}
+
+void answer_unref(answer *a)
+{
+    if (a && --a->refs == 0)
+        answer_free(&a->release);
+}
+
+void answer_unref_later(answer *a, ev_loop *loop)
+{
+    if (a && --a->refs == 0)
+        ev_release_later(loop, &a->release, answer_free);
 }
 
 void answer_reset(answer *a, int status)

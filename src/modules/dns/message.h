@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "dns.h"
+#include "ev/ev.h"
 #include "name.h"
 
 /* Of the record types, those with a form of their own here. */
@@ -61,12 +62,16 @@ typedef struct answer {
     int capacity;
     uint32_t text_len, text_capacity;
     int64_t at_ms; /* when it came */
+    ev_release release;
 } answer;
 
 /* An answer without a record, with one reference. Undone by answer_unref. */
 answer *answer_new(int status);
 answer *answer_ref(answer *a);
 void answer_unref(answer *a);
+
+/* The same for an answer that Lua may be looking at: the memory goes at the end of the turn. */
+void answer_unref_later(answer *a, ev_loop *loop);
 
 /* Empties an answer of which there is one reference. */
 void answer_reset(answer *a, int status);

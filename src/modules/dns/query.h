@@ -39,6 +39,7 @@ struct links_dns_ask {
     ask_part parts[ASK_PARTS];
     int count;
     int done;
+    ev_release release;
 };
 
 void queries_open(queries *qs, net *n, cache *c, links_dns_stats *stats);
