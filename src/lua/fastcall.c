@@ -1,6 +1,7 @@
 #include "lua/fastcall.h"
 
 #include <lauxlib.h>
+#include <math.h>
 
 #include "lua/core.h"
 #include "lua/task.h"
@@ -19,7 +20,7 @@ static int trampoline(lua_State *L)
     if (lua_type(L, 2) == LUA_TSTRING)
         call.data = lua_tolstring(L, 2, &call.len);
     else
-        call.number = lua_tonumber(L, 2);
+        call.number = lua_type(L, 2) == LUA_TNUMBER ? lua_tonumber(L, 2) : NAN;
 
     ptrdiff_t n = fn(&call);
     if (n == LINKS_AGAIN)

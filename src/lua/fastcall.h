@@ -15,7 +15,7 @@
 
 typedef struct fastcall {
     void *object;     /* what the pointer (a cdata) that is the first argument points to */
-    double number;    /* the second argument where it is a number, else 0 */
+    double number;    /* the second argument where it is a number, else NaN */
     const char *data; /* its bytes where it is a string, else NULL */
     size_t len;
     const char *out; /* to be set where the answer is not a number but as many bytes as returned;
