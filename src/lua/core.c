@@ -108,6 +108,8 @@ static int yield_wait(lua_State *L, int nvalues)
     return lua_yield(L, 1 + nvalues);
 }
 
+int core_yield_wait(lua_State *L) { return yield_wait(L, 0); }
+
 /* wait() -> status: after an FFI call that has answered AGAIN. 0: woken, call again. */
 static int core_wait(lua_State *L) { return yield_wait(L, lua_gettop(L)); }
 
@@ -597,6 +599,20 @@ static int core_stats_reset(lua_State *L)
     return 0;
 }
 
+/* Registry: the functions of fastcall.h, by name. */
+#define FAST "links.fast"
+
+void core_push_fast(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, FAST);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, FAST);
+}
+
 int luaopen_links_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -651,6 +667,8 @@ int luaopen_links_core(lua_State *L)
     lua_setfield(L, -2, "WAIT");
     luaL_getmetatable(L, "links.task");
     lua_setfield(L, -2, "taskMeta");
+    core_push_fast(L);
+    lua_setfield(L, -2, "fast");
     core_add_timers(L);
     return 1;
 }

@@ -66,9 +66,6 @@ task *sched_spawn(lua_State *L, int nargs);
 /* Carries out the run step: resumes what is ready. The loop's hook; true while there is more. */
 bool sched_run(ev_loop *loop, void *arg);
 
-/* Puts the running task at the end of the next turn's list. To be followed by a yield. */
-void sched_yield(task *t);
-
 /* Undoes a park that could not be followed by a yield. */
 void sched_unpark(task *t);
 

@@ -5,11 +5,16 @@
 
 #include "modules/dns/resolver.h"
 #include "modules/net/net.h"
+#include "modules/net/tcp_socket.h"
 #include "modules/work.h"
 
 static net *shared;
 
-void modules_open(ev_loop *loop) { shared = net_open(loop); }
+void modules_open(ev_loop *loop)
+{
+    shared = net_open(loop);
+    tcp_open();
+}
 
 void modules_close(ev_loop *loop)
 {

@@ -13,7 +13,7 @@ static ev_loop *loop;
 static net *n;
 static stream s;
 static int peer;
-static int readable, drained, failed;
+static int readable, drained, failed, writable;
 
 static void on_readable(stream *st) { (void)st, readable++; }
 static void on_drained(stream *st) { (void)st, drained++; }
@@ -23,7 +23,9 @@ static void on_failed(stream *st, int code)
     stream_close(st);
 }
 
-static const stream_ops ops = {on_readable, on_drained, on_failed};
+static void on_writable(stream *st) { (void)st, writable++; }
+
+static const stream_ops ops = {on_readable, on_drained, on_failed, on_writable};
 
 static void setup(void)
 {
@@ -33,7 +35,7 @@ static void setup(void)
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     cr_assert_eq(stream_open(&s, n, fds[0], &ops), 0);
     peer = fds[1];
-    readable = drained = failed = 0;
+    readable = drained = failed = writable = 0;
 }
 
 static void teardown(void)
@@ -161,4 +163,63 @@ Test(stream, is_flushed_after_the_hooks_of_the_turn)
     net_hook_stop(&hook);
     cr_assert_eq(hooks, 1);
     cr_assert_eq(read(peer, buf, 8), 4);
+}
+
+Test(stream, writes_the_callers_bytes_behind_the_output_without_keeping_them)
+{
+    char buf[64];
+    struct iovec iov[2] = {{.iov_base = "two ", .iov_len = 4}, {.iov_base = "three", .iov_len = 5}};
+    stream_append(&s, "one ", 4);
+    cr_assert_eq(stream_writev(&s, iov, 2), 9);
+    cr_assert_eq(s.out_len, 0u);
+    cr_assert_eq(read(peer, buf, sizeof(buf)), 13);
+    cr_assert_eq(memcmp(buf, "one two three", 13), 0);
+}
+
+Test(stream, tells_how_much_was_taken_and_when_there_is_room_again)
+{
+    static char big[4000000], sink[65536];
+    struct iovec iov = {.iov_base = big, .iov_len = sizeof(big)};
+    ev_loop_turn(loop, 0);
+    ssize_t n = stream_writev(&s, &iov, 1);
+    cr_assert_gt(n, 0);
+    cr_assert_lt(n, (ssize_t)sizeof(big));
+    while (stream_writev(&s, &iov, 1) > 0)
+        ;
+    cr_assert_eq(stream_writev(&s, &iov, 1), -EAGAIN);
+    int before = writable;
+    while (read(peer, sink, sizeof(sink)) > 0)
+        ;
+    ev_loop_turn(loop, 0);
+    cr_assert_gt(writable, before);
+    cr_assert_gt(stream_writev(&s, &iov, 1), 0);
+}
+
+Test(stream, keeps_held_output_until_it_is_released)
+{
+    char buf[64];
+    stream_hold(&s);
+    stream_append(&s, "held", 4);
+    ev_loop_turn(loop, 0);
+    cr_assert_eq(read(peer, buf, sizeof(buf)), -1);
+    stream_release(&s);
+    ev_loop_turn(loop, 0);
+    cr_assert_eq(read(peer, buf, sizeof(buf)), 4);
+}
+
+Test(stream, keeps_the_loop_going_while_output_waits_for_its_peer)
+{
+    static char big[4000000], sink[65536];
+    int before = ev_refs(loop);
+    for (size_t at = 0; at < sizeof(big); at += 10000)
+        stream_append(&s, big + at, 10000);
+    ev_loop_turn(loop, 0);
+    cr_assert_eq(ev_refs(loop), before + 1);
+    for (int i = 0; i < 1000 && s.out_len; i++) {
+        while (read(peer, sink, sizeof(sink)) > 0)
+            ;
+        ev_loop_turn(loop, 0);
+    }
+    cr_assert_eq(s.out_len, 0u);
+    cr_assert_eq(ev_refs(loop), before);
 }

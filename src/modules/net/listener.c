@@ -97,6 +97,29 @@ static int set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+#ifdef TCP_KEEPIDLE
+#define KEEPIDLE TCP_KEEPIDLE
+#else
+#define KEEPIDLE TCP_KEEPALIVE /* macOS */
+#endif
+
+/* What is accepted inherits these, which saves system calls per connection. */
+static int configure_accepted(int fd, const listener_options *options)
+{
+    int rc = 0;
+    if (options->nodelay)
+        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (rc == 0 && options->keepalive)
+        rc = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (rc == 0 && options->keepidle > 0)
+        rc = set_option(fd, IPPROTO_TCP, KEEPIDLE, options->keepidle);
+#ifdef TCP_DEFER_ACCEPT
+    if (rc == 0 && options->defer > 0)
+        rc = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, options->defer);
+#endif
+    return rc;
+}
+
 static int configure(int fd, const address *at, const listener_options *options)
 {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -104,52 +127,49 @@ static int configure(int fd, const address *at, const listener_options *options)
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && at->family == 6)
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
-    /* What is accepted inherits it, which saves a system call per connection. */
-    if (rc == 0 && options->nodelay)
-        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    return rc;
+    return rc == 0 ? configure_accepted(fd, options) : rc;
 }
 
-static int bind_and_listen(listener *l, int fd, const address *at, int backlog)
+static int bind_to(int fd, const address *at)
 {
     struct sockaddr_storage ss;
     socklen_t len = address_to_sockaddr(at, &ss);
-    if (bind(fd, (struct sockaddr *)&ss, len) < 0)
+    return bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+}
+
+int listener_adopt(listener *l, ev_loop *loop, int fd, int backlog)
+{
+    void (*accepted)(listener *, int, const address *) = l->accepted;
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+
+    *l = (listener){.io = {.fd = -1}, .loop = loop, .accepted = accepted, .reserve = -1};
+    assert(accepted);
+    ev_timer_init(&l->timer, on_timer);
+    if (listen(fd, backlog ? backlog : LISTENER_BACKLOG) < 0)
         return -errno;
-    if (listen(fd, backlog) < 0)
-        return -errno;
-    len = sizeof(ss);
     if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
         return -errno;
     address_from_sockaddr(&l->local, &ss);
-    return 0;
+    int rc = ev_io_start(loop, &l->io, fd, on_io);
+    if (rc == 0)
+        l->reserve = open_reserve();
+    return rc;
 }
 
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
 {
-    void (*accepted)(listener *, int, const address *) = l->accepted;
-    *l = (listener){.io = {.fd = -1}, .loop = loop, .accepted = accepted, .reserve = -1};
-    assert(accepted);
-    ev_timer_init(&l->timer, on_timer);
-
     int fd =
         socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     int rc = configure(fd, at, options);
+    if (rc == 0)
+        rc = bind_to(fd, at);
+    if (rc == 0)
+        rc = listener_adopt(l, loop, fd, options->backlog);
     if (rc < 0)
-        goto fail;
-    rc = bind_and_listen(l, fd, at, options->backlog ? options->backlog : LISTENER_BACKLOG);
-    if (rc < 0)
-        goto fail;
-    rc = ev_io_start(loop, &l->io, fd, on_io);
-    if (rc < 0)
-        goto fail;
-    l->reserve = open_reserve();
-    return 0;
-
-fail:
-    close(fd);
+        close(fd);
     return rc;
 }
 

@@ -39,11 +39,19 @@ typedef struct listener_options {
     bool reuseport; /* several processes share the port */
     bool nodelay;   /* no Nagle on what is accepted */
     bool v6only;    /* an IPv6 socket does not take IPv4 */
+    bool keepalive; /* SO_KEEPALIVE on what is accepted */
+    int keepidle;   /* seconds before its first probe; 0: the system's */
+    int defer;      /* seconds that a connection may stay with the system until its first byte has
+                       come (Linux); 0: it comes at once */
 } listener_options;
 
 /* Binds and listens. Returns 0, or -errno with nothing left open; `at` may have port 0, and
  * l->local then says which the system chose. */
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options);
+
+/* Takes over a bound, non-blocking socket of any family, and listens. Returns 0, or -errno with
+ * the descriptor left open. */
+int listener_adopt(listener *l, ev_loop *loop, int fd, int backlog);
 
 /* Closes the socket; connections in the queue are reset by the system. Harmless when closed. */
 void listener_close(listener *l);

@@ -52,6 +52,7 @@ net *net_open(ev_loop *loop)
     n->trimmed_ms = ev_now_ms(loop);
     list_init(&n->dirty);
     list_init(&n->hooks);
+    list_init(&n->orphans);
     chunk_pool_init(&n->chunks);
     n->next = nets;
     nets = n;
@@ -63,6 +64,10 @@ void net_close(net *n)
 {
     if (--n->users > 0)
         return;
+    for (list *l; (l = list_pop_front(&n->orphans));) {
+        net_orphan *orphan = CONTAINER_OF(l, net_orphan, link);
+        orphan->end(orphan);
+    }
     ev_loop_on_flush(n->loop, NULL, NULL);
     for (net **at = &nets; *at; at = &(*at)->next) {
         if (*at == n) {
@@ -70,6 +75,7 @@ void net_close(net *n)
             break;
         }
     }
+    chunk_put(&n->chunks, n->lent);
     chunk_pool_deinit(&n->chunks);
     mem_free(n);
 }
@@ -81,3 +87,9 @@ void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook))
 }
 
 void net_hook_stop(net_hook *hook) { list_remove(&hook->link); }
+
+void net_lend(net *n, chunk *c)
+{
+    chunk_put(&n->chunks, n->lent);
+    n->lent = c;
+}

@@ -19,11 +19,21 @@ struct net_hook {
     void (*fn)(net_hook *hook);
 };
 
+/* A connection that goes on without an owner: it still has something to send. */
+typedef struct net_orphan net_orphan;
+
+struct net_orphan {
+    list link;
+    void (*end)(net_orphan *orphan);
+};
+
 struct net {
     ev_loop *loop;
-    list dirty; /* streams with output to write at the end of this turn */
-    list hooks; /* called before that, every turn */
+    list dirty;   /* streams with output to write at the end of this turn */
+    list hooks;   /* called before that, every turn */
+    list orphans; /* ended by net_close */
     chunk_pool chunks;
+    chunk *lent; /* emptied, but its bytes are still being read */
     int64_t trimmed_ms;
     int users;
     net *next;
@@ -36,5 +46,8 @@ void net_close(net *n);
 /* Calls `fn` at the end of each turn, before the output is written. */
 void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook));
 void net_hook_stop(net_hook *hook);
+
+/* Gives back a chunk whose bytes stay readable until the next call of this. */
+void net_lend(net *n, chunk *c);
 
 #endif

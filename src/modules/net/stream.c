@@ -38,7 +38,7 @@ static ssize_t transport_write(stream *s, const struct iovec *iov, int count)
 
 static void mark_dirty(stream *s)
 {
-    if (list_empty(&s->dirty))
+    if (list_empty(&s->dirty) && !s->held)
         list_push_back(&s->net->dirty, &s->dirty);
 }
 
@@ -53,8 +53,10 @@ static void on_io(ev_loop *loop, ev_io *io, int events)
         s->writable = true;
         if (s->out_len)
             mark_dirty(s);
+        if (s->ops->writable)
+            s->ops->writable(s);
     }
-    if (events & EV_READ) {
+    if (events & EV_READ && s->io.fd >= 0) {
         s->readable = true;
         s->ops->readable(s);
     }
@@ -67,6 +69,19 @@ int stream_open(stream *s, net *n, int fd, const stream_ops *ops)
     return ev_io_start(n->loop, &s->io, fd, on_io);
 }
 
+/* A process does not end while what it has written is on its way into the system. */
+static void count_output(stream *s)
+{
+    bool waits = s->out_len > 0;
+    if (waits == s->counted)
+        return;
+    s->counted = waits;
+    if (waits)
+        ev_ref(s->net->loop);
+    else
+        ev_unref(s->net->loop);
+}
+
 static void drop_output(stream *s)
 {
     while (s->out) {
@@ -77,6 +92,7 @@ static void drop_output(stream *s)
     s->out_last = NULL;
     s->out_len = 0;
     list_remove(&s->dirty);
+    count_output(s);
 }
 
 void stream_close(stream *s)
@@ -145,6 +161,8 @@ void stream_commit(stream *s, size_t len)
     s->out_len += (uint32_t)len;
     if (s->writable)
         mark_dirty(s);
+    else
+        count_output(s);
 }
 
 void stream_append(stream *s, const void *data, size_t len)
@@ -185,25 +203,38 @@ static void consume(stream *s, size_t n)
     }
 }
 
+/* Lists the output in `iov`; returns the number of pieces, their bytes in `total`. */
+static int gather(const stream *s, struct iovec *iov, size_t *total)
+{
+    int count = 0;
+    *total = 0;
+    for (chunk *c = s->out; c && count < WRITE_CHUNKS; c = c->next) {
+        if (c->end == c->start) /* reserved and not yet committed */
+            continue;
+        iov[count].iov_base = c->data + c->start;
+        iov[count].iov_len = c->end - c->start;
+        *total += iov[count++].iov_len;
+    }
+    return count;
+}
+
 void stream_flush(stream *s)
 {
     struct iovec iov[WRITE_CHUNKS];
-    int count = 0;
 
     list_remove(&s->dirty);
-    if (s->io.fd < 0)
+    if (s->io.fd < 0 || !s->out_len || s->held)
         return;
-    if (!s->writable || !s->out_len)
+    if (!s->writable) {
+        count_output(s);
         return;
-
-    for (chunk *c = s->out; c && count < WRITE_CHUNKS; c = c->next) {
-        iov[count].iov_base = c->data + c->start;
-        iov[count].iov_len = c->end - c->start;
-        count++;
     }
+    size_t total;
+    int count = gather(s, iov, &total);
     ssize_t n = transport_write(s, iov, count);
     if (n == -EAGAIN || n == -EWOULDBLOCK) {
         s->writable = false;
+        count_output(s);
         return;
     }
     if (n < 0) {
@@ -217,7 +248,51 @@ void stream_flush(stream *s)
      * told of. */
     if (s->out_len)
         mark_dirty(s);
+    count_output(s);
     s->ops->drained(s);
+}
+
+ssize_t stream_writev(stream *s, const struct iovec *more, int count)
+{
+    struct iovec iov[WRITE_CHUNKS + STREAM_IOV_MAX];
+    size_t queued;
+
+    assert(count <= STREAM_IOV_MAX);
+    if (s->io.fd < 0)
+        return LINKS_CLOSED;
+    if (!s->writable)
+        return -EAGAIN;
+    int first = gather(s, iov, &queued);
+    bool all = queued == s->out_len;
+    for (int i = 0; all && i < count; i++)
+        iov[first++] = more[i];
+    ssize_t n = transport_write(s, iov, first);
+    if (n < 0) {
+        s->writable = false;
+        if (n != -EAGAIN && n != -EWOULDBLOCK)
+            drop_output(s);
+        return n == -EWOULDBLOCK ? -EAGAIN : n;
+    }
+    size_t taken = (size_t)n;
+    size_t mine = taken > queued ? taken - queued : 0;
+    consume(s, taken - mine);
+    if (!s->out_len)
+        list_remove(&s->dirty);
+    count_output(s);
+    return mine ? (ssize_t)mine : -EAGAIN;
+}
+
+void stream_hold(stream *s)
+{
+    s->held = true;
+    list_remove(&s->dirty);
+}
+
+void stream_release(stream *s)
+{
+    s->held = false;
+    if (s->out_len && s->writable)
+        mark_dirty(s);
 }
 
 void stream_shutdown(stream *s)

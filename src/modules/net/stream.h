@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "net.h"
 
@@ -22,7 +23,8 @@ typedef struct stream_ops {
     void (*readable)(stream *s); /* there may be something to read */
     void (*drained)(stream *s);  /* a write has taken some or all of the output */
     void (*failed)(stream *s,
-                   int code); /* a write failed: -ECONNRESET, -EPIPE, ...; the output is gone */
+                   int code);    /* a write failed: -ECONNRESET, -EPIPE, ...; the output is gone */
+    void (*writable)(stream *s); /* a write may take something again; NULL: of no interest */
 } stream_ops;
 
 struct stream {
@@ -36,10 +38,13 @@ struct stream {
     bool readable;      /* a read may give something: try before waiting */
     bool writable;      /* a write may take something */
     bool hung_up; /* the peer shut down its side, or the socket is in error: read to find out */
+    bool held;    /* output is kept until stream_release: more will come soon */
+    bool counted; /* output that waits for the peer keeps the loop going */
 };
 
 /* Takes over the connected, non-blocking `fd` and watches it. Returns 0, or -errno with the
- * descriptor left open. */
+ * descriptor left open. For one that is still connecting, set `writable` to false then: the end of
+ * that is told by ops->writable. */
 int stream_open(stream *s, net *n, int fd, const stream_ops *ops);
 
 /* Closes the descriptor and drops the output that is left. Harmless on a closed stream. */
@@ -64,6 +69,16 @@ void stream_append(stream *s, const void *data, size_t len);
 /* Writes what is there now; what the system does not take is kept and goes on by itself. Errors
  * come through ops->failed. Called at the end of each turn for every stream written to. */
 void stream_flush(stream *s);
+
+/* Writes the output and after it these bytes, as much as the system takes, and returns how many of
+ * these that were: they are not copied and not kept. -EAGAIN when none; -errno, and the output is
+ * gone. Held output goes too. At most STREAM_IOV_MAX pieces. */
+enum { STREAM_IOV_MAX = 64 };
+ssize_t stream_writev(stream *s, const struct iovec *iov, int count);
+
+/* Keeps output from being written at the end of the turn, and lets it go. */
+void stream_hold(stream *s);
+void stream_release(stream *s);
 
 /* Shuts the write side down: the peer reads an end of file after what was written. */
 void stream_shutdown(stream *s);

@@ -1,0 +1,115 @@
+#define _GNU_SOURCE /* SOCK_NONBLOCK */
+#include "unix.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+int unix_address(struct sockaddr_un *un, const char *path, size_t len)
+{
+    *un = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (!len || memchr(path, '\0', len))
+        return -EINVAL;
+    if (*path == '@') {
+        if (!unix_has_abstract)
+            return LINKS_UNSUPPORTED;
+        if (len > sizeof(un->sun_path))
+            return -ENAMETOOLONG;
+        memcpy(un->sun_path + 1, path + 1, len - 1);
+        return (int)(offsetof(struct sockaddr_un, sun_path) + len);
+    }
+    if (len >= sizeof(un->sun_path))
+        return -ENAMETOOLONG;
+    memcpy(un->sun_path, path, len);
+    return (int)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+}
+
+int unix_path_of(const struct sockaddr_un *un, socklen_t len, char *text)
+{
+    size_t n = len > offsetof(struct sockaddr_un, sun_path)
+                   ? len - offsetof(struct sockaddr_un, sun_path)
+                   : 0;
+    if (n > sizeof(un->sun_path))
+        n = sizeof(un->sun_path);
+    if (n && un->sun_path[0])
+        n = strnlen(un->sun_path, n);
+    memcpy(text, un->sun_path, n);
+    if (n && !text[0])
+        text[0] = '@';
+    return (int)n;
+}
+
+/* Whether nobody listens on the socket file: only then it may be removed. */
+static bool is_stale(const struct sockaddr_un *un, int len)
+{
+    struct stat st;
+    if (lstat(un->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool stale =
+        connect(fd, (const struct sockaddr *)un, (socklen_t)len) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return stale;
+}
+
+/* Nobody can connect before the socket listens, so there is time to set the mode of the file. */
+static int settle(unix_file *file, const struct sockaddr_un *un, int mode)
+{
+    struct stat st;
+    if (mode >= 0 && chmod(un->sun_path, (mode_t)mode) < 0)
+        return -errno;
+    if (lstat(un->sun_path, &st) < 0)
+        return -errno;
+    size_t size = strlen(un->sun_path) + 1;
+    file->path = mem_alloc(size);
+    memcpy(file->path, un->sun_path, size);
+    file->dev = st.st_dev;
+    file->ino = st.st_ino;
+    return 0;
+}
+
+int unix_bind(unix_file *file, const char *path, size_t path_len, int mode, int unlink_stale)
+{
+    struct sockaddr_un un;
+    *file = (unix_file){0};
+    int len = unix_address(&un, path, path_len);
+    if (len < 0)
+        return len;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;
+    if (rc == -EADDRINUSE && unlink_stale && un.sun_path[0] && is_stale(&un, len)) {
+        unlink(un.sun_path);
+        rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;
+    }
+    if (rc == 0 && un.sun_path[0])
+        rc = settle(file, &un, mode);
+    if (rc == 0 && !unlink_stale) {
+        mem_free(file->path);
+        file->path = NULL;
+    }
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+void unix_file_remove(unix_file *file)
+{
+    struct stat st;
+    if (!file->path)
+        return;
+    if (lstat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
+        unlink(file->path);
+    mem_free(file->path);
+    file->path = NULL;
+}
