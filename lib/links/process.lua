@@ -1,23 +1,23 @@
 --- The process and its children: starting programs and waiting for them, signals, failures that
 --- nobody waits for, and the end.
 ---
---- Fields: `pid`, `ppid` (1 where the parent has gone), `argv` (the arguments of the program, an array
---- of strings), `env`, `title`, `shutdownTimeout`.
+--- Fields: `pid`, `ppid` (1 where the parent has gone), `argv` (the arguments of the program, an
+--- array of strings), `env`, `title`, `shutdownTimeout`.
 ---
---- `env` is the environment: `process.env.HOME`, `process.env.DEBUG = "1"`, `process.env.DEBUG = nil`,
---- and `for name, value in process.env() do`. Programs that are started get it as it is then.
+--- `env` is the environment: `process.env.HOME`, `process.env.DEBUG = "1"`, or `= nil`, and
+--- `for name, value in process.env() do`. Programs that are started get it as it is then.
 ---
 --- `title` is what ps(1) shows; set it to a string. Not on macOS.
 ---
 --- `shutdownTimeout` is how long the functions of process.onShutdown may take together, in
 --- milliseconds: 10000 unless it is set.
 ---
---- **Children.** A child begins without any descriptor of this process but 0, 1 and 2, with no signal
---- caught or blocked, and with the limit of descriptors that links itself was started with. Signals
---- that this process ignores stay ignored (nohup), but for SIGPIPE and SIGCHLD. While a child of
---- fork, exec or spawn runs, this process does not end by itself, unless the child is `detached`.
---- Children of fork and spawn that are not detached are asked to end (SIGTERM) when this process ends,
---- on Linux and FreeBSD even where it is killed; those of exec are not.
+--- **Children.** A child begins without any descriptor of this process but 0, 1 and 2, with no
+--- signal caught or blocked, and with the limit of descriptors that links itself was started with.
+--- Signals that this process ignores stay ignored (nohup), but for SIGPIPE and SIGCHLD. While a
+--- child of fork, exec or spawn runs, this process does not end by itself, unless the child is
+--- `detached`. Children of fork and spawn that are not detached are asked to end (SIGTERM) when
+--- this process ends, on Linux and FreeBSD even where it is killed; those of exec are not.
 ---
 --- **The end.** SIGINT and SIGTERM, process.exit and process.quit run the functions of
 --- process.onShutdown, while everything else goes on; then cancel all tasks and give them, and the
@@ -79,19 +79,19 @@ local FORK_OPTIONS = start.known {
 
 --- Starts this same program on a Lua file, in a new process.
 ---
---- The child reads nothing (its standard input is /dev/null) and writes where this process does. Its
---- environment is that of this process and `env`.
+--- The child reads nothing (its standard input is /dev/null) and writes where this process does.
+--- Its environment is that of this process and `env`.
 ---
 --- @param options  table  file         string   the Lua file to run
 ---                        args         array    of strings, its arguments. Default: none
----                        uid          integer  the user to run as, or a name. Only root may choose.
----                                              Default: as this process
+---                        uid          integer  the user to run as, or a name. Only root may
+---                                              choose. Default: as this process
 ---                        gid          integer  the group, or a name. Default: the user's
----                        forever      boolean  start it again when it ends, however it does: after 10
----                                              ms, then twice as long each time up to 30 s, and from
----                                              10 ms again once it has been up for a minute. Each
----                                              time is told by process.on("restart"), or printed.
----                                              Default: false
+---                        forever      boolean  start it again when it ends, however it does: after
+---                                              10 ms, then twice as long each time up to 30 s, and
+---                                              from 10 ms again once it has been up for a minute.
+---                                              Each time is told by process.on("restart"), or
+---                                              printed. Default: false
 ---                        maxRestarts  integer  how often at most; 0 is no limit. Default: 0
 ---                        cpu          integer  the one processor to run on, from 0. Default: any
 ---                        detached     boolean  leader of a session and a process group of its own:
@@ -101,8 +101,8 @@ local FORK_OPTIONS = start.known {
 ---                        cwd          string   its working directory. Default: this one's
 ---                        title        string   shown by ps(1) in the place of the program's name
 --- @return integer        the process id; each restart has another one, see process.children
---- @return nil, err       ENOENT, EACCES, EISDIR  the file cannot be read, by that user (err.syscall
----                                "open"), or the folder not entered ("chdir")
+--- @return nil, err       ENOENT, EACCES, EISDIR  the file cannot be read, by that user
+---                                (err.syscall "open"), or the folder not entered ("chdir")
 ---                        EPERM   this user may not become that one
 ---                        EINVAL  there is no such user, group or processor; the id of an unknown
 ---                                user without a gid
@@ -116,7 +116,7 @@ local FORK_OPTIONS = start.known {
 function process.fork(options)
     check.type(FORK, "options", options, "table")
     local o = check.options(FORK, options, FORK_OPTIONS)
-    check.type(FORK, "options.file", o.file, "string")
+    start.check_text(FORK, "options.file", o.file, 1)
     start.check_args(FORK, o.args, 1)
     local path, err = program()
     if not path then return nil, err end
@@ -134,8 +134,8 @@ function process.fork(options)
     return handle.pid
 end
 
---- Runs a shell command (`/bin/sh -c`) in a new process. It has this process's standard input, output
---- and error, and goes on when this process ends.
+--- Runs a shell command (`/bin/sh -c`) in a new process. It has this process's standard input,
+--- output and error, and goes on when this process ends.
 ---
 --- @param command  string  what the shell is to do
 --- @return integer         the process id, of the shell
@@ -145,8 +145,7 @@ end
 --- local pid = assert(process.exec("exit 4"))
 --- assert(process.wait(pid).code == 4)
 function process.exec(command)
-    start.check_args("process.exec(command)", { command == nil and false or command }, 1)
-    check.type("process.exec(command)", "command", command, "string")
+    start.check_text("process.exec(command)", "command", command, 1)
     local what = start.describe("process.exec(command)", "/bin/sh", { "sh", "-c", command }, {},
         INHERIT)
     local handle, err = start.now(what)
@@ -167,7 +166,8 @@ local SPAWN_OPTIONS = start.known {}
 ---                         env          table    name = value to set, name = false to leave out
 ---                         cleanEnv     boolean  begin with an empty environment. Default: false
 ---                         cwd          string   its working directory. Default: this one's
----                         uid          integer  the user to run as, or a name. Only root may choose
+---                         uid          integer  the user to run as, or a name. Only root may
+---                                               choose
 ---                         gid          integer  the group, or a name. Default: the user's
 ---                         cpu          integer  the one processor to run on, from 0
 ---                         detached     boolean  as for process.fork. Default: false
@@ -177,13 +177,15 @@ local SPAWN_OPTIONS = start.known {}
 ---                         killTimeout  integer  milliseconds until SIGKILL, where that does not.
 ---                                               Default: 5000
 --- @return child           see the page process.child
---- @return nil, err        ENOENT   there is no such program (err.syscall "exec") or folder ("chdir")
+--- @return nil, err        ENOENT   there is no such program (err.syscall "exec") or folder
+---                                  ("chdir")
 ---                         EACCES   it may not be executed, or the folder not entered
 ---                         ENOEXEC  it is no program for this machine
 ---                         EBADF    a descriptor that is not open
----                         EPERM, EINVAL, EMFILE, ENFILE, EAGAIN, ENOMEM, E2BIG  as for process.fork
---- @raise                  an argument or an option of another type or out of bounds, a zero byte in
----                         an argument, an option or a signal that nobody knows
+---                         EPERM, EINVAL, EMFILE, ENFILE, EAGAIN, ENOMEM, E2BIG  as for
+---                         process.fork
+--- @raise                  an argument or an option of another type or out of bounds, a zero byte
+---                         in an argument, an option or a signal that nobody knows
 --- @usage local process = require "process"
 --- local child = assert(process.spawn("tr", { "a-z", "A-Z" }))
 --- child:write("hello\n")
@@ -207,8 +209,8 @@ local RUN_OPTIONS = start.known {
     maxBuffer = { type = "integer", min = 1, max = INT_MAX, default = 1048576 },
 }
 
---- Runs a program to its end, and collects what it writes. Where the task is cancelled or a deadline
---- comes, the program is ended: by `killSignal`, and after `killTimeout` by SIGKILL.
+--- Runs a program to its end, and collects what it writes. Where the task is cancelled or a
+--- deadline comes, the program is ended: by `killSignal`, and after `killTimeout` by SIGKILL.
 ---
 --- It waits for the end of the program and of its output, as a shell's $(...) does: others that the
 --- program leaves behind may have that output too.
@@ -262,8 +264,8 @@ end
 --- are kept, so it may have ended before, and be asked for twice.
 ---
 --- @param pid  integer  as process.fork, process.exec and child.pid have it
---- @param ms   number   how long to wait at most, in milliseconds; 0 only looks. Default: as long as
----                      it takes
+--- @param ms   number   how long to wait at most, in milliseconds; 0 only looks. Default: as long
+---                      as it takes
 --- @return table        {code =, signal =, core =, timedOut =}, as for child:wait
 --- @return nil, err     ECHILD     it is no child of this process, or ended long ago
 ---                      ETIMEDOUT  it runs still after `ms`, or a deadline of task.withTimeout came
@@ -280,12 +282,12 @@ function process.wait(pid, ms)
     return status, failure
 end
 
---- Ends a child, and waits for its end: SIGTERM (its `killSignal`), and SIGKILL 5 seconds later (its
---- `killTimeout`). One that is kept running (`forever`) is not started again.
+--- Ends a child, and waits for its end: SIGTERM (its `killSignal`), and SIGKILL 5 seconds later
+--- (its `killTimeout`). One that is kept running (`forever`) is not started again.
 ---
 --- @param pid  integer  any id that the child had
---- @return table        its status as for child:wait; nil code and signal where it was between two
----                      starts
+--- @return table        its status as for child:wait; where it was between two starts that of the
+---                      last one, without any where that could not be started
 --- @return nil, err     ECHILD  it is no child of this process, or ended long ago
 ---                      ETIMEDOUT, ECANCELED  while waiting for its end, which comes all the same
 --- @raise               `pid` is not a positive integer
@@ -295,14 +297,15 @@ end
 --- assert(process.stop(pid).signal == "SIGTERM")
 function process.stop(pid)
     check.integer("process.stop(pid)", "pid", pid, 1, INT_MAX)
-    local entry = forever.find(pid)
+    local entry, handle, err = forever.find(pid), nil, nil
     if entry then
         forever.forget(entry)
-        if not entry.handle then return {} end
-        pid = entry.pid
+        handle = entry.handle
+        if not handle then return {} end
+    else
+        handle, err = find("process.stop(pid)", pid, "stop")
+        if not handle then return nil, err end
     end
-    local handle, err = find("process.stop(pid)", pid, "stop")
-    if not handle then return nil, err end
     C.links_child_stop(handle)
     local status, failure = Child.wait_for(handle)
     return status, failure
@@ -315,8 +318,9 @@ end
 ---                            file, args   as they were given
 ---                            restarts     how often it has been started again
 ---                            maxRestarts  0: no limit
----                            reason       why it was: the status of the last one that ended, as for
----                                         child:wait, or the error of a start that failed; nil before
+---                            reason       why it was: the status of the last one that ended, as
+---                                         for child:wait, or the error of a start that failed; nil
+---                                         before
 ---                            running      boolean
 ---                            delay        milliseconds of the pause that it is in, or nil
 --- @usage local process = require "process"
@@ -335,8 +339,8 @@ forever.report = function(child, delay)
     if events.emit("restart", child) then return end
     local next_step = delay and "starting it again in " .. delay .. " ms"
         or "it has been started again " .. child.restarts .. " times, and no more"
-    io.stderr:write("links: ", child.file, " (", child.pid, ") ", describe_reason(child.reason), ": ",
-        next_step, "\n")
+    io.stderr:write("links: ", child.file, " (", child.pid, ") ", describe_reason(child.reason),
+        ": ", next_step, "\n")
 end
 
 --- Sends a signal to a process.
@@ -365,21 +369,21 @@ end
 --- such a function the failure is not printed.
 ---
 --- "SIGHUP", "SIGUSR1", ... : fn(name, number), when the process gets that signal, in a task of its
---- own. The signal's own action is off meanwhile; with "SIGTERM" and "SIGINT" that is the end of the
---- process, so let the function call process.exit. What comes several times before the function has
---- run may come as one. A caught signal does not keep the process alive.
+--- own. The signal's own action is off meanwhile; with "SIGTERM" and "SIGINT" that is the end of
+--- the process, so let the function call process.exit. What comes several times before the function
+--- has run may come as one. A caught signal does not keep the process alive.
 ---
 --- "restart": fn(child), when a child that is kept running has died, or could not be started: what
 --- process.children says of it. While there is such a function, nothing is printed.
 ---
---- "shutdown": as process.onShutdown. "exit": fn(code, signal), after those, as the last thing before
---- all tasks are cancelled; one of the two is nil. It should not wait.
+--- "shutdown": as process.onShutdown. "exit": fn(code, signal), after those, as the last thing
+--- before all tasks are cancelled; one of the two is nil. It should not wait.
 ---
 --- @param event  string    "error", "restart", "shutdown", "exit", or a signal
 --- @param fn     function  called in a task of its own; it may wait
 --- @return true
---- @raise                  an unknown event, a signal that cannot be caught (SIGKILL, SIGSTOP, SIGSEGV,
----                         ...), an argument of another type
+--- @raise                  an unknown event, a signal that cannot be caught (SIGKILL, SIGSTOP,
+---                         SIGSEGV, ...), an argument of another type
 --- @usage local process, task = require "process", require "task"
 --- local seen
 --- local function note(err) seen = err end
@@ -393,8 +397,8 @@ function process.on(event, fn)
     return true
 end
 
---- Ends what process.on began; a function that is not registered does no harm. With the last function
---- of a signal its own action comes back.
+--- Ends what process.on began; a function that is not registered does no harm. With the last
+--- function of a signal its own action comes back.
 ---
 --- @param event  string    as for process.on
 --- @param fn     function  the same function
@@ -419,14 +423,16 @@ end
 --- Calls a function when the process is about to end: on SIGINT and SIGTERM (unless process.on has
 --- them), process.exit and process.quit, and where nothing is left to do or the main program has
 --- failed. All these functions run at the same time, each in a task of its own, and everything else
---- goes on: servers may finish what they have begun. After `process.shutdownTimeout` milliseconds the
---- process ends all the same.
+--- goes on: servers may finish what they have begun. After `process.shutdownTimeout` milliseconds
+--- the process ends all the same.
 ---
---- @param fn  function  fn(reason): the name of the signal; "quit"; or "end", where nothing is left to
----                      do. It may wait
+--- @param fn  function  fn(reason): the name of the signal; "quit"; or "end", where nothing is left
+---                      to do. It may wait
 --- @return true
 --- @raise               `fn` is not a function
---- @usage require("process").onShutdown(function(reason) io.stdout:write("ends: ", reason, "\n") end)
+--- @usage local process = require "process"
+--- local script = [[require("process").onShutdown(function(reason) io.write(reason) end)]]
+--- assert(process.run("./links", { "-e", script }).stdout == "end")
 function process.onShutdown(fn)
     events.on("process.onShutdown(fn)", "shutdown", fn)
     return true
@@ -434,17 +440,26 @@ end
 
 -- --- The end -----------------------------------------------------------------------------------
 
--- Nothing of this task runs until the end, when all are cancelled.
-local function wait_for_end(what)
-    local _, status = pcall(core.park, nil, nil, what)
-    return nil, new_error(type(status) == "number" and status or errors.code("ECANCELED"), what)
+-- Nothing more of this task runs: it waits, and no cancel ends that. Where it cannot wait, below
+-- table.sort say, it goes on to the end of this turn.
+local function never_return(what)
+    local deadline = core.shieldPush()
+    C.links_ending_stay(1)
+    pcall(core.park, nil, nil, what)
+    C.links_ending_stay(-1)
+    core.shieldPop(deadline)
+end
+
+local function check_not_ending(what)
+    if C.links_ending_due() == 0 then return true end
+    return nil, new_error(errors.code("SHUTTING_DOWN"), what)
 end
 
 --- Ends this process by a signal, after what process.onShutdown has asked for; the parent sees that
---- it died of that signal. It does not return until all tasks are cancelled.
+--- it died of that signal. It does not return.
 ---
 --- @param signal  string|integer  one that ends processes. Default: "SIGTERM"
---- @return nil, err               ECANCELED  the end is here
+--- @return nil, err               SHUTTING_DOWN  the process is ending already: nothing has changed
 --- @raise                         a signal that nobody knows, or that ends no process
 --- @wait
 --- @usage local process = require "process"
@@ -456,15 +471,17 @@ function process.exit(signal)
         error("process.exit([signal]) signal must be one that ends a process, not "
             .. tostring(signal), 2)
     end
+    local ok, err = check_not_ending("exit")
+    if not ok then return nil, err end
     C.links_ending_exit(signum)
-    return wait_for_end("exit")
+    never_return("exit")
 end
 
 --- Ends this process with an exit code, after what process.onShutdown has asked for. It does not
---- return until all tasks are cancelled.
+--- return.
 ---
 --- @param code  integer  0 to 255. Default: 0
---- @return nil, err      ECANCELED  the end is here
+--- @return nil, err      SHUTTING_DOWN  the process is ending already: nothing has changed
 --- @raise                `code` is not such an integer
 --- @wait
 --- @usage local process = require "process"
@@ -473,8 +490,10 @@ end
 function process.quit(code)
     code = code == nil and 0 or code
     check.integer("process.quit([code])", "code", code, 0, 255)
+    local ok, err = check_not_ending("quit")
+    if not ok then return nil, err end
     C.links_ending_quit(code)
-    return wait_for_end("quit")
+    never_return("quit")
 end
 
 --- Ends this process at once by SIGABRT, with a core file where the system leaves one. Nothing is
@@ -502,7 +521,9 @@ function process.cwd()
         local path = ffi.new("char[?]", size)
         local rc = C.links_process_cwd(path, size)
         if rc == 0 then return ffi.string(path) end
-        if rc ~= -errors.code("ERANGE") or size >= 2 ^ 20 then return nil, new_error(rc, "getcwd") end
+        if rc ~= -errors.code("ERANGE") or size >= 2 ^ 20 then
+            return nil, new_error(rc, "getcwd")
+        end
         size = size * 2
     end
 end
@@ -516,8 +537,7 @@ end
 --- @usage local process = require "process"
 --- assert(process.chdir(process.cwd()))
 function process.chdir(dir)
-    start.check_args("process.chdir(dir)", { dir == nil and false or dir }, 1)
-    check.type("process.chdir(dir)", "dir", dir, "string")
+    start.check_text("process.chdir(dir)", "dir", dir, 1)
     return result(C.links_process_chdir(dir), "chdir", { address = dir })
 end
 
@@ -626,10 +646,12 @@ local function command_line()
     return list
 end
 
---- Goes on in the background: in a session of its own, with /dev/null for standard input and output.
+--- Goes on in the background: in a session of its own, with /dev/null for standard input and
+--- output.
 ---
---- This starts the program once more, detached, and ends this process with code 0. In the new one the
---- script runs from its beginning, and there this function returns true at once: so call it first.
+--- This starts the program once more, detached, and ends this process with code 0, without what
+--- process.onShutdown has asked for. In the new one the script runs from its beginning, and there
+--- this function returns true at once: so call it first.
 ---
 --- @param options  table  stdout  "null" or "inherit". Default: "null"
 ---                        stderr  "null" or "inherit". Default: "null"
@@ -658,26 +680,26 @@ function process.daemon(options)
     local what = start.describe(signature, path, command_line(), o, INHERIT)
     local handle, failure = start.now(what)
     if not handle then return nil, failure end
-    process.quit(0)
+    io.stdout:flush()
+    os.exit(0)
 end
 
---- Writes the id of this process into a file, and locks that for as long as the process lives: so one
---- of several can be the only one. The file is removed when the process ends, unless it is killed;
---- what is left behind then is not locked, and no hindrance.
+--- Writes the id of this process into a file, and locks that for as long as the process lives: so
+--- one of several can be the only one. The file is removed when the process ends, unless a signal
+--- ends it at once; what is left behind then is not locked, and no hindrance.
 ---
 --- @param path  string  the file
 --- @return true
---- @return nil, err     LOCKED  a process that lives has it (err.pid is its id, where it has written it)
----                      EACCES, ENOENT, ELOOP, ENOSPC, ...  it cannot be written; a symbolic link is
----                      not followed
+--- @return nil, err     LOCKED  a process that lives has it (err.pid: its id, where it is written)
+---                      EACCES, ENOENT, ELOOP, ENOSPC, ...  it cannot be written; a symbolic link
+---                      is not followed
 --- @raise               `path` is not a string, or has a zero byte in it
 --- @usage local process = require "process"
 --- local path = os.tmpname()
 --- assert(process.pidFile(path))
 --- assert(tonumber(io.open(path):read("*l")) == process.pid)
 function process.pidFile(path)
-    start.check_args("process.pidFile(path)", { path == nil and false or path }, 1)
-    check.type("process.pidFile(path)", "path", path, "string")
+    start.check_text("process.pidFile(path)", "path", path, 1)
     local owner = ffi.new("int[1]")
     local rc = C.links_process_pid_file(path, owner)
     local pid = owner[0] > 0 and owner[0] or nil

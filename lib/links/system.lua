@@ -246,8 +246,8 @@ function system.hrtime64()
     return C.links_system_hrtime64()
 end
 
---- The wall clock. It is read once for each turn of the loop, so this is cheap, and the same for all
---- that a turn does. A timer.now() that is not set back is for measuring.
+--- The wall clock. It is read once for each turn of the loop, so this is cheap, and the same for
+--- all that a turn does. It may be set back: measure with timer.now or system.hrtime.
 ---
 --- @return number   milliseconds since 1970, an integer
 --- @usage local system = require "system"
@@ -262,6 +262,41 @@ end
 --- @usage assert(require("system").time() > 1e9)
 function system.time()
     return math.floor(C.links_system_wall_ms() / 1000)
+end
+
+-- --- What the rock "luasystem" has under this name: busted, for one, requires it ----------------
+
+--- The wall clock as the rock luasystem has it, so that programs written for that `system` run.
+---
+--- @return number   seconds since 1970, with a fraction
+--- @usage assert(math.abs(require("system").gettime() - os.time()) < 2)
+function system.gettime()
+    return C.links_system_wall_ms() / 1000
+end
+
+--- The monotonic clock as luasystem has it.
+---
+--- @return number   seconds, with a fraction
+--- @usage local system = require "system"
+--- assert(math.abs(system.monotime() - system.hrtime() / 1e9) < 1)
+function system.monotime()
+    return C.links_system_hrtime() / 1e9
+end
+
+--- Waits, as luasystem has it: in seconds. The other tasks go on.
+---
+--- @param seconds  number  0 to 2147483
+--- @return true
+--- @return nil, err        as timer.sleep
+--- @raise                  `seconds` is no such number
+--- @wait
+--- @usage assert(require("system").sleep(0.001))
+function system.sleep(seconds)
+    if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= 2147483) then
+        check.integer("system.sleep(seconds)", "seconds", seconds, 0, 2147483)
+    end
+    local ok, err = require("links.timer").sleep(seconds * 1000)
+    return ok, err
 end
 
 local DAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
@@ -383,7 +418,8 @@ local function check_limit(name, value)
     error(SIGNATURE .. " " .. name .. " must be [integer], 0 or more, or math.huge", 3)
 end
 
---- The limits of this process and of those that it starts, and their setting. math.huge is no limit.
+--- The limits of this process and of those that it starts, and their setting. math.huge is no
+--- limit.
 ---
 --- links raises the soft limit of "nofile" to the hard one when it starts; the programs that it
 --- starts get the one that links was started with.
@@ -392,7 +428,7 @@ end
 ---                       and what else the system has: "as", "memlock", "nproc", ...
 --- @param soft  integer  the limit to set. Default: it is not set
 --- @param hard  integer  what it may be raised to; only root can raise this. Default: as it is
---- @return table         without a name: {[name] = {soft =, hard =}, ...}; with one: {soft =, hard =}
+--- @return table         with a name {soft =, hard =}; without one, such tables by name
 --- @return true          when it was set
 --- @return nil, err      EPERM   not for this user
 ---                       EINVAL  `soft` is above `hard`

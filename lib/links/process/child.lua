@@ -1,9 +1,9 @@
 --- A child of process.spawn: its pipes, its end. Fields: `pid`, and `file`, what it was started as.
 ---
---- Reading and writing wait, and go by the deadline and the cancellation of the task that calls them;
---- neither ends the child. A child that is dropped goes on too: its pipes are closed, and it is
---- reaped when it ends. Two tasks may read and write at the same time; a second reader of the same
---- pipe, or a second writer, gets EBUSY.
+--- Reading and writing wait, and go by the deadline and the cancellation of the task that calls
+--- them; neither ends the child. A child that is dropped goes on too: its pipes are closed, and it
+--- is reaped when it ends. Two tasks may read and write at the same time; a second reader of the
+--- same pipe, or a second writer, gets EBUSY.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
@@ -195,7 +195,8 @@ end
 --- @usage local child = assert(require("process").spawn("echo", { "hello" }))
 --- assert(child:read(4) == "hell" and child:read() == "o\n")
 function methods:read(n)
-    return read("child:read([n])", self.stdout, n, "child read")
+    local data, err = read("child:read([n])", self.stdout, n, "child read")
+    return data, err
 end
 
 --- Reads a line from the child's standard output, up to LF or CR LF. The last one may lack its end:
@@ -236,7 +237,8 @@ end
 --- @usage local child = assert(require("process").spawn("sh", { "-c", "echo no >&2" }))
 --- assert(child:readError() == "no\n")
 function methods:readError(n)
-    return read("child:readError([n])", self.stderr, n, "child readError")
+    local data, err = read("child:readError([n])", self.stderr, n, "child readError")
+    return data, err
 end
 
 --- child:readline for the child's standard error.
@@ -255,9 +257,11 @@ end
 --- have been closed.
 ---
 --- @param max  integer      bytes of each at most. Default: 1048576
---- @return string, nil, string  standard output; no error; standard error (nil where that is no pipe)
---- @return string, err, string  what had come, and
----                          TOO_LARGE  there is more than `max`; the pipe has not been read to its end
+--- @return string, nil, string  standard output; no error; standard error (nil where that is no
+---                              pipe)
+--- @return string, err, string  what had come (nil: nothing), and
+---                          TOO_LARGE  there is more than `max`; the pipe has not been read to its
+---                                     end
 ---                          CLOSED     neither is a pipe
 ---                          EBUSY      another task is reading
 ---                          ETIMEDOUT  a deadline of task.withTimeout came
@@ -289,7 +293,9 @@ function methods:readAll(max)
         if stdout then collect(group, stdout) end
     end)
     for _, pipe in ipairs { stdout or stderr, stderr or stdout } do pipe.user = nil end
-    return texts[stdout], err, texts[stderr]
+    local out = texts[stdout]
+    if err and out == "" then out = nil end
+    return out, err, texts[stderr]
 end
 
 -- Private: waits for the end of a handle's child.

@@ -33,7 +33,8 @@ end
 
 local pump
 
--- Starts a task for each function that wants the signal; none of them can keep the next one waiting.
+-- Starts a task for each function that wants the signal; none of them can keep the next one
+-- waiting.
 local function deliver(signum)
     local name = caught[signum]
     for _, fn in ipairs({ unpack(handlers[name] or {}) }) do core.spawn(fn, name, signum) end

@@ -51,6 +51,7 @@ void links_ending_done(void);
 void links_ending_timeout(double ms);
 void links_ending_exit(int signum);
 void links_ending_quit(int code);
+void links_ending_stay(int change);
 int links_ending_reason(int *code);
 int links_process_cwd(char *path, size_t size);
 int links_process_chdir(const char *path);

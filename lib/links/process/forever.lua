@@ -8,8 +8,8 @@ local Child = require "links.process.child"
 local C = binding.C
 
 local forever = {
-    -- Milliseconds: the first pause, which doubles up to the longest; and how long a child must have
-    -- lived for the next pause to be the first again.
+    -- Milliseconds: the first pause, which doubles up to the longest; and how long a child must
+    -- have lived for the next pause to be the first again.
     first = 10,
     longest = 30000,
     grown = 60000,
@@ -69,8 +69,7 @@ function Entry:watch()
         self:start()
     end
     if self.stopped or C.links_ending_due() ~= 0 then
-        kept[self.first] = nil
-        core.wakeAll(self.over)
+        if kept[self.first] == self then kept[self.first] = nil end
         return
     end
     core.spawn(self.watch, self)
@@ -104,7 +103,6 @@ function forever.keep(handle, what, file, args, max)
         delay = forever.first,
         began = core.now(),
         queue = core.queue(),
-        over = core.queue(),
     }, Entry)
     kept[entry.first] = entry
     core.spawn(entry.watch, entry)
@@ -121,6 +119,7 @@ end
 --- Lets it not be started again.
 function forever.forget(entry)
     entry.stopped = true
+    kept[entry.first] = nil
     core.wakeAll(entry.queue)
 end
 

@@ -55,8 +55,8 @@ function Run:close()
     end
 end
 
--- After the end of the child, or of its time. A child that was ended may have left others behind that
--- have its output: what is there is taken, and no more waited for.
+-- After the end of the child, or of its time. A child that was ended may have left others behind
+-- that have its output: what is there is taken, and no more waited for.
 function Run:finish_reading(cut)
     while not cut and self.open > 0 do
         local left = self.ends and self.ends - core.now()

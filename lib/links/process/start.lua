@@ -36,7 +36,8 @@ function start.known(more)
     return known
 end
 
-local function check_text(signature, param, value, level)
+--- Raises unless `value` is a string that C sees as a whole.
+function start.check_text(signature, param, value, level)
     check.type(signature, param, value, "string", level + 1)
     if value:find("%z") then
         error(signature .. " " .. param .. " must not have a zero byte in it", level + 2)
@@ -48,7 +49,7 @@ function start.check_args(signature, args, level)
     check.type(signature, "args", args, "table|nil", level + 1)
     for i, value in ipairs(args or {}) do
         if type(value) ~= "number" then
-            check_text(signature, "args[" .. i .. "]", value, level + 1)
+            start.check_text(signature, "args[" .. i .. "]", value, level + 1)
         end
     end
 end
@@ -71,7 +72,7 @@ function start.check_variable(signature, name, value, level)
             .. tostring(name), level + 2)
     end
     if value == false or type(value) == "number" then return end
-    check_text(signature, name, value, level + 1)
+    start.check_text(signature, name, value, level + 1)
 end
 
 -- The environment of a child as an array, and its PATH.
@@ -110,15 +111,16 @@ local function stdio(signature, options, name, default)
     end
     if STDIO[value] and (value ~= "stdout" or name == "stderr") then return STDIO[value] end
     error(signature .. " options." .. name .. ' must be "pipe", "null", "inherit"'
-        .. (name == "stderr" and ', "stdout"' or "") .. ' or a descriptor, not "' .. value .. '"', 4)
+        .. (name == "stderr" and ', "stdout"' or "")
+        .. ' or a descriptor, not "' .. value .. '"', 4)
 end
 
 --- Checks what is given to start a program, and keeps a copy of it: a description for start.now.
 --- `options` has been through check.options; `defaults` are the three of stdio, as C has them.
 function start.describe(signature, file, argv, options, defaults, level)
     level = (level or 1) + 1
-    check_text(signature, "file", file, level)
-    if options.cwd then check_text(signature, "options.cwd", options.cwd, level) end
+    start.check_text(signature, "file", file, level)
+    if options.cwd then start.check_text(signature, "options.cwd", options.cwd, level) end
     names.check_id(signature, "options.uid", options.uid, level)
     names.check_id(signature, "options.gid", options.gid, level)
     local changes = {}

@@ -199,48 +199,64 @@ static spawn_options translate(const links_spawn_options *from)
     };
 }
 
+static void configure(child *c, const links_spawn_options *o)
+{
+    c->tied = o->tied;
+    c->kill_signal = o->kill_signal;
+    c->kill_timeout_ms = (int64_t)o->kill_timeout;
+    if (o->detached)
+        ev_child_unref(table.loop, &c->watch);
+    if (o->timeout > 0) {
+        ev_now_update(table.loop);
+        ev_timer_start(table.loop, &c->timer, (int64_t)o->timeout, 0);
+    }
+}
+
+/* Starts it and adds it to the table. */
+static int start(child **c, spawn_options *o, int *step)
+{
+    int rc = spawn(o, step);
+    if (rc < 0)
+        return rc;
+    pid_t pid = rc;
+    rc = adopt(c, pid);
+    if (rc < 0) { /* SIGCHLD is somebody else's: nobody could ever reap it */
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        *step = SPAWN_FORK;
+    }
+    return rc;
+}
+
 int links_spawn(links_child **out, links_pipe **pipes, const links_spawn_options *from,
                 const char **step_out)
 {
     spawn_options o = translate(from);
     int childs[3] = {-1, -1, -1}, step = SPAWN_PIPE;
-    child *c = NULL;
+    child *c;
     pipes[0] = pipes[1] = pipes[2] = NULL;
 
     int rc = open_pipes(from, pipes, o.fds, childs);
     if (rc == 0)
-        rc = spawn(&o, &step);
+        rc = start(&c, &o, &step);
     for (int i = 0; i < 3; i++)
         if (childs[i] >= 0)
             close(childs[i]);
-    if (rc > 0) {
-        pid_t pid = rc;
-        rc = adopt(&c, pid);
-        if (rc < 0) { /* SIGCHLD is somebody else's: nobody could ever reap it */
-            kill(pid, SIGKILL);
-            waitpid(pid, NULL, 0);
-            step = SPAWN_FORK;
-        }
-    }
-    if (rc < 0) {
-        for (int i = 0; i < 3; i++)
-            links_pipe_free(pipes[i]);
-        *step_out = step_name(step);
-        return rc;
-    }
+    if (rc < 0)
+        goto fail;
 
-    c->tied = from->tied;
-    c->kill_signal = from->kill_signal;
-    c->kill_timeout_ms = (int64_t)from->kill_timeout;
-    if (from->detached)
-        ev_child_unref(table.loop, &c->watch);
-    if (from->timeout > 0) {
-        ev_now_update(table.loop);
-        ev_timer_start(table.loop, &c->timer, (int64_t)from->timeout, 0);
-    }
+    configure(c, from);
     c->refs++;
     *out = &c->pub;
     return 0;
+
+fail:
+    for (int i = 0; i < 3; i++) {
+        links_pipe_free(pipes[i]);
+        pipes[i] = NULL;
+    }
+    *step_out = step_name(step);
+    return rc;
 }
 
 /* --- handles ------------------------------------------------------------------------------- */

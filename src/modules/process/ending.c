@@ -29,6 +29,7 @@ static struct {
     ev_async async;
     waitq runner; /* the task that runs the hooks waits here */
     bool has_runner, due, done;
+    int staying; /* tasks that have asked for the end, and wait for it */
     double timeout_ms;
 } ending;
 
@@ -135,6 +136,8 @@ void links_ending_quit(int code)
     ev_loop_stop(ending.loop);
 }
 
+void links_ending_stay(int change) { ending.staying += change; }
+
 int links_ending_reason(int *code)
 {
     *code = ending.code;
@@ -166,14 +169,16 @@ static void run_hooks(ev_loop *loop)
 }
 
 /* Nobody says when the last task has ended, and this is the last second: so it is asked often. */
+static int cancel_all(void) { return vm_cancel_all() - ending.staying + children_end(); }
+
 static void end_tasks(ev_loop *loop)
 {
     int signum = ending.signum;
     int64_t end = ev_now_update(loop) + GRACE_MS;
-    int left = vm_cancel_all() + children_end();
+    int left = cancel_all();
     ev_loop_again(loop);
     while (left > 0 && turn(loop, end, LOOK_MS, signum))
-        left = vm_cancel_all() + children_end();
+        left = cancel_all();
 }
 
 void ending_wind_down(ev_loop *loop, int code)

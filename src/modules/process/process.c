@@ -184,6 +184,19 @@ static int write_pid(int fd)
     return n == len ? 0 : -ENOSPC;
 }
 
+/* Removed before it is unlocked: who comes next makes a new one. */
+static void remove_pid_files(void)
+{
+    while (pid_files) {
+        pid_file *file = pid_files;
+        pid_files = file->next;
+        if (is_current(file->fd, file->path))
+            unlink(file->path);
+        close(file->fd);
+        mem_free(file);
+    }
+}
+
 int links_process_pid_file(const char *path, int *owner)
 {
     *owner = 0;
@@ -201,21 +214,11 @@ int links_process_pid_file(const char *path, int *owner)
     file->fd = fd;
     memcpy(file->path, path, size);
     file->next = pid_files;
+    static bool at_exit; /* for os.exit, which does not come back to main */
+    if (!at_exit)
+        at_exit = atexit(remove_pid_files) == 0;
     pid_files = file;
     return 0;
-}
-
-/* Removed before it is unlocked: who comes next makes a new one. */
-static void remove_pid_files(void)
-{
-    while (pid_files) {
-        pid_file *file = pid_files;
-        pid_files = file->next;
-        if (is_current(file->fd, file->path))
-            unlink(file->path);
-        close(file->fd);
-        mem_free(file);
-    }
 }
 
 void process_close(void)

@@ -133,6 +133,9 @@ LINKS_API void links_ending_timeout(double ms);
 LINKS_API void links_ending_exit(int signum);
 LINKS_API void links_ending_quit(int code);
 
+/* Adds to the number of tasks that will not return, and need not be waited for at the end. */
+LINKS_API void links_ending_stay(int change);
+
 /* Why the process ends: a signal's number, -1 for links_ending_quit, 0 where nothing is left to do;
  * in `code` what its exit code will be. */
 LINKS_API int links_ending_reason(int *code);

@@ -76,14 +76,13 @@ static int source_of(const spawn_options *o, int number)
     fd = open_null();
     if (fd < 0)
         return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, ERROR_FD + 1);
-    return high;
+    return fcntl(fd, F_DUPFD_CLOEXEC, ERROR_FD + 1); /* the low one is covered or closed */
 }
 
 /* Leaves 0, 1, 2 and the error pipe. Returns where that pipe is now, or -errno. */
 static int arrange_descriptors(const spawn_options *o, int error_fd)
 {
-    int sources[3];
+    int sources[3] = {-1, -1, -1};
     error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, ERROR_FD + 1);
     if (error_fd < 0)
         return -errno;

@@ -166,7 +166,7 @@ int links_system_cpu_count(void)
 
 static void read_memory(links_memory *m)
 {
-    vm_statistics64_data_t vm;
+    vm_statistics64_data_t vm = {0};
     mach_msg_type_number_t len = HOST_VM_INFO64_COUNT;
     double page = (double)sysconf(_SC_PAGESIZE);
     m->total = number("hw.memsize", 0);
@@ -185,7 +185,7 @@ static void read_memory(links_memory *m)
 
 double system_rss(void)
 {
-    mach_task_basic_info_data_t info;
+    mach_task_basic_info_data_t info = {0};
     mach_msg_type_number_t len = MACH_TASK_BASIC_INFO_COUNT;
     if (task_info(mach_task_self(), MACH_TASK_BASIC_INFO, (task_info_t)&info, &len) != KERN_SUCCESS)
         return 0;
@@ -215,7 +215,7 @@ static void read_memory(links_memory *m)
 double system_rss(void)
 {
     int mib[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, getpid()};
-    struct kinfo_proc info;
+    struct kinfo_proc info = {0};
     size_t len = sizeof(info);
     if (sysctl(mib, 4, &info, &len, NULL, 0) < 0)
         return 0;
