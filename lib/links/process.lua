@@ -718,7 +718,8 @@ process.env = setmetatable({}, {
         if value ~= nil then return ffi.string(value) end
     end,
     __newindex = function(_, name, value)
-        start.check_variable(ENV, name, value == nil and false or value, 1)
+        if value == nil then value = false end
+        start.check_variable(ENV, name, value, 1)
         C.links_process_setenv(name, value and tostring(value) or nil)
     end,
     __call = function()
@@ -740,12 +741,12 @@ local getters = {
 
 local setters = {
     title = function(value)
-        check.type("process.title", "value", value, "string", 3)
+        check.type("process.title", "value", value, "string", 2)
         title = value:gsub("%z.*", "")
         C.links_process_set_title(title)
     end,
     shutdownTimeout = function(value)
-        check.integer("process.shutdownTimeout", "value", value, 0, INT_MAX, 3)
+        check.integer("process.shutdownTimeout", "value", value, 0, INT_MAX, 2)
         shutdown_timeout = value
         C.links_ending_timeout(value)
     end,
@@ -758,7 +759,10 @@ return setmetatable(process, {
     end,
     __newindex = function(t, name, value)
         local set = setters[name]
-        if set then return set(value) end
-        rawset(t, name, value)
+        if set then
+            set(value)
+        else
+            rawset(t, name, value)
+        end
     end,
 })
