@@ -181,6 +181,21 @@ function methods:closeStdin()
     return true
 end
 
+--- Closes the pipes to and from the child, which goes on, though writing may end it: by SIGPIPE. A
+--- child that nobody refers to is closed too, but only when the garbage is collected.
+---
+--- @return true
+--- @usage local child = assert(require("process").spawn("cat"))
+--- child:close()
+--- assert(child:wait().code == 0)
+function methods:close()
+    self:closeStdin()
+    if self.stdout then C.links_pipe_close(self.stdout.handle) end
+    if self.stderr then C.links_pipe_close(self.stderr.handle) end
+    self.stdout, self.stderr = false, false
+    return true
+end
+
 --- Reads from the child's standard output.
 ---
 --- @param n  integer   how many bytes, all of them. Default: what is there, once something is
@@ -292,7 +307,8 @@ function methods:readAll(max)
         if stderr then collect(group, stderr) end
         if stdout then collect(group, stdout) end
     end)
-    for _, pipe in ipairs { stdout or stderr, stderr or stdout } do pipe.user = nil end
+    if stdout then stdout.user = nil end
+    if stderr then stderr.user = nil end
     local out = texts[stdout]
     if err and out == "" then out = nil end
     return out, err, texts[stderr]

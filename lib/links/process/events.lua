@@ -11,10 +11,17 @@ local C, AGAIN = binding.C, binding.AGAIN
 
 local events = {}
 
--- event -> array of functions; signals are added as they are asked for
-local handlers = { error = {}, shutdown = {}, exit = {}, restart = {} }
--- number -> name, of the signals that are caught
-local caught = {}
+-- There is one process, even where the module is loaded anew (busted does that for each file).
+local state = core.processEvents or {
+    -- event -> array of functions; signals are added as they are asked for
+    handlers = { error = {}, shutdown = {}, exit = {}, restart = {} },
+    -- number -> name, of the signals that are caught
+    caught = {},
+    pump = nil, -- the task that takes signals
+    runner = nil, -- the task that waits for the end
+}
+core.processEvents = state
+local handlers, caught = state.handlers, state.caught
 
 local function list_of(signature, event)
     if handlers[event] then return handlers[event], event end
@@ -31,8 +38,6 @@ end
 
 -- --- Signals -----------------------------------------------------------------------------------
 
-local pump
-
 -- Starts a task for each function that wants the signal; none of them can keep the next one
 -- waiting.
 local function deliver(signum)
@@ -41,7 +46,6 @@ local function deliver(signum)
 end
 
 local function pump_signals()
-    pump = core.current()
     while true do
         local signum = C.links_signal_next()
         if signum == AGAIN then
@@ -54,7 +58,7 @@ local function pump_signals()
         end
     end
     -- Cancelled, by somebody who meant all tasks.
-    if C.links_ending_due() == 0 then core.spawn(pump_signals) end
+    if C.links_ending_due() == 0 then state.pump = core.spawn(pump_signals) end
 end
 
 local function watch_signal(signature, event, on)
@@ -64,12 +68,11 @@ local function watch_signal(signature, event, on)
         error(signature .. " " .. event .. " cannot be caught", 4)
     end
     caught[signum] = on and event or nil
-    if on and not pump then pump = core.spawn(pump_signals) end
+    if on and not state.pump then state.pump = core.spawn(pump_signals) end
 end
 
 -- --- The end -----------------------------------------------------------------------------------
 
-local runner
 local out_code = ffi.new("int[1]")
 
 local function reason_of_end()
@@ -108,9 +111,9 @@ local function run_end()
 end
 
 local function want_end()
-    if runner then return end
+    if state.runner then return end
     C.links_ending_runner()
-    runner = core.spawn(run_end)
+    state.runner = core.spawn(run_end)
 end
 
 -- --- All of them -------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ local forever = {
     report = function() end,
 }
 
--- Those that are kept, by the first id that each had.
-local kept = {}
+-- Those that are kept, by the first id that each had. For the process, not for this load of the
+-- module.
+local kept = core.processKept or {}
+core.processKept = kept
 
 local Entry = {}
 Entry.__index = Entry
