@@ -14,7 +14,7 @@ local function say(...)
     io.stdout:flush()
 end
 
-if #argv == 0 then
+if #process.argv == 0 then
     io.stderr:write("usage: links examples/supervisor.lua file.lua...\n")
     process.quit(2)
 end
@@ -58,7 +58,7 @@ end)
 
 process.on("SIGHUP", function()
     stop()
-    for _, file in ipairs(argv) do start(file) end
+    for _, file in ipairs(process.argv) do start(file) end
 end)
 
 process.on("SIGUSR1", function()
@@ -73,7 +73,7 @@ process.onShutdown(function(reason)
     stop()
 end)
 
-for _, file in ipairs(argv) do start(file) end
+for _, file in ipairs(process.argv) do start(file) end
 if next(workers) == nil then process.quit(1) end
 
 -- The workers keep this process alive.

@@ -11,6 +11,7 @@
 #include "ev/ev.h"
 #include "lua/vm.h"
 #include "modules/modules.h"
+#include "modules/process/spawn.h"
 #include "modules/process/unit.h"
 #include "version.h"
 
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
     if (rc)
         return rc < 0 ? 0 : rc;
 
+    spawn_raise_limits();
     ev_loop *loop = ev_loop_new();
     if (!loop) {
         fprintf(stderr, "links: cannot make an event loop: %s\n", strerror(errno));

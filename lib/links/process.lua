@@ -13,9 +13,9 @@
 --- milliseconds: 10000 unless it is set.
 ---
 --- **Children.** A child begins without any descriptor of this process but 0, 1 and 2, with no
---- signal caught or blocked, and with the limit of descriptors that links itself was started with.
---- Signals that this process ignores stay ignored (nohup), but for SIGPIPE and SIGCHLD. While a
---- child of fork, exec or spawn runs, this process does not end by itself, unless the child is
+--- signal caught or blocked, and with the limits of descriptors and stack that links was started
+--- with. Signals that this process ignores stay ignored (nohup), but for SIGPIPE and SIGCHLD. While
+--- a child of fork, exec or spawn runs, this process does not end by itself, unless the child is
 --- `detached`. Children of fork and spawn that are not detached are asked to end (SIGTERM) when
 --- this process ends, on Linux and FreeBSD even where it is killed; those of exec are not.
 ---
@@ -297,7 +297,8 @@ end
 --- assert(process.stop(pid).signal == "SIGTERM")
 function process.stop(pid)
     check.integer("process.stop(pid)", "pid", pid, 1, INT_MAX)
-    local entry, handle, err = forever.find(pid), nil, nil
+    local entry = forever.find(pid)
+    local handle, err
     if entry then
         forever.forget(entry)
         handle = entry.handle

@@ -421,8 +421,8 @@ end
 --- The limits of this process and of those that it starts, and their setting. math.huge is no
 --- limit.
 ---
---- links raises the soft limit of "nofile" to the hard one when it starts; the programs that it
---- starts get the one that links was started with.
+--- links raises its soft limits of "nofile", to the hard one, and of "stack", to 96 MiB, when it
+--- starts; the programs that it starts get those that links was started with.
 ---
 --- @param name  string   "nofile" (descriptors), "core", "cpu" (seconds), "data", "fsize", "stack",
 ---                       and what else the system has: "as", "memlock", "nproc", ...

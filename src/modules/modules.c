@@ -5,7 +5,6 @@
 
 #include "modules/dns/resolver.h"
 #include "modules/net/net.h"
-#include "modules/process/spawn.h"
 #include "modules/process/unit.h"
 #include "modules/work.h"
 
@@ -14,7 +13,6 @@ static net *shared;
 void modules_open(ev_loop *loop)
 {
     shared = net_open(loop);
-    spawn_open();
     children_open(loop);
 }
 

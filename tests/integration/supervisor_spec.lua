@@ -1,6 +1,6 @@
 package.path = "tests/support/?.lua;" .. package.path
 local process = require "process"
-local program = require "program"
+local program = require "tools"
 local timer = require "timer"
 
 local LINKS = program.LINKS

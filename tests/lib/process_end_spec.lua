@@ -1,7 +1,6 @@
 package.path = "tests/support/?.lua;" .. package.path
 local process = require "process"
 local program = require "tools"
-local task = require "task"
 local timer = require "timer"
 
 local LINKS, output, raises, fails = program.LINKS, program.output, program.raises, program.fails

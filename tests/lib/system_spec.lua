@@ -219,9 +219,9 @@ describe("system", function()
 
     describe("limits", function()
         it("are those of the shell's ulimit", function()
-            local script = [[ulimit -Ss 1234; exec "$0" -e 'print(
-                require("system").limits("stack").soft)']]
-            assert.equal(tostring(1234 * 1024), output("sh", { "-c", script, LINKS }))
+            local script = [[ulimit -Sc 12; exec "$0" -e 'print(
+                require("system").limits("core").soft)']]
+            assert.equal(tostring(12 * 512), output("sh", { "-c", script, LINKS }))
             local all = system.limits()
             for name, limit in pairs(all) do
                 assert.same(limit, system.limits(name))
@@ -240,8 +240,11 @@ describe("system", function()
             assert.same(before, system.limits("core"))
         end)
 
-        it("go to the children, but for the raised one of descriptors", function()
+        it("go to the children, but for those that links raises for itself", function()
             assert.equal(system.limits("nofile").hard, system.limits("nofile").soft)
+            assert.is_true(system.limits("stack").soft >= 96 * 2 ^ 20)
+            assert.equal(output("sh", { "-c", 'ulimit -Ss 4321; "$0" -e "$1"', LINKS,
+                "print(require('process').run('sh', {'-c', 'ulimit -Ss'}).stdout)" }), "4321")
             local script = [[ulimit -Sn 77; "$0" -e '
                 local process = require "process"
                 print(process.run("sh", {"-c", "ulimit -Sn"}).stdout)

@@ -3,7 +3,7 @@
  * loop, and main calls ending_wind_down: the program's hooks, then the end of all tasks.
  */
 #include <errno.h>
-#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +17,7 @@
 enum {
     GRACE_MS = 1000,       /* for cancelled tasks to clean up, and children to end */
     LOOK_MS = 10,          /* how often it is asked meanwhile whether they have */
+    NAP_MS = 500,          /* the longest sleep while the alarm is set */
     STUCK_S = 2,           /* for Lua to come back to the loop, before the signal kills it */
     HOOKS_TIMEOUT = 10000, /* for the hooks, unless Lua says otherwise */
 };
@@ -65,13 +66,22 @@ static void on_ending_signal(int signum)
     errno = saved;
 }
 
-/* A handler and not SIG_IGN: programs that Lua starts are to have the default action. */
-static void on_sigpipe(int signum) { (void)signum; }
+/* A handler and not SIG_IGN: programs that Lua starts are to have the default action. A socket's
+ * broken pipe is an error of the write and no more; but a program whose standard output nobody
+ * reads any more would print for ever, so it ends as every other program does. */
+static void on_sigpipe(int signum)
+{
+    int saved = errno;
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR))
+        die_of(signum);
+    errno = saved;
+}
 
 static void on_ending(ev_loop *loop, ev_async *async)
 {
     (void)async;
-    alarm(0);
+    alarm(STUCK_S); /* anew: cleaning up may get stuck too */
     ev_loop_stop(loop);
 }
 
@@ -154,6 +164,10 @@ static bool turn(ev_loop *loop, int64_t end, int64_t max_ms, int signum)
     int64_t left = end - ev_now_update(loop);
     if (left <= 0 || ending.signum != signum)
         return false;
+    if (signum) {
+        signal(SIGALRM, on_stuck);
+        alarm(STUCK_S);
+    }
     return ev_loop_turn(loop, (int)(left < max_ms ? left : max_ms)) == 0;
 }
 
@@ -164,7 +178,7 @@ static void run_hooks(ev_loop *loop)
     ending.due = true;
     waitq_wake_one(&ending.runner, 0);
     ev_loop_again(loop);
-    while (ending.has_runner && !ending.done && turn(loop, end, INT_MAX, signum))
+    while (ending.has_runner && !ending.done && turn(loop, end, NAP_MS, signum))
         ;
 }
 

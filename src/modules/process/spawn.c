@@ -22,21 +22,42 @@ typedef struct failure {
     int32_t error;
 } failure;
 
-/* The limit of descriptors that this process was started with, and the one that we made of it. */
-static struct {
-    bool raised;
-    struct rlimit before, since;
-} nofile;
+enum { C_STACK_MIB = 96 };
 
-void spawn_open(void)
+/* A limit that we raise for ourselves: what it should be, was, and has become. */
+typedef struct raised {
+    int resource;
+    rlim_t want;
+    bool done;
+    struct rlimit before, since;
+} raised;
+
+/* A server wants as many descriptors as it may have. And LuaJIT bounds the depth of the Lua stack,
+ * but each level of string.gsub within string.gsub takes 8 KiB of the C stack too: at its bound,
+ * where it raises its error, they are 58 MiB. Linux looks at this limit as the stack grows. */
+static raised limits[] = {
+    {.resource = RLIMIT_NOFILE, .want = RLIM_INFINITY},
+    {.resource = RLIMIT_STACK, .want = (rlim_t)C_STACK_MIB << 20},
+};
+
+enum { LIMITS = (int)(sizeof(limits) / sizeof(*limits)) };
+
+static void raise_limit(raised *r)
 {
     struct rlimit limit;
-    if (nofile.raised || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+    if (r->done || getrlimit(r->resource, &limit) < 0 || limit.rlim_cur >= r->want ||
+        limit.rlim_cur == limit.rlim_max)
         return;
-    nofile.before = limit;
-    limit.rlim_cur = limit.rlim_max;
-    nofile.raised = setrlimit(RLIMIT_NOFILE, &limit) == 0;
-    nofile.since = limit;
+    r->before = limit;
+    limit.rlim_cur = r->want < limit.rlim_max ? r->want : limit.rlim_max;
+    r->done = setrlimit(r->resource, &limit) == 0;
+    r->since = limit;
+}
+
+void spawn_raise_limits(void)
+{
+    for (int i = 0; i < LIMITS; i++)
+        raise_limit(&limits[i]);
 }
 
 /* --- the child ----------------------------------------------------------------------------- */
@@ -113,12 +134,12 @@ static int try_read(const char *path)
 }
 
 /* Only if it is still the one that we made: a program may have set its own. */
-static void restore_limit(void)
+static void restore_limit(const raised *r)
 {
     struct rlimit now;
-    if (nofile.raised && getrlimit(RLIMIT_NOFILE, &now) == 0 &&
-        now.rlim_cur == nofile.since.rlim_cur && now.rlim_max == nofile.since.rlim_max)
-        setrlimit(RLIMIT_NOFILE, &nofile.before);
+    if (r->done && getrlimit(r->resource, &now) == 0 && now.rlim_cur == r->since.rlim_cur &&
+        now.rlim_max == r->since.rlim_max)
+        setrlimit(r->resource, &r->before);
 }
 
 /* As execvp, but what cannot be executed is an error and not given to a shell. Returns -errno. */
@@ -173,7 +194,8 @@ static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
         give_up(error_fd, SPAWN_OPEN, -rc);
     if (o->tied)
         spawn_tie(parent);
-    restore_limit();
+    for (int i = 0; i < LIMITS; i++)
+        restore_limit(&limits[i]);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

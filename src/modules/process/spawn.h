@@ -4,7 +4,7 @@
  * so a program that is not there, or may not be run, is an error of the call.
  *
  * The child begins as a process should: no caught signal, an empty signal mask, no descriptor but
- * 0, 1 and 2, and the descriptor limit that we were started with.
+ * 0, 1 and 2, and the limits that we were started with.
  */
 #ifndef LINKS_MODULES_PROCESS_SPAWN_H
 #define LINKS_MODULES_PROCESS_SPAWN_H
@@ -54,8 +54,8 @@ typedef struct spawn_options {
     bool tied;     /* gets SIGTERM when this process dies, however it does */
 } spawn_options;
 
-/* Raises our limit of descriptors as far as it goes: a server wants as many as it may have. */
-void spawn_open(void);
+/* Raises this process's own limits of descriptors and of the stack. */
+void spawn_raise_limits(void);
 
 /* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec takes. */
 pid_t spawn(const spawn_options *options, int *step);
