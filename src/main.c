@@ -3,25 +3,19 @@
  * leaves as the script, a signal or an error says.
  */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "ev/ev.h"
 #include "lua/vm.h"
 #include "modules/modules.h"
+#include "modules/process/spawn.h"
+#include "modules/process/unit.h"
 #include "version.h"
 
-enum {
-    EXIT_USAGE = 2,
-    GRACE_MS = 1000, /* for cancelled tasks to clean up after a SIGINT or SIGTERM */
-    C_STACK_MIB = 96,
-    STUCK_S = 2, /* for Lua to come back to the loop, before the signal kills it */
-};
+enum { EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: links [options] [script [argument...]]\n"
@@ -114,115 +108,7 @@ static int parse(vm_program *p, int argc, char **argv)
     return 0;
 }
 
-/* --- signals ------------------------------------------------------------------------------- */
-
-static ev_async ending;
-static volatile sig_atomic_t ending_signal;
-
-static void die_of(int signum)
-{
-    signal(signum, SIG_DFL);
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, signum);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    raise(signum);
-}
-
-static void on_stuck(int signum)
-{
-    (void)signum;
-    die_of(ending_signal);
-}
-
-/* The first one asks the loop to end; where Lua does not come back to the loop, the second one,
- * or two seconds, end the process. */
-static void on_ending_signal(int signum)
-{
-    int saved = errno;
-    if (ending_signal)
-        die_of(signum);
-    ending_signal = signum;
-    signal(SIGALRM, on_stuck);
-    alarm(STUCK_S);
-    ev_async_send(&ending);
-    errno = saved;
-}
-
-/* A handler and not SIG_IGN: programs that Lua starts are to have the default action. A socket's
- * broken pipe is an error of the write and no more; but a program whose standard output nobody
- * reads any more would print for ever, so it ends as every other program does. */
-static void on_sigpipe(int signum)
-{
-    int saved = errno;
-    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR))
-        die_of(signum);
-    errno = saved;
-}
-
-static void on_ending(ev_loop *loop, ev_async *async)
-{
-    (void)async;
-    alarm(STUCK_S); /* anew: cleaning up may get stuck too */
-    ev_loop_stop(loop);
-}
-
-static void handle(int signum, void (*handler)(int))
-{
-    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
-    struct sigaction before;
-    sigemptyset(&action.sa_mask);
-    sigaction(signum, NULL, &before);
-    if (before.sa_handler != SIG_IGN) /* nohup, and shells that start us in the background */
-        sigaction(signum, &action, NULL);
-}
-
-static void signals_open(ev_loop *loop)
-{
-    ev_async_start(loop, &ending, on_ending);
-    handle(SIGPIPE, on_sigpipe);
-    handle(SIGINT, on_ending_signal);
-    handle(SIGTERM, on_ending_signal);
-}
-
-static void signals_close(ev_loop *loop)
-{
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    ev_async_stop(loop, &ending);
-}
-
 /* --- running ------------------------------------------------------------------------------- */
-
-static void raise_limit(int resource, rlim_t want)
-{
-    struct rlimit limit;
-    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur >= want)
-        return;
-    limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
-    setrlimit(resource, &limit);
-}
-
-/* A server wants as many descriptors as it may have. And LuaJIT bounds the depth of the Lua stack,
- * but each level of string.gsub within string.gsub takes 8 KiB of the C stack too: at its bound,
- * where it raises its error, they are 58 MiB. Linux looks at this limit as the stack grows. */
-static void raise_limits(void)
-{
-    raise_limit(RLIMIT_NOFILE, RLIM_INFINITY);
-    raise_limit(RLIMIT_STACK, (rlim_t)C_STACK_MIB << 20);
-}
-
-/* Gives what is still running the news and a moment to clean up. */
-static void wind_down(ev_loop *loop)
-{
-    int64_t end = ev_now_update(loop) + GRACE_MS;
-    while (vm_cancel_all() > 0) {
-        int64_t left = end - ev_now_ms(loop);
-        if (left <= 0 || ev_loop_turn(loop, (int)left) < 0)
-            return;
-    }
-}
 
 /* The exit code of a loop that has ended by itself, or by core.exit. */
 static int exit_code(int loop_rc)
@@ -251,7 +137,7 @@ int main(int argc, char **argv)
     if (rc)
         return rc < 0 ? 0 : rc;
 
-    raise_limits();
+    spawn_raise_limits();
     ev_loop *loop = ev_loop_new();
     if (!loop) {
         fprintf(stderr, "links: cannot make an event loop: %s\n", strerror(errno));
@@ -262,24 +148,22 @@ int main(int argc, char **argv)
         ev_loop_free(loop);
         return EXIT_FAILURE;
     }
+    process_arguments(argc, argv);
     modules_open(loop);
-    signals_open(loop);
+    ending_open(loop);
 
     vm_start(&program);
     int code = 0;
     if (!vm_exit_asked(&code))
         rc = ev_loop_run(loop);
-    if (ending_signal)
-        wind_down(loop);
-    else
+    if (!ending_asked())
         code = exit_code(rc);
+    ending_wind_down(loop, code);
 
-    signals_close(loop);
+    ending_close(loop);
     vm_close();
     modules_close(loop);
     ev_loop_free(loop);
     fflush(stdout);
-    if (ending_signal)
-        die_of(ending_signal);
-    return code;
+    return ending_finish();
 }

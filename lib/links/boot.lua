@@ -71,6 +71,7 @@ return function(program)
     coroutines.install()
     finalizers.install()
     loader.install()
+    core.fromStdin = program.stdin
     arg, argv = arguments(program)
     rawset(_G, "argv", argv)
     guard.install(program.strict)

@@ -87,7 +87,8 @@ static void forget(ev_loop *loop, ev_child *child)
 {
     ev_children *c = loop->children;
     list_remove(&child->link);
-    ev_unref(loop);
+    if (!child->unrefd)
+        ev_unref(loop);
     if (--c->count == 0)
         ev_signal_stop(loop, &c->sigchld);
 }
@@ -143,10 +144,18 @@ int ev_child_start(ev_loop *loop, ev_child *child, pid_t pid,
 
     child->cb = cb;
     child->pid = pid;
+    child->unrefd = false;
     list_push_back(bucket_of(c, pid), &child->link);
     c->count++;
     ev_ref(loop);
     return 0;
+}
+
+void ev_child_unref(ev_loop *loop, ev_child *child)
+{
+    if (loop_linked(&child->link) && !child->unrefd)
+        ev_unref(loop);
+    child->unrefd = true;
 }
 
 void ev_child_stop(ev_loop *loop, ev_child *child)

@@ -155,6 +155,7 @@ struct ev_child {
     void (*cb)(ev_loop *loop, ev_child *child, int status); /* status as of waitpid */
     pid_t pid;
     int status;
+    bool unrefd;
 };
 
 /* Reaps the child `pid` when it ends, and only it, and calls `cb` once; the watch has ended then.
@@ -163,6 +164,9 @@ struct ev_child {
  * child of ours, -EEXIST where it is watched, or as ev_signal_start does, for it takes SIGCHLD. */
 int ev_child_start(ev_loop *loop, ev_child *child, pid_t pid,
                    void (*cb)(ev_loop *loop, ev_child *child, int status));
+
+/* Makes a watch that is under way no reference on the loop. */
+void ev_child_unref(ev_loop *loop, ev_child *child);
 
 /* Ends the watch; the child will have to be reaped by somebody else. */
 void ev_child_stop(ev_loop *loop, ev_child *child);

@@ -6,6 +6,7 @@
 #include "modules/dns/resolver.h"
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
+#include "modules/process/unit.h"
 #include "modules/work.h"
 
 static net *shared;
@@ -14,11 +15,14 @@ void modules_open(ev_loop *loop)
 {
     shared = net_open(loop);
     tcp_open();
+    children_open(loop);
 }
 
 void modules_close(ev_loop *loop)
 {
-    (void)loop;
+    signals_close(loop);
+    children_close();
+    process_close();
     dns_close();
     work_close();
     net_close(shared);

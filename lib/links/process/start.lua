@@ -1,0 +1,196 @@
+-- Starting a program: from what Lua gives to what C takes.
+local ffi = require "ffi"
+local check = require "links.check"
+local errors = require "links.errors"
+local binding = require "links.process.ffi"
+local names = require "links.process.names"
+
+local C, STDIO = binding.C, binding.STDIO
+
+local start = {}
+
+local MAX_MS = 2 ^ 31 - 1
+
+-- What all ways to start a program know.
+start.COMMON = {
+    env = { type = "table|nil" },
+    cleanEnv = { type = "boolean", default = false },
+    cwd = { type = "string|nil" },
+    uid = { type = "string|number|nil" },
+    gid = { type = "string|number|nil" },
+    cpu = { type = "integer", min = 0, max = 65535 },
+    detached = { type = "boolean", default = false },
+    timeout = { type = "integer", min = 0, max = MAX_MS, default = 0 },
+    killSignal = { type = "string|number", default = "SIGTERM" },
+    killTimeout = { type = "integer", min = 1, max = MAX_MS, default = 5000 },
+    stdin = { type = "string|number" },
+    stdout = { type = "string|number" },
+    stderr = { type = "string|number" },
+}
+
+--- The options above and some more, for check.options.
+function start.known(more)
+    local known = {}
+    for name, about in pairs(start.COMMON) do known[name] = about end
+    for name, about in pairs(more) do known[name] = about or nil end
+    return known
+end
+
+--- Raises unless `value` is a string that C sees as a whole.
+function start.check_text(signature, param, value, level)
+    check.type(signature, param, value, "string", level + 1)
+    if value:find("%z") then
+        error(signature .. " " .. param .. " must not have a zero byte in it", level + 2)
+    end
+end
+
+--- Raises unless `args` is nil or an array of strings and numbers without zero bytes.
+function start.check_args(signature, args, level)
+    check.type(signature, "args", args, "table|nil", level + 1)
+    for i, value in ipairs(args or {}) do
+        if type(value) ~= "number" then
+            start.check_text(signature, "args[" .. i .. "]", value, level + 1)
+        end
+    end
+end
+
+--- Every variable of this process's environment: an array of "NAME=value".
+function start.environ()
+    local list, i = {}, 0
+    while true do
+        local pair = C.links_process_environ(i)
+        if pair == nil then return list end
+        i = i + 1
+        list[i] = ffi.string(pair)
+    end
+end
+
+--- Raises unless the name and the value could stand in an environment; `false` is for no value.
+function start.check_variable(signature, name, value, level)
+    if type(name) ~= "string" or name == "" or name:find("[=%z]") then
+        error(signature .. " the name of a variable must be a string without = and zero bytes, not "
+            .. tostring(name), level + 2)
+    end
+    if value == false or type(value) == "number" then return end
+    start.check_text(signature, name, value, level + 1)
+end
+
+-- The environment of a child as an array, and its PATH.
+local function environment(changes, clean)
+    local list, path = {}, nil
+    for _, pair in ipairs(clean and {} or start.environ()) do
+        local name = pair:match("^[^=]*")
+        if changes[name] == nil then
+            table.insert(list, pair)
+            if name == "PATH" then path = pair:sub(6) end
+        end
+    end
+    for name, value in pairs(changes) do
+        if value ~= false then table.insert(list, name .. "=" .. value) end
+    end
+    if changes.PATH ~= nil then path = changes.PATH or nil end
+    return list, path
+end
+
+-- An array of strings for C; `list` must live as long.
+local function strings(list)
+    local array = ffi.new("const char *[?]", #list + 1)
+    for i, value in ipairs(list) do
+        list[i] = tostring(value)
+        array[i - 1] = list[i]
+    end
+    return array
+end
+
+local function stdio(signature, options, name, default)
+    local value = options[name]
+    if value == nil then return default end
+    if type(value) == "number" then
+        check.integer(signature, "options." .. name, value, 0, 2 ^ 31 - 1, 3)
+        return value
+    end
+    if STDIO[value] and (value ~= "stdout" or name == "stderr") then return STDIO[value] end
+    error(signature .. " options." .. name .. ' must be "pipe", "null", "inherit"'
+        .. (name == "stderr" and ', "stdout"' or "")
+        .. ' or a descriptor, not "' .. value .. '"', 4)
+end
+
+--- Checks what is given to start a program, and keeps a copy of it: a description for start.now.
+--- `options` has been through check.options; `defaults` are the three of stdio, as C has them.
+function start.describe(signature, file, argv, options, defaults, level)
+    level = (level or 1) + 1
+    start.check_text(signature, "file", file, level)
+    if options.cwd then start.check_text(signature, "options.cwd", options.cwd, level) end
+    names.check_id(signature, "options.uid", options.uid, level)
+    names.check_id(signature, "options.gid", options.gid, level)
+    local changes = {}
+    for name, value in pairs(options.env or {}) do
+        start.check_variable(signature, name, value, level)
+        changes[name] = value
+    end
+    return {
+        file = file,
+        argv = argv,
+        changes = changes,
+        clean = options.cleanEnv,
+        cwd = options.cwd,
+        uid = options.uid,
+        gid = options.gid,
+        cpu = options.cpu or -1,
+        detached = options.detached,
+        timeout = options.timeout or 0,
+        kill_signal = names.signal(signature, "options.killSignal", options.killSignal or "SIGTERM",
+            level),
+        kill_timeout = options.killTimeout or 5000,
+        stdio = {
+            stdio(signature, options, "stdin", defaults[1]),
+            stdio(signature, options, "stdout", defaults[2]),
+            stdio(signature, options, "stderr", defaults[3]),
+        },
+    }
+end
+
+local out_child = ffi.new("links_child *[1]")
+local out_step = ffi.new("const char *[1]")
+
+-- Not in the caller's hands: where C failed the handle is NULL.
+local function own(pointer, free)
+    if pointer ~= nil then return ffi.gc(pointer, free) end
+end
+
+--- Starts what start.describe has described. Returns the handle and the three pipes, those that
+--- there are; or nil and an error.
+function start.now(what)
+    local ids, err = names.ids(what.uid, what.gid)
+    if err then return nil, err end
+    local env, path = environment(what.changes, what.clean)
+    local argv = { unpack(what.argv) }
+    local c_argv, c_env = strings(argv), strings(env)
+    local o = ffi.new("links_spawn_options", {
+        file = what.file, path = path, argv = c_argv, env = c_env, cwd = what.cwd,
+        readable = what.readable, stdio = what.stdio, cpu = what.cpu,
+        detached = what.detached, tied = what.tied and not what.detached,
+        kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
+    })
+    local groups
+    if ids then
+        groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
+        o.set_ids, o.uid, o.gid, o.groups, o.ngroups = 1, ids.uid, ids.gid, groups, #ids.groups
+    end
+    local pipes = ffi.new("links_pipe *[3]")
+    local rc = C.links_spawn(out_child, pipes, o, out_step)
+    -- What C has read through pointers is alive up to here.
+    if rc < 0 then
+        local step = ffi.string(out_step[0])
+        local place = step == "exec" and what.file or step == "open" and what.readable
+            or step == "chdir" and what.cwd or nil
+        return nil, errors.new(rc, step, { address = place }), c_argv, c_env, groups
+    end
+    return ffi.gc(out_child[0], C.links_child_free), {
+        own(pipes[0], C.links_pipe_free) or false,
+        own(pipes[1], C.links_pipe_free) or false,
+        own(pipes[2], C.links_pipe_free) or false,
+    }
+end
+
+return start

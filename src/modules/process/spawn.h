@@ -1,0 +1,78 @@
+/*
+ * Starts a program in a new process. Everything is prepared here; between vfork and exec the child
+ * makes system calls only, for it runs on our memory. What fails in it comes back through a pipe,
+ * so a program that is not there, or may not be run, is an error of the call.
+ *
+ * The child begins as a process should: no caught signal, an empty signal mask, no descriptor but
+ * 0, 1 and 2, and the limits that we were started with.
+ */
+#ifndef LINKS_MODULES_PROCESS_SPAWN_H
+#define LINKS_MODULES_PROCESS_SPAWN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Instead of a descriptor for the child's 0, 1 or 2. */
+enum {
+    SPAWN_NULL = -1,    /* /dev/null */
+    SPAWN_INHERIT = -2, /* ours of the same number, or /dev/null where that is closed */
+    SPAWN_STDOUT = -3,  /* as for 1; for 2 only */
+};
+
+/* What was being done when it failed. */
+enum {
+    SPAWN_PIPE,
+    SPAWN_FORK,
+    SPAWN_SETSID,
+    SPAWN_AFFINITY,
+    SPAWN_STDIO,
+    SPAWN_SETGROUPS,
+    SPAWN_SETGID,
+    SPAWN_SETUID,
+    SPAWN_CHDIR,
+    SPAWN_OPEN,
+    SPAWN_EXEC,
+    SPAWN_STEPS,
+};
+
+typedef struct spawn_options {
+    const char *file;  /* looked for in `path` where it has no slash */
+    const char *path;  /* directories with colons between; NULL: the system's usual */
+    char *const *argv; /* ends with NULL, as does */
+    char *const *env;
+    const char *cwd;      /* NULL: ours */
+    const char *readable; /* a file that the child must be able to read; NULL: none */
+    int fds[3];
+    bool set_ids; /* gives up our user and groups for: */
+    uid_t uid;
+    gid_t gid;
+    const gid_t *groups;
+    int ngroups;
+    int cpu;       /* the only processor to run on; -1: any */
+    bool detached; /* leader of a session of its own */
+    bool tied;     /* gets SIGTERM when this process dies, however it does */
+} spawn_options;
+
+/* Raises this process's own limits of descriptors and of the stack. */
+void spawn_raise_limits(void);
+
+/* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec takes. */
+pid_t spawn(const spawn_options *options, int *step);
+
+/* A pipe whose ends no exec passes on. 0 or -errno. */
+int spawn_pipe(int ends[2]);
+
+/* --- one per system, for the child: system calls only; 0 or -errno -------------------------- */
+
+/* Gives up the rights of our user; where that fails, `step` says in what. */
+int spawn_set_ids(const spawn_options *o, int *step);
+int spawn_set_cpu(int cpu);
+
+/* SIGTERM when `parent` dies; where the system has no such thing, nothing. */
+void spawn_tie(pid_t parent);
+
+/* Closes `first` and all above it. */
+void spawn_close_from(int first);
+
+#endif

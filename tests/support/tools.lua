@@ -1,0 +1,50 @@
+-- For specs that run programs: links itself above all.
+local ffi = require "ffi"
+local process = require "process"
+
+local program = {}
+
+-- The program that runs this spec.
+program.LINKS = ffi.string(ffi.C.links_process_argument(0))
+
+function program.is_root()
+    return ffi.C.geteuid() == 0
+end
+
+-- The standard output of a program, without the white space at its end.
+function program.output(...)
+    local result = assert(process.run(...))
+    return (result.stdout:gsub("%s+$", ""))
+end
+
+function program.read(path)
+    local file = assert(io.open(path))
+    local text = file:read("*a")
+    file:close()
+    return text
+end
+
+function program.write(path, text)
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+end
+
+-- Asserts that `fn` raises an error that matches, and blames the file that calls this.
+function program.raises(pattern, fn, ...)
+    local file = debug.getinfo(2, "S").short_src
+    local ok, message = pcall(fn, ...)
+    assert(not ok, "nothing was raised")
+    assert(tostring(message):find(pattern), "raised: " .. tostring(message))
+    local place = tostring(message):sub(1, #file)
+    assert(place == file, "blamed " .. tostring(message) .. ", not " .. file)
+end
+
+-- Asserts that `nil, err` with that name has come, and returns err.
+function program.fails(name, value, err)
+    assert(value == nil, "it went well")
+    assert(err.name == name, "it failed with " .. tostring(err) .. ", not with " .. name)
+    return err
+end
+
+return program
