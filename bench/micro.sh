@@ -1,13 +1,13 @@
 #!/bin/sh
-# What the scheduler's own operations cost, measured by links itself (micro.lua).
+# What the scheduler's own operations and a cached look-up cost, measured by links itself (micro.lua).
 #
-#     bench/micro.sh [spawn|channel|sleep|timers|memory|coroutine...]     default: all
+#     bench/micro.sh [spawn|channel|sleep|timers|memory|coroutine|dns...]     default: all
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 need taskset
 need_links
-[ $# -gt 0 ] || set -- spawn channel coroutine sleep timers memory
+[ $# -gt 0 ] || set -- spawn channel coroutine sleep timers memory dns
 describe_machine
 for name; do
     result=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/micro.lua" "$name") || die "$name failed"

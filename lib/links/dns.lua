@@ -168,49 +168,50 @@ local function both(a, b)
     return b == ENODATA and a or b
 end
 
--- Asks for both families at once, and adds to the list what has come.
-local function ask_both(name, o, list)
-    local status = {}
-    local ask
-    for i, qtype in ipairs { AAAA, A } do
-        local cached = C.links_dns_cached(o.set, name, #name, qtype)
-        if cached ~= nil then
-            status[i] = take(cached, list, true)
-        else
-            ask = ask or { handle = new_ask(), n = 0 }
-            local rc = C.links_dns_ask_start(ask.handle, o.set, name, #name, qtype, o.timeout,
-                o.tries)
-            if rc ~= 0 then
-                free_ask(ask.handle)
-                return nil, rc
-            end
-            ask[ask.n] = i
-            ask.n = ask.n + 1
-        end
+-- What has come of the questions of an ask: each answer is taken once, and its status noted.
+local function take_new(ask, status, list)
+    for k = 1, #ask do
+        local i = ask[k]
+        local answer = C.links_dns_ask_answer(ask.handle, k - 1)
+        if answer ~= nil and not status[i] then status[i] = take(answer, list, true) end
     end
-    if not ask then return both(status[1], status[2]) end
+end
 
-    local handle, rc = ask.handle, 0
-    local function take_new()
-        for k = 0, ask.n - 1 do
-            local answer = C.links_dns_ask_answer(handle, k)
-            if answer ~= nil and not status[ask[k]] then
-                status[ask[k]] = take(answer, list, true)
-            end
+-- The families that the cache does not have: both are asked for at once, and when one is there, the
+-- other one is not waited for much longer.
+local function ask_missing(name, o, list, status6, status4)
+    local status, ask = { status6, status4 }, { handle = new_ask() }
+    local rc = 0
+    for i = 1, 2 do
+        if not status[i] and rc == 0 then
+            ask[#ask + 1] = i
+            rc = C.links_dns_ask_start(ask.handle, o.set, name, #name, i == 1 and AAAA or A,
+                o.timeout, o.tries)
         end
     end
-    if #list == 0 then
-        rc = await(handle, 1, 0)
-        take_new()
+    if rc == 0 and #list == 0 then
+        rc = await(ask.handle, 1, 0)
+        take_new(ask, status, list)
     end
     if rc == 0 and not (status[1] and status[2]) then
-        rc = await(handle, ask.n, #list > 0 and OTHER_FAMILY_MS or 0)
+        rc = await(ask.handle, #ask, #list > 0 and OTHER_FAMILY_MS or 0)
         if rc == -ETIMEDOUT then rc = 0 end
-        take_new()
+        take_new(ask, status, list)
     end
-    free_ask(handle)
+    free_ask(ask.handle)
     if rc ~= 0 then return nil, rc end
     return both(status[1], status[2])
+end
+
+-- Asks for both families, and adds to the list what has come.
+local function ask_both(name, o, list)
+    local status6, status4
+    local cached = C.links_dns_cached(o.set, name, #name, AAAA)
+    if cached ~= nil then status6 = take(cached, list, true) end
+    cached = C.links_dns_cached(o.set, name, #name, A)
+    if cached ~= nil then status4 = take(cached, list, true) end
+    if status6 and status4 then return both(status6, status4) end
+    return ask_missing(name, o, list, status6, status4)
 end
 
 -- --- Names as people write them -----------------------------------------------------------------

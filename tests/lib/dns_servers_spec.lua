@@ -183,8 +183,11 @@ describe("the servers", function()
                 "192.0.2.66") } }),
                 q.peer.port, q.peer.address)
             other:send(forged, q.peer.port, q.peer.address)
-            server.udp:send(q.id, q.peer.port, q.peer.address)
-            server.udp:send("", q.peer.port, q.peer.address)
+            -- Newer versions of c-ares give a query up for these; the second one gets through.
+            if server.count == 1 then
+                server.udp:send(q.id, q.peer.port, q.peer.address)
+                server.udp:send("", q.peer.port, q.peer.address)
+            end
             timer.sleep(2)
             return right
         end)

@@ -13,7 +13,7 @@ static void parse(const char *text)
     hosts_parse(&h, text, strlen(text));
 }
 
-static const char *list(answer *a)
+static const char *names_in(answer *a)
 {
     found[0] = '\0';
     answer_finish(a);
@@ -32,7 +32,7 @@ static const char *find(const char *name, int family)
     answer *a = answer_new(0);
     cr_assert_gt(name_from_text(wire, name, strlen(name)), 0);
     hosts_find(&h, wire, family, a);
-    return list(a);
+    return names_in(a);
 }
 
 static void teardown(void) { hosts_deinit(&h); }
@@ -86,7 +86,7 @@ Test(dns_hosts, finds_the_names_of_an_address)
     parse("192.0.2.1 a.test B\n192.0.2.2 c\n192.0.2.1 d\n");
     answer *a = answer_new(0);
     hosts_find_names(&h, 4, ip, a);
-    cr_assert_str_eq(list(a), "a.test b d");
+    cr_assert_str_eq(names_in(a), "a.test b d");
 }
 
 Test(dns_hosts, finds_nothing_in_an_empty_table)

@@ -161,14 +161,15 @@ end
 
 local SOCK_STREAM, SOCK_NONBLOCK, MSG_NOSIGNAL = 1, 0x800, 0x4000
 
+-- A listening socket; nil where somebody has the port.
 local function listen(port)
     local fd = C.socket(2, SOCK_STREAM + SOCK_NONBLOCK, 0)
     local at = ffi.new("dns_address")
     at.family = 2
     at.port = bit.bor(bit.lshift(bit.band(port, 255), 8), bit.rshift(port, 8))
     at.ip = { 127, 0, 0, 1 }
-    assert(C.bind(fd, at, ffi.sizeof(at)) == 0 and C.listen(fd, 16) == 0, "no port for TCP")
-    return fd
+    if C.bind(fd, at, ffi.sizeof(at)) == 0 and C.listen(fd, 16) == 0 then return fd end
+    C.close(fd)
 end
 
 local buffer = ffi.new("char[65536]")
@@ -237,14 +238,16 @@ end
 -- fn(question) that returns a table for dns_server.reply, bytes, or nothing. options: tcp.
 function dns_server.start(zones, options)
     local self = setmetatable({ zones = zones, log = {}, count = 0 }, Server)
-    self.udp = assert(udp.createSocket(0, "127.0.0.1"))
-    self.port = self.udp:localAddress().port
+    local tcp = options and options.tcp
+    repeat
+        if self.udp then self.udp:close() end
+        self.udp = assert(udp.createSocket(0, "127.0.0.1"))
+        self.port = self.udp:localAddress().port
+        self.listener = tcp and listen(self.port)
+    until self.listener or not tcp
     self.address = "127.0.0.1:" .. self.port
     task.spawn(self.serve_udp, self)
-    if options and options.tcp then
-        self.listener = listen(self.port)
-        task.spawn(self.serve_tcp, self)
-    end
+    if tcp then task.spawn(self.serve_tcp, self) end
     return self
 end
 

@@ -117,11 +117,11 @@ static void fail(query *q) { complete(q, answer_new(q->error)); }
 
 /* --- one server after the other ------------------------------------------------------------ */
 
-/* What a server has said weighs more than that another one has said nothing. */
-static void note_error(query *q, int error)
+/* What a server has said weighs more than that another one has said nothing; and who has said it
+ * will not say another thing the next time. */
+static void note_error(query *q, int error, bool said)
 {
-    bool said = error != DNS_ETIMEOUT && error != DNS_ECONNREFUSED;
-    if (said || q->error == DNS_ECONNREFUSED)
+    if (said || (!q->refused && error != DNS_ECONNREFUSED))
         q->error = error;
     if (said)
         q->refused |= 1u << q->order[q->at];
@@ -169,7 +169,7 @@ static void on_no_reply(query *q, int status)
         }
     }
     q->servers->bad_until_ms[q->order[q->at]] = now + SERVERS_BAD_MS;
-    note_error(q, status);
+    note_error(q, status, false);
     next_server(q);
 }
 
@@ -194,7 +194,7 @@ static void on_message(query *q, const uint8_t *message, size_t len)
         q->again = true;
         return;
     }
-    note_error(q, status);
+    note_error(q, status, true);
     next_server(q);
 }
 
