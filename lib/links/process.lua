@@ -60,8 +60,8 @@ local STATS = {
 --- What the loop and the scheduler have done: for who looks for what makes a server slow.
 ---
 --- turns, resumes, spawned and failed (tasks) count from the start; timers (armed), watchers (of
---- sockets and pipes), handles (what keeps the process alive), tasks (not over) and pooledCoroutines
---- are as of now. longestTurn is the longest that one turn of the loop took, and longestHold that
+--- sockets and pipes), handles (what keeps the process alive), tasks (not over) and
+--- pooledCoroutines are as of now. longestTurn is the longest that one turn of the loop took, and longestHold that
 --- one task ran without waiting, both in milliseconds since the last reset. longestAt says where
 --- that task waited next, as "file:line"; nil: no task has run for a millisecond.
 ---
