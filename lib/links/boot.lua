@@ -80,5 +80,5 @@ return function(program)
     if not program.script and not program.stdin then return end
     local chunk, message = load_script(program)
     if not chunk then return give_up(message) end
-    return chunk(unpack(argv))
+    chunk(unpack(argv))
 end

@@ -398,6 +398,44 @@ function process.on(event, fn)
     return true
 end
 
+-- The fields of links.core's stats that are public as they are.
+local STATS = {
+    "turns", "timers", "watchers", "handles", "tasks", "spawned", "failed", "resumes",
+    "pooledCoroutines", "longestTurn", "longestHold",
+}
+
+--- What the loop and the scheduler have done: for who looks for what makes a server slow.
+---
+--- turns, resumes, spawned and failed (tasks) count from the start; timers (armed), watchers (of
+--- sockets and pipes), handles (what keeps the process alive), tasks (not over) and
+--- pooledCoroutines are as of now. longestTurn is the longest that one turn of the loop took, and
+--- longestHold that one task ran without waiting, both in milliseconds since the last reset.
+--- longestAt says where that task waited next, as "file:line"; nil: no task has run for a
+--- millisecond.
+---
+--- lag is an array of { upTo = milliseconds, turns = count }: how many turns were busy for less
+--- than `upTo`, and for no less than the entry before. The first goes up to 0.002 ms, and each
+--- further one to twice as much; there are 24, and the last has all that took longer than 8 s.
+---
+--- @param options  table  reset: longestTurn, longestHold and longestAt begin anew. Default: false
+--- @return table
+--- @raise                 an unknown option
+--- @usage local stats = require("process").stats()
+--- assert(stats.tasks >= 1 and #stats.lag == 24)
+function process.stats(options)
+    options = check.options("process.stats([options])", options, {
+        reset = { type = "boolean", default = false },
+    })
+    local raw, stats = core.stats(), { lag = {} }
+    for _, name in ipairs(STATS) do stats[name] = raw[name] end
+    stats.longestAt = raw.longestAt ~= "" and raw.longestAt or nil
+    for i, turns in ipairs(raw.lag) do
+        stats.lag[i] = { upTo = i < #raw.lag and 2 ^ i / 1000 or math.huge, turns = turns }
+    end
+    if options.reset then core.statsReset() end
+    return stats
+end
+
 --- Ends what process.on began; a function that is not registered does no harm. With the last
 --- function of a signal its own action comes back.
 ---

@@ -551,9 +551,10 @@ local function cancel_all()
     end
 end
 
--- What lies below the main program is links' own, and no news.
+-- What lies below the main program is links' own, and no news; nor is the name that it has there.
 local function end_program(env)
-    local traceback = (env.traceback or ""):gsub("\n\t[^\n]*links/boot%.lua.*", "")
+    local traceback = (env.traceback or ""):gsub("\n\tlinks/boot%.lua.*", "")
+    traceback = traceback:gsub(": in function 'chunk'$", ": in main chunk")
     io.stdout:flush()
     io.stderr:write("links: ", describe(env.error), "\n", traceback, "\n")
     core.exit(1)

@@ -90,6 +90,61 @@ describe("process.on(\"error\")", function()
     end)
 end)
 
+describe("process.stats", function()
+    it("counts tasks, timers and turns", function()
+        local before = process.stats()
+        local armed = timer.setTimeout(1e6, print)
+        local t = task.spawn(timer.sleep, 1e6)
+        task.spawn(error, "x"):join()
+        timer.sleep(1)
+        local after = process.stats()
+        assert.equal(before.tasks + 1, after.tasks)
+        assert.equal(before.timers + 2, after.timers)
+        assert.equal(before.handles + 2, after.handles)
+        assert.equal(before.spawned + 2, after.spawned)
+        assert.equal(before.failed + 1, after.failed)
+        assert.is_true(after.turns > before.turns)
+        assert.is_true(after.resumes >= before.resumes + 3)
+        armed:cancel()
+        t:cancel()
+    end)
+
+    it("tells the longest hold of the loop and the code that it was", function()
+        timer.sleep(0)
+        process.stats { reset = true }
+        local line
+        task.spawn(function()
+            local busy = os.clock() + 0.02
+            while os.clock() < busy do end
+            line = debug.getinfo(1, "l").currentline + 1
+            timer.sleep(0)
+        end):join()
+        timer.sleep(0)
+        local stats = process.stats { reset = true }
+        assert.is_true(stats.longestHold >= 15)
+        assert.is_true(stats.longestTurn >= 15)
+        assert.matches("process_spec.lua:" .. line .. "$", stats.longestAt)
+        assert.is_nil(process.stats().longestAt)
+    end)
+
+    it("counts every turn in one of the buckets of its histogram", function()
+        local stats = process.stats()
+        local sum = 0
+        for i, bucket in ipairs(stats.lag) do
+            sum = sum + bucket.turns
+            assert.equal(i < 24 and 2 ^ i / 1000 or math.huge, bucket.upTo)
+        end
+        assert.equal(24, #stats.lag)
+        assert.is_true(math.abs(stats.turns - sum) <= 1)
+    end)
+
+    it("raises for an unknown option", function()
+        local ok, err = pcall(function() process.stats { rest = true } end)
+        assert.is_false(ok)
+        assert.matches('process_spec.lua:%d+: process.stats.*did you mean "reset"', err)
+    end)
+end)
+
 describe("process", function()
     it("knows its arguments and its id", function()
         assert.is_table(process.argv)
