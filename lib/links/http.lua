@@ -18,7 +18,7 @@ local INT_MAX = 2 ^ 31 - 1
 local OPTIONS = {
     host = { default = "0.0.0.0", type = "string" },
     backlog = { default = 511, type = "integer", min = 1, max = 65535, c = "backlog" },
-    reuseport = { default = false, type = "boolean", c = "reuseport" },
+    reuseport = { default = true, type = "boolean", c = "reuseport" },
     nodelay = { default = true, type = "boolean", c = "nodelay" },
     v6only = { default = false, type = "boolean", c = "v6only" },
     maxConnections = { default = 65535, type = "integer", min = 1, max = INT_MAX,
@@ -97,7 +97,9 @@ end
 --- @param handler  function       handler(req, res)
 --- @param options  table  host              "0.0.0.0"  a numeric address, IPv4 or IPv6
 ---                        backlog           511        connections the system queues for us
----                        reuseport         false      let other processes listen on the port too
+---                        reuseport         true       other processes of this user may listen on
+---                                                     the port too. Unless it is given, a port on
+---                                                     which somebody listens already is EADDRINUSE
 ---                        nodelay           true       send small answers at once (no Nagle)
 ---                        v6only            false      an IPv6 address does not take IPv4
 ---                        maxConnections    65535      at once; beyond, they wait in the backlog
@@ -130,10 +132,13 @@ end
 --- server:close()
 function http.createServer(port, handler, options)
     check.type(SIGNATURE, "handler", handler, "function")
+    -- Whoever does not ask to share a port wants to hear that it is taken.
+    local shares = type(options) == "table" and options.reuseport == true
     options = check.options(SIGNATURE, options, OPTIONS)
     local host, number = place(port, options)
     -- `options` holds on to the string that `o` points to until C has copied it.
     local o = to_c(options)
+    o.exclusive = shares and 0 or 1
     local out = ffi.new("links_http_server *[1]")
     local rc = C.links_http_listen(out, host, number, o)
     if rc < 0 then return nil, errors.new(rc, "listen", { address = host, port = number }) end

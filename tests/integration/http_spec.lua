@@ -12,7 +12,9 @@ local servers = {}
 local function serve(handler, options)
     options = options or {}
     options.host = options.host or "127.0.0.1"
-    local server = assert(http.createServer(0, handler, options))
+    local port = options.port or 0
+    options.port = nil
+    local server = assert(http.createServer(port, handler, options))
     servers[#servers + 1] = server
     return server:address().port, server
 end
@@ -112,6 +114,19 @@ describe("http.createServer", function()
         assert.equal("EADDRINUSE", err.name)
         assert.equal(port, err.port)
         assert.truthy(tostring(err):find("127.0.0.1:" .. port, 1, true))
+    end)
+
+    it("shares its port with those who ask for that, and is not in the way of them", function()
+        local port = serve(function() return "" end)
+        assert.equal(port, (serve(function() return "" end, { reuseport = true, port = port })))
+    end)
+
+    it("does not share its port when told so", function()
+        local port = serve(function() return "" end, { reuseport = false })
+        local server, err = http.createServer(port, function() return "" end,
+            { host = "127.0.0.1", reuseport = true })
+        assert.is_nil(server)
+        assert.equal("EADDRINUSE", err.name)
     end)
 
     it("raises for arguments that are wrong, at the caller's line", function()

@@ -3,7 +3,7 @@ local ffi = require "ffi"
 
 ffi.cdef [[
 typedef struct links_http_options {
-    int backlog, reuseport, nodelay, v6only;
+    int backlog, reuseport, exclusive, nodelay, v6only;
     int max_connections, max_pipelined;
     int max_request_line, max_header_size, max_headers;
     int high_water_mark;

@@ -16,7 +16,7 @@
 
 /* Times in milliseconds, sizes in bytes; 0 for a time is no limit. */
 typedef struct links_http_options {
-    int backlog, reuseport, nodelay, v6only;
+    int backlog, reuseport, exclusive, nodelay, v6only;
     int max_connections, max_pipelined;
     int max_request_line, max_header_size, max_headers;
     int high_water_mark;

@@ -307,6 +307,7 @@ int links_http_listen(links_http_server **server, const char *host, int port,
     listener_options lo = {
         .backlog = options->backlog,
         .reuseport = options->reuseport,
+        .exclusive = options->exclusive,
         .nodelay = options->nodelay,
         .v6only = options->v6only,
     };

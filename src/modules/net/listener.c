@@ -157,6 +157,21 @@ int listener_adopt(listener *l, ev_loop *loop, int fd, int backlog)
     return rc;
 }
 
+/* Whether somebody listens there, found out by a socket that would not share the port. */
+static int probe(const address *at, bool v6only)
+{
+    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == 0 && at->family == 6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only);
+    if (rc == 0)
+        rc = bind_to(fd, at);
+    close(fd);
+    return rc;
+}
+
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
 {
     int fd =
@@ -164,6 +179,8 @@ int listener_open(listener *l, ev_loop *loop, const address *at, const listener_
     if (fd < 0)
         return -errno;
     int rc = configure(fd, at, options);
+    if (rc == 0 && options->reuseport && options->exclusive && at->port)
+        rc = probe(at, options->v6only);
     if (rc == 0)
         rc = bind_to(fd, at);
     if (rc == 0)

@@ -37,6 +37,7 @@ struct listener {
 typedef struct listener_options {
     int backlog;    /* 0: LISTENER_BACKLOG */
     bool reuseport; /* several processes share the port */
+    bool exclusive; /* but not with those that listen already: -EADDRINUSE then */
     bool nodelay;   /* no Nagle on what is accepted */
     bool v6only;    /* an IPv6 socket does not take IPv4 */
     bool keepalive; /* SO_KEEPALIVE on what is accepted */
