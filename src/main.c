@@ -127,7 +127,13 @@ static int exit_code(int loop_rc)
                 what ? what : "?");
         return EXIT_FAILURE;
     }
-    return vm_main_failed() ? EXIT_FAILURE : 0;
+    if (vm_main_failed())
+        return EXIT_FAILURE;
+    if (vm_last_words()) {
+        fprintf(stderr, "links: %s\n", vm_last_words());
+        return EXIT_FAILURE;
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
+local listening = require "links.listening"
 local binding = require "links.http.ffi"
 local server = require "links.http.server"
 
@@ -141,7 +142,10 @@ function http.createServer(port, handler, options)
     o.exclusive = shares and 0 or 1
     local out = ffi.new("links_http_server *[1]")
     local rc = C.links_http_listen(out, host, number, o)
-    if rc < 0 then return nil, errors.new(rc, "listen", { address = host, port = number }) end
+    if rc < 0 then
+        return listening.failed(errors.new(rc, "listen", { address = host, port = number }))
+    end
+    listening.began()
     return server.start(out[0], handler)
 end
 

@@ -551,8 +551,23 @@ local function cancel_all()
     end
 end
 
--- What lies below the main program is links' own, and no news; nor is the name that it has there.
+-- Where the program was, for an error of the world: its own line, without the way there.
+local function place(traceback)
+    for where in (traceback or ""):gmatch("\n\t(%S-:%d+):") do
+        if where:sub(1, 6) ~= "links/" then return where .. ": " end
+    end
+    return ""
+end
+
+-- A bug shows how the program came to it; what the world did is one line.
 local function end_program(env)
+    if errors.is(env.error) then
+        io.stdout:flush()
+        io.stderr:write("links: ", place(env.traceback), describe(env.error), "\n")
+        return core.exit(1)
+    end
+    -- What lies below the main program is links' own, and no news; nor is the name that it has
+    -- there.
     local traceback = (env.traceback or ""):gsub("\n\tlinks/boot%.lua.*", "")
     traceback = traceback:gsub(": in function 'chunk'$", ": in main chunk")
     io.stdout:flush()

@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
+local listening = require "links.listening"
 local binding = require "links.tcp.ffi"
 local connections = require "links.tcp.connect"
 local pools = require "links.tcp.pool"
@@ -122,7 +123,10 @@ function tcp.createServer(port, onconnect, options)
     local out = ffi.new("links_tcp_server *[1]")
     local rc = host:find("\0", 1, true) and -errors.code("EINVAL") or
         C.links_tcp_listen(out, host, port, to_c(options, SERVER_OPTIONS))
-    if rc < 0 then return nil, errors.new(rc, "listen", { address = host, port = port }) end
+    if rc < 0 then
+        return listening.failed(errors.new(rc, "listen", { address = host, port = port }))
+    end
+    listening.began()
     return servers.start(out[0], onconnect, { module = "tcp", proxy = options.proxyProtocol })
 end
 

@@ -7,6 +7,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local listening = require "links.listening"
 local timer = require "links.timer"
 local binding = require "links.tcp.ffi"
 local connections = require "links.tcp.connect"
@@ -93,7 +94,8 @@ function unix.createServer(path, onconnect, options)
     local mode, unlink = options.mode or -1, options.unlink and 1 or 0
     local o = to_c(options, SERVER_OPTIONS)
     local rc = C.links_unix_listen(out, path, #path, mode, unlink, o)
-    if rc < 0 then return nil, errors.new(rc, "listen", { address = path }) end
+    if rc < 0 then return listening.failed(errors.new(rc, "listen", { address = path })) end
+    listening.began()
     local info = { module = "unix", proxy = options.proxyProtocol, path = path }
     return servers.start(out[0], onconnect, info)
 end

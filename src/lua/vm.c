@@ -19,6 +19,7 @@ static struct {
     bool ending;  /* everything has been cancelled */
     bool exit_asked;
     int exit_code;
+    char last_words[256];
 } vm;
 
 /* --- the embedded library ------------------------------------------------------------------ */
@@ -67,6 +68,15 @@ static int core_exit(lua_State *L)
     return 0;
 }
 
+/* lastWords(message|nil): for the case that the program ends by itself, with nothing else to say. */
+static int core_last_words(lua_State *L)
+{
+    snprintf(vm.last_words, sizeof(vm.last_words), "%s", luaL_optstring(L, 1, ""));
+    return 0;
+}
+
+const char *vm_last_words(void) { return *vm.last_words ? vm.last_words : NULL; }
+
 bool vm_exit_asked(int *code)
 {
     if (vm.exit_asked)
@@ -92,6 +102,8 @@ int vm_open(ev_loop *loop)
     lua_getfield(vm.L, -1, "links.core");
     lua_pushcfunction(vm.L, core_exit);
     lua_setfield(vm.L, -2, "exit");
+    lua_pushcfunction(vm.L, core_last_words);
+    lua_setfield(vm.L, -2, "lastWords");
     lua_pop(vm.L, 2);
     lua_gc(vm.L, LUA_GCRESTART, 0);
     return 0;

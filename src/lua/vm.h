@@ -44,6 +44,9 @@ const char *vm_main_waits(void);
 /* Lua has asked the process to exit (core.exit); `code` gets the exit code. */
 bool vm_exit_asked(int *code);
 
+/* What the program leaves unsaid if it ends by itself now (core.lastWords); NULL: nothing. */
+const char *vm_last_words(void);
+
 /* Cancels every task, at the first call, and returns how many are not over. */
 int vm_cancel_all(void);
 

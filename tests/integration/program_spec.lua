@@ -255,6 +255,33 @@ describe("the exit code", function()
     end)
 end)
 
+describe("a used port", function()
+    local listen = [[local http = require "http"
+        local first = assert(http.createServer(0, function() end, { host = "127.0.0.1" }))
+        local port = first:address().port
+        ]]
+
+    it("is one line with its place, and exit code 1, where the program asserts", function()
+        one_line(program.eval(listen .. [[
+            assert(http.createServer(port, function() end, { host = "127.0.0.1" }))]]),
+            1, "command line):4: EADDRINUSE: address already in use (listen 127.0.0.1:")
+    end)
+
+    it("is one line and exit code 1 where the program does not look, and has nothing else to do",
+        function()
+            local server = assert(require("http").createServer(0, function() end))
+            one_line(program.eval("require('http').createServer(" .. server:address().port ..
+                ", function() end)"), 1, "EADDRINUSE: address already in use (listen 0.0.0.0:")
+            server:close()
+        end)
+
+    it("is no news where the program listens on another one", function()
+        assert.equal(0, program.eval(listen .. [[
+            http.createServer(port, function() end, { host = "127.0.0.1" })
+            first:close()]]).code)
+    end)
+end)
+
 describe("a signal", function()
     local function started(code)
         local process = program.start { "-e", "io.stdout:setvbuf 'no' " .. code }
