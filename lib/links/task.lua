@@ -553,7 +553,7 @@ end
 
 -- Where the program was, for an error of the world: its own line, without the way there.
 local function place(traceback)
-    for where in (traceback or ""):gmatch("\n\t(%S-:%d+):") do
+    for where in (traceback or ""):gmatch("\n\t([^\n]-:%d+):") do
         if where:sub(1, 6) ~= "links/" then return where .. ": " end
     end
     return ""

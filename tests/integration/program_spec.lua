@@ -264,14 +264,14 @@ describe("a used port", function()
     it("is one line with its place, and exit code 1, where the program asserts", function()
         one_line(program.eval(listen .. [[
             assert(http.createServer(port, function() end, { host = "127.0.0.1" }))]]),
-            1, "command line):4: EADDRINUSE: address already in use (listen 127.0.0.1:")
+            1, "line%):4: EADDRINUSE: address already in use %(listen 127.0.0.1:")
     end)
 
     it("is one line and exit code 1 where the program does not look, and has nothing else to do",
         function()
             local server = assert(require("http").createServer(0, function() end))
             one_line(program.eval("require('http').createServer(" .. server:address().port ..
-                ", function() end)"), 1, "EADDRINUSE: address already in use (listen 0.0.0.0:")
+                ", function() end)"), 1, "EADDRINUSE: address already in use %(listen 0.0.0.0:")
             server:close()
         end)
 
