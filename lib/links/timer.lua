@@ -155,6 +155,48 @@ function timer.setInterval(ms, fn, ...)
     return core.timerStart(ms, math.ceil(ms), overlap == "allow", fn, ...)
 end
 
+local CRON = "timer.cron(expression, fn[, options])"
+local CRON_OPTIONS = {
+    cluster = { type = "string", default = "one" },
+}
+
+--- Runs a function at the minutes that an expression names, each time in a task of its own.
+---
+--- The expression has the five fields of crontab, in local time: minute (0 to 59), hour (0 to
+--- 23), day of the month (1 to 31), month (1 to 12 or jan to dec), day of the week (0 to 7 or sun
+--- to sat; 0 and 7 are Sunday). A field is `*`, a number, a range `1-5`, each of these with a step
+--- behind it (`*/15`, `8-18/2`), or a list of such (`1,15,20-25`). Where both days are given,
+--- either will do. `@yearly`, `@monthly`, `@weekly`, `@daily` and `@hourly` are short for the
+--- first minute of theirs.
+---
+--- A run that is due while the last one goes on is left out, and so are those that were missed
+--- while the process was busy. One that the clock's change in autumn repeats comes twice.
+---
+--- @param expression  string    such as "*/5 * * * *"
+--- @param fn          function  what to run; it may wait
+--- @param options     table     cluster: "one" runs it in one worker of process.cluster, "all" in
+---                              each; without a cluster it makes no difference. Default: "one"
+--- @return timer                :cancel() :ref() :unref() :armed()
+--- @raise                       the expression is wrong (the error says where) or no date ever fits
+---                              it; an argument of another type, an unknown option
+--- @usage local timer = require "timer"
+--- local job = timer.cron("*/5 8-18 * * mon-fri", function() print("tick") end)
+--- job:cancel()
+function timer.cron(expression, fn, options)
+    check.type(CRON, "expression", expression, "string")
+    check.type(CRON, "fn", fn, "function")
+    options = check.options(CRON, options, CRON_OPTIONS)
+    if options.cluster ~= "one" and options.cluster ~= "all" then
+        error(CRON .. ' options.cluster must be "one" or "all"', 2)
+    end
+    local cron = require "links.cron"
+    local plan, err = cron.parse(expression)
+    if not plan then error(CRON .. " expression: " .. err, 2) end
+    local job = cron.start(plan, fn)
+    if not job:armed() then error(CRON .. " expression: no date ever fits it", 2) end
+    return job
+end
+
 local function run_over(t, ok, err)
     core.timerIdle(t)
     if not ok then error(err, 0) end
