@@ -664,7 +664,8 @@ function process.setgid(group)
     to_id("process.setgid(group)", "group", group)
     local ids, err = names.ids(nil, group)
     if err then return nil, err end
-    return not ids or result(C.links_process_setgid(ids.gid), "setgid")
+    if not ids then return true end
+    return result(C.links_process_setgid(ids.gid), "setgid")
 end
 
 -- --- Daemons -----------------------------------------------------------------------------------
