@@ -88,14 +88,14 @@ end
 --- The handler gets the request and the response, and answers with what it returns:
 --- `body`, `status`, `status, body` or `status, body, headers`. The body is a string (sent as
 --- text/plain unless a Content-Type is set), a function that returns the next piece or nil, or a
---- table, sent as JSON by lua-cjson. Or it answers by the methods of the response. `return nil,
+--- table, sent as JSON. Or it answers by the methods of the response. `return nil,
 --- err` with an error of links answers what the error says of the request (413, 400, 408), and 500
 --- for others. An error that it raises is a 500 for its client, a line with a traceback in the log,
 --- and nothing else.
 ---
 --- @param port     integer|table  0 to 65535, 0 for any free one; or {port = integer, host =
 ---                                string}
---- @param handler  function       handler(req, res)
+--- @param handler  function       handler(req, res), or a router (http.router)
 --- @param options  table  host              "0.0.0.0"  a numeric address, IPv4 or IPv6
 ---                        backlog           511        connections the system queues for us
 ---                        reuseport         true       other processes of this user may listen on
@@ -132,7 +132,10 @@ end
 --- end, { host = "127.0.0.1" }))
 --- server:close()
 function http.createServer(port, handler, options)
-    check.type(SIGNATURE, "handler", handler, "function")
+    if type(handler) ~= "function" then
+        handler = require("links.http.router")._handler(handler) or handler
+        check.type(SIGNATURE, "handler", handler, "function")
+    end
     -- Whoever does not ask to share a port wants to hear that it is taken.
     local shares = type(options) == "table" and options.reuseport == true
     options = check.options(SIGNATURE, options, OPTIONS)
@@ -166,5 +169,17 @@ for code = 100, 511 do
     local text = http.statusText(code)
     if text ~= "Unknown" then http.STATUS[code] = text end
 end
+
+-- The rest of the module is loaded when it is first used: name = its module, and its name there.
+local LAZY = {
+    router = { "links.http.router", "new" },
+}
+
+setmetatable(http, { __index = function(_, name)
+    local where = LAZY[name]
+    if not where then return nil end
+    http[name] = require(where[1])[where[2]]
+    return http[name]
+end })
 
 return http

@@ -224,4 +224,6 @@ function methods:discard()
     return true
 end
 
+require("links.http.extend").request(methods, lazy)
+
 return Request

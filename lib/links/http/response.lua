@@ -257,6 +257,8 @@ function methods:send(status, body, headers)
     return respond(self, status, body, 1)
 end
 
+require("links.http.extend").response(methods)
+
 return {
     Response = Response,
     WHOLE_MAX = WHOLE_MAX,

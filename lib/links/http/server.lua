@@ -67,12 +67,9 @@ local function fail_with(req, res, trace)
 end
 
 local function encode(value)
-    local ok, cjson = pcall(require, "cjson")
-    if not ok then
-        error("a handler returned a table, and lua-cjson, which makes JSON of it, is not installed",
-            0)
-    end
-    return cjson.encode(value)
+    local text, err = require("links.json").encode(value)
+    if not text then error("http: a handler returned a table: " .. err.message, 0) end
+    return text
 end
 
 local function stream_body(res, pieces)
@@ -93,7 +90,7 @@ local function answer(req, res, a, b, c)
         return
     end
     if a == nil and errors.is(b) then
-        local status = STATUS_OF[b.name]
+        local status = b.status or STATUS_OF[b.name]
         if not status then
             return fail(req, res, "the handler of " .. describe(req) .. " returned " .. tostring(b))
         end

@@ -1,0 +1,26 @@
+-- What the request and the response of every transport can do besides: the methods that are written
+-- in terms of
+-- the others, and know neither C nor a socket.
+local extend = {}
+
+local PARTS = { "query", "cookies", "negotiate", "bodies" }
+
+local function install(kind, methods, lazy)
+    for _, name in ipairs(PARTS) do
+        local part = require("links.http." .. name)
+        for key, fn in pairs(part[kind] or {}) do methods[key] = fn end
+        for key, fn in pairs(lazy and part.lazy or {}) do lazy[key] = fn end
+    end
+end
+
+--- Adds the methods, and the fields that are made when they are first read, as make(r, req).
+function extend.request(methods, lazy)
+    install("request", methods, lazy)
+end
+
+--- Adds the methods.
+function extend.response(methods)
+    install("response", methods)
+end
+
+return extend
