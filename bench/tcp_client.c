@@ -4,6 +4,8 @@
  *     tcp_client echo PORT COUNT MS     COUNT connections, each with a 64-byte message under way, for MS;
  *                                       prints "messages microseconds"
  *     tcp_client churn PORT COUNT MS    COUNT at a time: connect, one message there and back, close
+ *     tcp_client sink                   takes connections and drops what comes; prints its port
+ *     tcp_client pump PORT 1 MS         sends 1 MiB blocks for MS; prints "blocks microseconds"
  *     tcp_client hold PORT COUNT PID    COUNT connections that send nothing; prints by how many bytes per
  *                                       connection PID's private memory grew
  *
@@ -115,6 +117,41 @@ static void load(int port, int count, int64_t ms, bool churn)
     printf("%ld %lld\n", done, (long long)(now - begin));
 }
 
+static char block[1048576];
+
+static void sink(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof at) < 0 ||
+        listen(listener, 8) < 0 || getsockname(listener, (struct sockaddr *)&at, &len) < 0)
+        die("listen");
+    printf("%d\n", ntohs(at.sin_port));
+    fflush(stdout);
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        while (fd >= 0 && read(fd, block, sizeof block) > 0)
+            ;
+        close(fd);
+    }
+}
+
+static void pump(int port, int64_t ms)
+{
+    long done = 0;
+    int fd = connect_to(port, 0);
+    int64_t begin = now_us(), now = begin;
+    for (; now < begin + ms * 1000; done++, now = now_us())
+        for (size_t at = 0; at < sizeof block;) {
+            ssize_t n = send(fd, block + at, sizeof block - at, MSG_NOSIGNAL);
+            if (n < 0)
+                die("send");
+            at += (size_t)n;
+        }
+    printf("%ld %lld\n", done, (long long)(now - begin));
+}
+
 static long private_bytes(const char *pid)
 {
     char path[64], line[256];
@@ -154,13 +191,17 @@ static void hold(int port, int count, const char *pid)
 int main(int argc, char **argv)
 {
     int count = argc == 5 ? atoi(argv[3]) : 0;
+    if (argc == 2 && strcmp(argv[1], "sink") == 0)
+        sink();
     if (count < 1 || count > MAX_COUNT) {
-        fprintf(stderr, "usage: tcp_client echo|churn|hold PORT COUNT MS|PID\n");
+        fprintf(stderr, "usage: tcp_client echo|churn|pump|hold PORT COUNT MS|PID, or sink\n");
         return 2;
     }
     memset(message, 'x', sizeof message);
     if (strcmp(argv[1], "hold") == 0)
         hold(atoi(argv[2]), count, argv[4]);
+    else if (strcmp(argv[1], "pump") == 0)
+        pump(atoi(argv[2]), atoll(argv[4]));
     else
         load(atoi(argv[2]), count, atoll(argv[4]), strcmp(argv[1], "churn") == 0);
     return 0;

@@ -9,16 +9,6 @@ local pair, eventually = sockets.pair, sockets.eventually
 
 after_each(sockets.close_all)
 
--- Writes until the peer, who does not read, lets no more in.
-local function stuff(socket)
-    socket:setTimeout(20)
-    local _, err
-    repeat
-        _, err = socket:write(("x"):rep(262144))
-    until err
-    return err
-end
-
 local function raises(pattern, fn, ...)
     local ok, message = pcall(fn, ...)
     assert.is_false(ok)
@@ -267,8 +257,7 @@ describe("socket times", function()
         assert.is_nil(data)
         assert.equal("ETIMEDOUT", err.name)
         assert.is_true(err.deadline)
-        stuff(client)
-        client:setTimeout(0)
+        sockets.stuff(client)
         data, err = task.withTimeout(10, client.write, client, ("x"):rep(1000000))
         assert.is_nil(data)
         assert.is_true(err.deadline)
@@ -294,8 +283,7 @@ describe("a cancelled task", function()
             assert.is_nil(data, name)
             assert.equal("ECANCELED", err.name, name)
         end
-        stuff(client)
-        client:setTimeout(0)
+        sockets.stuff(client)
         for name, call in pairs {
             write = function() return client:write(("x"):rep(100000)) end,
             list = function() return client:write { ("x"):rep(100000), "y" } end,

@@ -512,19 +512,8 @@ describe("tcp.connect with several addresses", function()
         end
     end)
 
-    -- An address of ours where connecting hangs: a listener with a full queue.
-    local function hanging(host)
-        local port, server = serve(function() end, { host = host, backlog = 1 })
-        server:pause()
-        repeat
-            local socket = tcp.connect(port, host, { connectTimeout = 20 })
-            if socket then keep(socket) end
-        until not socket
-        return port
-    end
-
     it("does not wait for one that hangs for more than 250 ms", function()
-        local port = hanging("127.0.0.1")
+        local port = sockets.hanging("127.0.0.1")
         keep(assert(tcp.createServer(port, function(s) s:write("x") end, { host = "127.0.0.2" })))
         resolve_to { ip "127.0.0.1", ip "127.0.0.2" }
         local began = timer.now()
@@ -534,7 +523,7 @@ describe("tcp.connect with several addresses", function()
     end)
 
     it("waits for each to fail with happyEyeballs = false", function()
-        local port = hanging("127.0.0.1")
+        local port = sockets.hanging("127.0.0.1")
         keep(assert(tcp.createServer(port, function(s) s:write("x") end, { host = "127.0.0.2" })))
         resolve_to { ip "127.0.0.1", ip "127.0.0.2" }
         local _, err = tcp.connect(port, "a.test", { happyEyeballs = false, connectTimeout = 400 })
@@ -542,7 +531,7 @@ describe("tcp.connect with several addresses", function()
     end)
 
     it("can be cancelled, and leaves no attempt behind", function()
-        local port = hanging("127.0.0.1")
+        local port = sockets.hanging("127.0.0.1")
         resolve_to { ip "127.0.0.1", ip "127.0.0.1" }
         local watchers = require("links.core").stats().watchers
         local _, err = sockets.cancelled(function() return tcp.connect(port, "a.test") end)

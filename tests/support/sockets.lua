@@ -53,6 +53,28 @@ function sockets.cancelled(fn)
     return results[2], results[3]
 end
 
+-- Writes until the peer, who does not read, lets no more in.
+function sockets.stuff(socket)
+    socket:setTimeout(20)
+    local _, err
+    repeat
+        _, err = socket:write(("x"):rep(262144))
+    until err
+    socket:setTimeout(0)
+    return err
+end
+
+-- A port where connecting hangs: that of a listener with a full queue.
+function sockets.hanging(host)
+    local port, server = sockets.serve(function() end, { host = host, backlog = 1 })
+    server:pause()
+    while true do
+        local socket = tcp.connect(port, host, { connectTimeout = 20 })
+        if not socket then return port end
+        sockets.keep(socket)
+    end
+end
+
 -- Runs fn with standard error going to a string, which it returns.
 function sockets.with_log(fn)
     local lines = {}

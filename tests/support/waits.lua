@@ -3,6 +3,7 @@
 local task = require "links.task"
 local timer = require "links.timer"
 local sync = require "links.sync"
+local sockets = require "sockets"
 
 local NEVER = 1e6
 
@@ -27,6 +28,7 @@ function waits.clean()
         t:join()
     end
     helpers = {}
+    sockets.close_all()
 end
 
 -- name, whether it takes a timeout, and a function that makes the call: call(ms) waits.
@@ -141,6 +143,74 @@ add("task.map", false, function()
     return function()
         return task.map({ 1 }, function() return assert(timer.sleep(NEVER)) end)
     end
+end)
+
+local buffer = require("ffi").new("char[8]")
+
+for name, call in pairs {
+    ["socket:read"] = function(socket) return socket:read(1) end,
+    ["socket:read of more than the buffer"] = function(socket) return socket:read(1e6) end,
+    ["socket:readSome"] = function(socket) return socket:readSome() end,
+    ["socket:readline"] = function(socket) return socket:readline() end,
+    ["socket:lines"] = function(socket) return socket:lines()() end,
+    ["socket:readUntil"] = function(socket) return socket:readUntil("--") end,
+    ["socket:readAll"] = function(socket) return socket:readAll() end,
+    ["socket:peek"] = function(socket) return socket:peek(2) end,
+    ["socket:readInto"] = function(socket) return socket:readInto(buffer, 8) end,
+} do
+    add(name, false, function()
+        local socket = sockets.pair()
+        return function() return call(socket) end
+    end)
+end
+
+for name, call in pairs {
+    ["socket:write"] = function(socket) return socket:write(("x"):rep(1e6)) end,
+    ["socket:write of little"] = function(socket)
+        local n, err
+        repeat n, err = socket:write("0123456789") until err
+        return n, err
+    end,
+    ["socket:write of an array"] = function(socket)
+        return socket:write { ("x"):rep(1e6), "y" }
+    end,
+    ["socket:sendFile"] = function(socket) return socket:sendFile("src/lua/sched.c") end,
+} do
+    add(name, false, function()
+        local socket = sockets.pair()
+        sockets.stuff(socket)
+        return function() return call(socket) end
+    end)
+end
+
+add("socket:write behind another one", false, function()
+    local socket = sockets.pair()
+    sockets.stuff(socket)
+    helper(function() socket:write(("x"):rep(1e6)) end)
+    return function() return socket:write("x") end
+end)
+
+add("socket:pipe", false, function()
+    local _, a = sockets.pair()
+    local b = sockets.pair()
+    return function() return a:pipe(b) end
+end)
+
+add("server:close", false, function()
+    local _, _, server = sockets.pair()
+    return function() return server:close(NEVER) end
+end)
+
+add("tcp.connect", false, function()
+    local port = sockets.hanging()
+    return function() return require("tcp").connect(port) end
+end)
+
+add("pool:get", false, function()
+    local _, _, server = sockets.pair()
+    local pool = sockets.keep(require("tcp").createPool(server:address().port, nil, { size = 1 }))
+    sockets.keep(assert(pool:get()))
+    return function() return pool:get() end
 end)
 
 local modules = 0

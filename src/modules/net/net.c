@@ -75,6 +75,7 @@ void net_close(net *n)
             break;
         }
     }
+    mem_free(n->scratch);
     chunk_put(&n->chunks, n->lent);
     chunk_pool_deinit(&n->chunks);
     mem_free(n);
@@ -87,6 +88,13 @@ void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook))
 }
 
 void net_hook_stop(net_hook *hook) { list_remove(&hook->link); }
+
+char *net_scratch(net *n)
+{
+    if (!n->scratch)
+        n->scratch = mem_alloc(NET_SCRATCH);
+    return n->scratch;
+}
 
 void net_lend(net *n, chunk *c)
 {

@@ -33,6 +33,7 @@ struct net {
     list hooks;   /* called before that, every turn */
     list orphans; /* ended by net_close */
     chunk_pool chunks;
+    char *scratch;
     chunk *lent; /* emptied, but its bytes are still being read */
     int64_t trimmed_ms;
     int users;
@@ -46,6 +47,11 @@ void net_close(net *n);
 /* Calls `fn` at the end of each turn, before the output is written. */
 void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook));
 void net_hook_stop(net_hook *hook);
+
+/* NET_SCRATCH bytes for who reads and is done with them before anybody else runs; made at the
+ * first use. */
+enum { NET_SCRATCH = 262144 };
+char *net_scratch(net *n);
 
 /* Gives back a chunk whose bytes stay readable until the next call of this. */
 void net_lend(net *n, chunk *c);

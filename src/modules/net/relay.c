@@ -13,8 +13,8 @@
 #include "transfer.h"
 
 enum {
-    RELAY_BUFFER = 65536, /* bytes copied at a time */
-    RELAY_BUDGET = 16,    /* rounds in a row; then the others have their turn */
+    SPLICE_FROM = 65536, /* bytes that one read has to give for a flow to be worth a pipe */
+    RELAY_BUDGET = 16,   /* rounds in a row; then the others have their turn */
 };
 
 struct relay {
@@ -133,19 +133,36 @@ static int pulled(relay *r, ssize_t n)
     return 1;
 }
 
+/* Keeps what the receiver did not take. */
+static void keep(relay *r, const char *data, size_t len)
+{
+    r->held = chunk_new(&r->net->chunks, (uint32_t)len);
+    memcpy(r->held->data, data, len);
+    r->held->end = (uint32_t)len;
+}
+
+/* Through the buffer that everybody has, so that a relay needs one of its own only for a receiver
+ * who is slow. */
 static int pull_copied(relay *r)
 {
-    chunk *c = chunk_new(&r->net->chunks, RELAY_BUFFER);
-    ssize_t n = stream_read(&r->from->stream, c->data, c->size);
-    if (n <= 0) {
-        chunk_put(&r->net->chunks, c);
-        return pulled(r, n);
-    }
-    c->end = (uint32_t)n;
-    r->held = c;
-    if (c->end == c->size && r->may_splice && transfer_pipe_open(r->ends) < 0)
+    char *data = net_scratch(r->net);
+    ssize_t n = stream_read(&r->from->stream, data, NET_SCRATCH);
+    int rc = pulled(r, n);
+    if (n <= 0)
+        return rc;
+    struct iovec iov = {.iov_base = data, .iov_len = (size_t)n};
+    ssize_t sent = stream_writev(&r->to->stream, &iov, 1);
+    if (sent < 0 && sent != -EAGAIN)
+        return (int)sent;
+    if (sent > 0)
+        note(r, (size_t)sent);
+    else
+        sent = 0;
+    if (sent < n)
+        keep(r, data + sent, (size_t)(n - sent));
+    if (n >= SPLICE_FROM && r->may_splice && transfer_pipe_open(r->ends) < 0)
         r->may_splice = false; /* no descriptor left, or no splice: copying works too */
-    return pulled(r, n);
+    return 1;
 }
 
 static int pull_spliced(relay *r)
