@@ -215,7 +215,7 @@ Test(sched, disarms_the_timeout_of_a_wait_that_was_woken)
 Test(sched, ends_a_wait_at_the_nearer_of_timeout_and_deadline)
 {
     spawn(
-        "core.deadlinePush(3) park(1) note(names[wait()]) park(100000) note(names[wait()])"
+        "core.deadlinePush(200) park(1) note(names[wait()]) park(100000) note(names[wait()])"
         " park() note(names[wait()])");
     cr_assert_eq(ev_loop_run(loop), 0);
     cr_assert_str_eq(noted, "timeout deadline deadline ");
