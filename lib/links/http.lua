@@ -2,6 +2,10 @@
 ---
 --- Every request runs in a task of its own kind: a handler may wait on anything, and the others go
 --- on meanwhile.
+---
+--- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
+--- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
+--- middleware for it: see http.middleware.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -174,6 +178,11 @@ end
 local LAZY = {
     router = { "links.http.router", "new" },
 }
+for _, name in ipairs {
+    "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
+} do
+    LAZY[name] = { "links.http.middleware", name }
+end
 
 setmetatable(http, { __index = function(_, name)
     local where = LAZY[name]

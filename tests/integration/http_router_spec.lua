@@ -1,0 +1,102 @@
+package.path = "tests/support/?.lua;" .. package.path
+
+local http = require "http"
+local json = require "json"
+local wire = require "wire"
+
+local servers = {}
+
+local function serve(handler)
+    local server = assert(http.createServer(0, handler, { host = "127.0.0.1" }))
+    servers[#servers + 1] = server
+    return server:address().port
+end
+
+after_each(function()
+    for _, server in ipairs(servers) do server:close(0) end
+    servers = {}
+end)
+
+local function request(port, method, path, fields, body)
+    local head = method .. " " .. path .. " HTTP/1.1\r\nHost: a.example\r\n" .. (fields or "")
+    if body then head = head .. "Content-Length: " .. #body .. "\r\n" end
+    return wire.request(port, head .. "\r\n" .. (body or ""))
+end
+
+describe("a router over the wire", function()
+    it("answers as it does without a server", function()
+        local app, api = http.router(), http.router()
+        app:use(function(_, res, next) res:setHeader("X-Layer", "1") return next() end)
+        app:mount("/api", api)
+        api:get("/user/:id<%d+>", function(req) return { id = req.params.id, q = req.query.q } end)
+        api:post("/json", function(req)
+            local value, err = req:json()
+            if err then return nil, err end
+            return 201, value
+        end)
+        app:get("/files/*rest", function(req) return req.params.rest end)
+        app:get("/cookie", function(req, res)
+            res:cookie("seen", "1")
+            res:cookie("two", "2")
+            return req.cookies.sid or "none"
+        end)
+        app:get("/go", function(_, res) return res:redirect("/api") end)
+        local port = serve(app)
+
+        local JSON = "Content-Type: application/json\r\n"
+        local cases = {
+            { "GET", "/api/user/7?q=x" }, { "GET", "/api/user/x" }, { "PUT", "/api/user/7" },
+            { "OPTIONS", "/api/user/7" }, { "GET", "/files/a%2Fb/c/" },
+            { "GET", "/files/%2e%2e/x" },
+            { "GET", "/files/.." }, { "GET", "//files" }, { "GET", "/go" }, { "GET", "/cookie" },
+            { "POST", "/api/json", JSON, '{"a":[],"b":{}}' }, { "POST", "/api/json", JSON, "{" },
+            { "POST", "/api/json", "", "{}" }, { "DELETE", "/none" },
+        }
+        for _, case in ipairs(cases) do
+            local method, path, fields, body = unpack(case, 1, 4)
+            local headers = { host = "a.example" }
+            if fields == JSON then headers["content-type"] = "application/json" end
+            local status, expected,
+                text = app:call(method, path, { headers = headers, body = body })
+            local res = request(port, method, path, fields, body)
+            local name = method .. " " .. path
+            assert.equal(status, res.status, name)
+            assert.equal(text, res.body, name)
+            for _,
+                field in ipairs { "allow", "content-type", "location", "x-layer",
+                    "content-length" } do
+                assert.equal(expected[field], res.headers[field], name .. ": " .. field)
+            end
+        end
+        assert.equal("abc", request(port, "GET", "/cookie", "Cookie: sid=abc; x=y\r\n").body)
+    end)
+
+    it("sends HEAD what GET would have, but the body", function()
+        local app = http.router()
+        app:get("/", function() return "hello" end)
+        local port = serve(app)
+        local client = assert(wire.connect(port))
+        client:send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+            .. "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        local text = client:rest()
+        local _, count = text:gsub("Content%-Length: 5\r\n", "")
+        assert.equal(2, count)
+        assert.equal("hello", text:match("\r\n\r\n.-\r\n\r\n(.*)$"))
+        client:close()
+    end)
+
+    it("makes errors a 500 for the client, or what onError answers", function()
+        local app = http.router()
+        app:get("/", function() error("secret", 0) end)
+        app:onError(function(err, req) return 503, { error = err, path = req.path } end)
+        local port = serve(app)
+        local res = request(port, "GET", "/")
+        assert.equal(503, res.status)
+        assert.same({ error = "secret", path = "/" }, json.decode(res.body))
+    end)
+
+    it("is a handler that createServer takes, and other tables are not", function()
+        assert.has_error(function() http.createServer(0, {}) end)
+        assert.has_error(function() http.createServer(0, setmetatable({}, { __call = print })) end)
+    end)
+end)
