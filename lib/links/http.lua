@@ -163,6 +163,8 @@ function http.statusText(code)
     return ffi.string(C.links_http_reason(code))
 end
 
+http.static = require("links.http.static").static
+
 --- Reason phrases by status.
 http.STATUS = {}
 for code = 100, 511 do

@@ -261,6 +261,7 @@ require("links.http.extend").response(methods)
 
 return {
     Response = Response,
+    methods = methods,
     WHOLE_MAX = WHOLE_MAX,
     over = over,
     respond = respond,
