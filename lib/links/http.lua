@@ -163,8 +163,6 @@ function http.statusText(code)
     return ffi.string(C.links_http_reason(code))
 end
 
-http.static = require("links.http.static").static
-
 --- Reason phrases by status.
 http.STATUS = {}
 for code = 100, 511 do
@@ -174,7 +172,9 @@ end
 
 -- The rest of the module is loaded when it is first used: name = its module, and its name there.
 local LAZY = {
+    compress = { "links.http.compress", "compress" },
     router = { "links.http.router", "new" },
+    static = { "links.http.static", "static" },
 }
 
 setmetatable(http, { __index = function(_, name)

@@ -26,7 +26,8 @@ describe("the declarations of C in Lua", function()
 
     it("have the numbers of the operations of fs", function()
         local names = {}
-        for name in read("src/modules/fs/fs.h"):match("enum {(.-)};"):gmatch("LINKS_FS_([%u_]+),") do
+        local kinds = read("src/modules/fs/fs.h"):match("enum {(.-)};")
+        for name in kinds:gmatch("LINKS_FS_([%u_]+),") do
             names[#names + 1] = name:gsub("_", ""):lower()
         end
         names[#names] = nil -- the end

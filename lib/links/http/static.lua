@@ -13,7 +13,6 @@ local fs = require "links.fs"
 local path = require "links.path"
 local mime = require "links.http.mime"
 local binding = require "links.http.ffi"
-local response = require "links.http.response"
 
 ffi.cdef [[
 typedef struct links_http_files_options {
@@ -38,14 +37,16 @@ void links_http_files_type(links_http_files *files, const char *extension,
                                      const char *type);
 int links_http_files_send(links_http_files *files, links_http_req *r, const char *path,
                                     size_t len, int flags, int status, double ticket);
+int links_http_accepts(const links_http_req *r, const char *coding);
 ]]
 
 local C, AGAIN, CLOSED = binding.C, binding.AGAIN, binding.CLOSED
-local over, new_error, wait = response.over, errors.new, core.wait
+local new_error, wait = errors.new, core.wait
 local DECODED = 1
 local LINKS = { none = 0, inside = 1, follow = 2 }
 local EISDIR, UNSUPPORTED = -errors.code("EISDIR"), binding.UNSUPPORTED
 local LISTING_MAX = 10000
+local MEMORY_MAX = 2 ^ 26
 local SENDERS_MAX = 64
 
 local http = {}
@@ -90,7 +91,7 @@ local function send(files, res, name, len, flags, status)
             return 0
         end
         if rc ~= AGAIN then
-            if rc == CLOSED then over(res) end
+            if rc == CLOSED then res._r = false end
             return rc
         end
         ticket = files.ticket
@@ -100,11 +101,48 @@ local function send(files, res, name, len, flags, status)
         if woken ~= 0 then
             if r.sent == 1 then
                 C.links_http_break(r)
-                over(res)
+                res._r = false
             end
             return nil, new_error(woken, "http file")
         end
     end
+end
+
+-- A request that no client has sent (router:call) gets the file whole: its type and body, or nil
+-- and a code. `name` is decoded.
+local function load_file(self, name)
+    if name:find("[%z\\]") or ("/" .. name .. "/"):find("/%.%.?/")
+        or (not self.options.dotfiles and ("/" .. name):find("/.", 1, true)) then
+        return nil, -errors.code("ENOENT")
+    end
+    if self.options.index and (name == "" or name:byte(-1) == 47) then
+        name = name .. self.options.index
+    end
+    local full, err = fs.realpath(path.join(self.folder, name))
+    local folder = full and fs.realpath(self.folder)
+    if not folder then return nil, err and -err.code or -errors.code("ENOENT") end
+    if self.options.symlinks ~= "follow" and folder ~= "/"
+        and full:sub(1, #folder + 1) ~= folder .. "/" then
+        return nil, -errors.code("ENOENT")
+    end
+    local data
+    data, err = fs.readFile(full, { max = MEMORY_MAX })
+    if not data then return nil, -err.code end
+    local extension = path.extname(full):sub(2):lower()
+    return (self.options.types or {})[extension] or mime[extension] or mime[""], data
+end
+
+local function answer_in_memory(self, req, next_handler, without_file)
+    local prefix, target = self.options.prefix, req.path
+    local kind, data = nil, -errors.code("ENOENT")
+    if req.method ~= "GET" and req.method ~= "HEAD" then
+        data = UNSUPPORTED
+    elseif target:sub(1, #prefix) == prefix then
+        kind, data = load_file(self, (target:sub(#prefix + 1):gsub("^/+", "")))
+    end
+    if kind then return 200, data, { ["Content-Type"] = kind } end
+    self.files.slash = target:byte(-1) == 47 and 1 or 0
+    return without_file(self, req, nil, data, next_handler)
 end
 
 -- What is in a folder.
@@ -221,7 +259,10 @@ local function without_file(self, req, res, rc, next_handler)
         rc = -err.code
     end
     if rc == EISDIR or NOT_THERE[rc] then
-        if o.fallback and not next_handler then
+        if o.fallback and not next_handler and not res then
+            local kind, data = load_file(self, o.fallback)
+            if kind then return 200, data, { ["Content-Type"] = kind } end
+        elseif o.fallback and not next_handler then
             local again, err = send(files, res, o.fallback, #o.fallback, DECODED, 200)
             if again == nil then return nil, err end
             if again == 0 or again == CLOSED then return end
@@ -293,7 +334,11 @@ function http.static(dir, options)
     local skip = #prefix
 
     return function(req, res, next_handler)
-        if not res._r then return end
+        local r = res._r
+        if not r then
+            if r == nil then return answer_in_memory(self, req, next_handler, without_file) end
+            return
+        end
         if skip > 0 then
             local raw = req.rawPath
             if raw:sub(1, skip) ~= prefix or (#raw > skip and raw:byte(skip + 1) ~= 47) then
@@ -320,6 +365,32 @@ local SEND_OPTIONS = {
     type = { type = "string" },
 }
 
+-- A name for any client, and for those that know RFC 6266 the name.
+local function disposition(name)
+    local plain = name:gsub("[^%w !#$&+.^_`{}~%-]", "_")
+    local text = 'attachment; filename="' .. plain .. '"'
+    if plain ~= name then text = text .. "; filename*=UTF-8''" .. escape_url(name) end
+    return text
+end
+
+-- To a response in memory.
+local function load_and_send(self, name, o)
+    local folder = { folder = o.root and path.resolve(o.root) or "/", options = {
+        dotfiles = not o.root, symlinks = o.root and "inside" or "follow",
+    } }
+    local kind, data = load_file(folder, ((o.root and name or path.resolve(name)):gsub("^/+", "")))
+    if not kind then
+        if NOT_THERE[data] then data = -errors.code("ENOENT") end
+        return nil, new_error(data, "http file", { path = name })
+    end
+    if not self:getHeader("content-type") then self:setHeader("Content-Type", o.type or kind) end
+    if o.download then
+        local as = o.download == true and path.basename(name) or o.download
+        self:setHeader("Content-Disposition", disposition(as))
+    end
+    return self:finish(data)
+end
+
 -- The folders that files have been sent from, by what was asked of them.
 local senders, nsenders = {}, 0
 
@@ -340,15 +411,7 @@ local function sender(o)
     return files
 end
 
--- A name for any client, and for those that know RFC 6266 the name.
-local function disposition(name)
-    local plain = name:gsub("[^%w !#$&+.^_`{}~%-]", "_")
-    local text = 'attachment; filename="' .. plain .. '"'
-    if plain ~= name then text = text .. "; filename*=UTF-8''" .. escape_url(name) end
-    return text
-end
-
-local res = response.methods
+local res = {}
 
 --- Answers with a file: with its type, validators, conditions and ranges as http.static, and the
 --- status of the response. Header fields that have been set stay as they are.
@@ -388,6 +451,7 @@ function res:sendFile(name, options)
     local o = check.options(signature, options, SEND_OPTIONS)
     check_max_age(signature, o.maxAge, 1)
     local r = self._r
+    if r == nil then return load_and_send(self, name, o) end
     if not r then return nil, new_error(CLOSED, "http file") end
     if r.sent == 1 then return nil, new_error(binding.HEADERS_SENT, "http file") end
     if o.type then self:setHeader("Content-Type", o.type) end
@@ -406,5 +470,7 @@ function res:sendFile(name, options)
     end
     return nil, new_error(rc, "http file", { path = name })
 end
+
+http.sendFile = res.sendFile
 
 return http

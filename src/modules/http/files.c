@@ -125,6 +125,12 @@ static wishes read_wishes(const http_request *r)
     return w;
 }
 
+int links_http_accepts(const links_http_req *lr, const char *coding)
+{
+    wishes w = read_wishes((const http_request *)lr);
+    return w.encoding.text ? http_accept_encoding(w.encoding.text, w.encoding.len, coding) : -1;
+}
+
 /* The version that the client likes best; of those it likes equally, the smallest kind. The file
  * itself is always welcome, but only who names it may like it better. */
 static const file_version *choose_version(const file_entry *e, const wishes *w)

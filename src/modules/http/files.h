@@ -55,4 +55,7 @@ enum {
 LINKS_API int links_http_files_send(links_http_files *files, links_http_req *r, const char *path,
                                     size_t len, int flags, int status, double ticket);
 
+/* What the client says of a coding of the answer (Accept-Encoding): 0 to 1000, -1 for nothing. */
+LINKS_API int links_http_accepts(const links_http_req *r, const char *coding);
+
 #endif
