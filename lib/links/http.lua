@@ -176,7 +176,9 @@ end
 
 -- The rest of the module is loaded when it is first used: name = its module, and its name there.
 local LAZY = {
+    compress = { "links.http.compress", "compress" },
     router = { "links.http.router", "new" },
+    static = { "links.http.static", "static" },
 }
 for _, name in ipairs {
     "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",

@@ -176,6 +176,14 @@ function methods:write(data)
     if type(data) ~= "string" then data = text_of("res:write(data)", "data", data, 1) end
     local r = self._r
     if not r then return nil, new_error(CLOSED, "http write") end
+    if self._filter then
+        check_status(self.status, 1)
+        local err
+        data, err = self._filter:piece(self, data)
+        if not data then return nil, err end
+        r = self._r
+        if not r then return nil, new_error(CLOSED, "http write") end
+    end
     if r.sent == 0 then
         check_status(self.status, 1)
         local rc = C.links_http_start(r, self.status, -1)
@@ -186,8 +194,10 @@ end
 
 -- Answers with all of the body at once.
 local function respond(res, status, body, level)
-    local r = res._r
     check_status(status, level + 1)
+    if res._filter then body = res._filter:whole(res, status, body) end
+    local r = res._r
+    if not r then return nil, new_error(CLOSED, "http finish") end
     if #body <= WHOLE_MAX then
         local rc = C.links_http_respond(r, status, body, #body)
         if rc == HEADERS_SENT then return nil, new_error(rc, "http finish") end
@@ -220,7 +230,19 @@ function methods:finish(data)
     local r = self._r
     if not r then return nil, new_error(CLOSED, "http finish") end
     if r.sent == 0 then return respond(self, self.status, data, 1) end
-    local ok, err = write_all(self, data)
+    local ok, err
+    if self._filter then
+        data, err = self._filter:last(self, data)
+        r = self._r
+        if not r then return nil, err or new_error(CLOSED, "http finish") end
+        if not data then
+            -- An end would say that this was all.
+            C.links_http_break(r)
+            over(self)
+            return nil, err
+        end
+    end
+    ok, err = write_all(self, data)
     r = self._r
     if not r then return nil, err or new_error(CLOSED, "http finish") end
     local rc = C.links_http_finish(r)

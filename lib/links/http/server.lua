@@ -164,7 +164,7 @@ local function take_requests(self, handle, handler)
         local res = setmetatable({ _r = r, status = 200 }, Response)
         local ok, a, b, c = xpcall(handler, on_error, req, res)
         if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
-            and res._r and r.sent == 0 then
+            and res._r and r.sent == 0 and not res._filter then
             C.links_http_respond(r, 200, a, #a)
             res._r = false
         else

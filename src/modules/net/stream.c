@@ -7,9 +7,17 @@
 #include <sys/uio.h>
 
 #include "base/err.h"
+#include "filepart.h"
 
 /* Chunks handed to one writev: 512 KiB, more than a socket takes at once. */
 enum { WRITE_CHUNKS = 32 };
+
+/* Pieces of files that one stream writes in a turn. */
+enum { WRITE_FILES = 4 };
+
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
 
 /* --- the transport: what TLS will put itself under ------------------------------------------ */
 
@@ -23,13 +31,13 @@ static ssize_t transport_read(stream *s, void *data, size_t len)
 }
 
 /* One chunk, the usual case, goes by send: it costs less than the gathering call. */
-static ssize_t transport_write(stream *s, const struct iovec *iov, int count)
+static ssize_t transport_write(stream *s, const struct iovec *iov, int count, int flags)
 {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t n;
     do
-        n = count == 1 ? send(s->io.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                       : sendmsg(s->io.fd, &msg, MSG_NOSIGNAL);
+        n = count == 1 ? send(s->io.fd, iov->iov_base, iov->iov_len, flags)
+                       : sendmsg(s->io.fd, &msg, flags);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -82,14 +90,22 @@ static void count_output(stream *s)
         ev_unref(s->net->loop);
 }
 
+/* Takes the first chunk off the output. */
+static void drop_first(stream *s)
+{
+    chunk *c = s->out;
+    s->out = c->next;
+    if (!s->out)
+        s->out_last = NULL;
+    if (filepart_is(c))
+        filepart_drop(c);
+    chunk_put(&s->net->chunks, c);
+}
+
 static void drop_output(stream *s)
 {
-    while (s->out) {
-        chunk *c = s->out;
-        s->out = c->next;
-        chunk_put(&s->net->chunks, c);
-    }
-    s->out_last = NULL;
+    while (s->out)
+        drop_first(s);
     s->out_len = 0;
     list_remove(&s->dirty);
     count_output(s);
@@ -135,9 +151,8 @@ ssize_t stream_read(stream *s, void *data, size_t len)
 
 /* --- out ----------------------------------------------------------------------------------- */
 
-static chunk *add_chunk(stream *s)
+static chunk *add(stream *s, chunk *c)
 {
-    chunk *c = chunk_get(&s->net->chunks);
     if (s->out_last)
         s->out_last->next = c;
     else
@@ -146,19 +161,26 @@ static chunk *add_chunk(stream *s)
     return c;
 }
 
+/* The last chunk, if it takes `len` bytes more, or a new one. */
+static chunk *chunk_for(stream *s, size_t len)
+{
+    chunk *c = s->out_last;
+    if (c && !filepart_is(c) && CHUNK_SIZE - c->end >= len)
+        return c;
+    return add(s, chunk_get(&s->net->chunks));
+}
+
 char *stream_reserve(stream *s, size_t len)
 {
     assert(len <= CHUNK_SIZE);
-    chunk *c = s->out_last;
-    if (!c || CHUNK_SIZE - c->end < len)
-        c = add_chunk(s);
+    chunk *c = chunk_for(s, len);
     return c->data + c->end;
 }
 
 void stream_commit(stream *s, size_t len)
 {
     s->out_last->end += (uint32_t)len;
-    s->out_len += (uint32_t)len;
+    s->out_len += len;
     if (s->writable)
         mark_dirty(s);
     else
@@ -171,9 +193,7 @@ void stream_append(stream *s, const void *data, size_t len)
     if (s->io.fd < 0)
         return;
     while (len) {
-        chunk *c = s->out_last;
-        if (!c || c->end == CHUNK_SIZE)
-            c = add_chunk(s);
+        chunk *c = chunk_for(s, 1);
         size_t n = CHUNK_SIZE - c->end;
         if (n > len)
             n = len;
@@ -184,11 +204,29 @@ void stream_append(stream *s, const void *data, size_t len)
     }
 }
 
+void stream_append_file(stream *s, shared_file *f, int64_t offset, int64_t len)
+{
+    if (s->io.fd < 0 || len <= 0)
+        return;
+    add(s, filepart_new(s, f, offset, len));
+    s->out_len += (uint64_t)len;
+    if (s->writable)
+        mark_dirty(s);
+    else
+        count_output(s);
+}
+
+void stream_resume(stream *s)
+{
+    if (s->io.fd >= 0 && s->writable && s->out_len)
+        mark_dirty(s);
+}
+
 /* Takes `n` written bytes off the front of the output. */
 static void consume(stream *s, size_t n)
 {
-    s->out_len -= (uint32_t)n;
-    while (s->out) {
+    s->out_len -= n;
+    while (s->out && !filepart_is(s->out)) {
         chunk *c = s->out;
         size_t have = c->end - c->start;
         if (n < have) {
@@ -196,31 +234,56 @@ static void consume(stream *s, size_t n)
             return;
         }
         n -= have;
-        s->out = c->next;
-        if (!s->out)
-            s->out_last = NULL;
-        chunk_put(&s->net->chunks, c);
+        drop_first(s);
     }
 }
 
-/* Lists the output in `iov`; returns the number of pieces, their bytes in `total`. */
-static int gather(const stream *s, struct iovec *iov, size_t *total)
+/* Lists the output up to the next file in `iov`; returns the number of pieces, their bytes in
+ * `total`, and in `next` what follows. */
+static int gather(const stream *s, struct iovec *iov, size_t *total, chunk **next)
 {
     int count = 0;
+    chunk *c = s->out;
     *total = 0;
-    for (chunk *c = s->out; c && count < WRITE_CHUNKS; c = c->next) {
+    for (; c && !filepart_is(c) && count < WRITE_CHUNKS; c = c->next) {
         if (c->end == c->start) /* reserved and not yet committed */
             continue;
         iov[count].iov_base = c->data + c->start;
         iov[count].iov_len = c->end - c->start;
         *total += iov[count++].iov_len;
     }
+    *next = c;
     return count;
+}
+
+/* Writes the bytes up to the next file; MSG_MORE lets its first ones share a packet with them. */
+static ssize_t write_bytes(stream *s)
+{
+    struct iovec iov[WRITE_CHUNKS];
+    size_t total;
+    chunk *next;
+    int count = gather(s, iov, &total, &next);
+    ssize_t n = transport_write(s, iov, count, MSG_NOSIGNAL | (next ? MSG_MORE : 0));
+    if (n > 0)
+        consume(s, (size_t)n);
+    return n;
+}
+
+static ssize_t write_file(stream *s)
+{
+    ssize_t n = filepart_send(s->out);
+    if (n > 0) {
+        s->out_len -= (uint64_t)n;
+        if (!filepart_left(s->out))
+            drop_first(s);
+    }
+    return n;
 }
 
 void stream_flush(stream *s)
 {
-    struct iovec iov[WRITE_CHUNKS];
+    int budget = WRITE_FILES;
+    ssize_t n;
 
     list_remove(&s->dirty);
     if (s->io.fd < 0 || !s->out_len || s->held)
@@ -229,44 +292,45 @@ void stream_flush(stream *s)
         count_output(s);
         return;
     }
-    size_t total;
-    int count = gather(s, iov, &total);
-    ssize_t n = transport_write(s, iov, count);
+
+    /* A file follows its head at once: what is kept back for it must not wait for the next turn. */
+    uint64_t before = s->out_len;
+    do
+        n = filepart_is(s->out) ? write_file(s) : write_bytes(s);
+    while (n > 0 && s->out && filepart_is(s->out) && budget-- > 0);
     if (n == -EAGAIN || n == -EWOULDBLOCK) {
         s->writable = false;
-        count_output(s);
-        return;
-    }
-    if (n < 0) {
+    } else if (n < 0 && n != LINKS_AGAIN) {
         s->writable = false;
         drop_output(s);
         s->ops->failed(s, (int)n);
         return;
     }
-    consume(s, (size_t)n);
     /* A short write has filled the socket, as a rule; the next one finds out, and then room will be
      * told of. */
-    if (s->out_len)
+    if (s->out_len && n > 0)
         mark_dirty(s);
     count_output(s);
-    s->ops->drained(s);
+    if (s->out_len < before)
+        s->ops->drained(s);
 }
 
 ssize_t stream_writev(stream *s, const struct iovec *more, int count)
 {
     struct iovec iov[WRITE_CHUNKS + STREAM_IOV_MAX];
     size_t queued;
+    chunk *next;
 
     assert(count <= STREAM_IOV_MAX);
     if (s->io.fd < 0)
         return LINKS_CLOSED;
-    if (!s->writable)
+    if (!s->writable || (s->out && filepart_is(s->out)))
         return -EAGAIN;
-    int first = gather(s, iov, &queued);
+    int first = gather(s, iov, &queued, &next);
     bool all = queued == s->out_len;
     for (int i = 0; all && i < count; i++)
         iov[first++] = more[i];
-    ssize_t n = transport_write(s, iov, first);
+    ssize_t n = transport_write(s, iov, first, MSG_NOSIGNAL);
     if (n < 0) {
         s->writable = false;
         if (n != -EAGAIN && n != -EWOULDBLOCK)

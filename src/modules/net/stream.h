@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "net.h"
+#include "sendfile.h"
 
 typedef struct stream stream;
 
@@ -34,7 +35,7 @@ struct stream {
     list dirty; /* on net->dirty while there is output that the next write may take */
     chunk *out, *out_last;
     ev_release release; /* for the owner's use, once it is closed */
-    uint32_t out_len;   /* bytes not yet taken by the system */
+    uint64_t out_len;   /* bytes not yet taken by the system, those of files included */
     bool readable;      /* a read may give something: try before waiting */
     bool writable;      /* a write may take something */
     bool hung_up; /* the peer shut down its side, or the socket is in error: read to find out */
@@ -65,6 +66,13 @@ void stream_commit(stream *s, size_t len);
 
 /* Copies `len` bytes to the end of the output. */
 void stream_append(stream *s, const void *data, size_t len);
+
+/* Puts a part of a file at the end of the output. The file must have that many bytes when they are
+ * sent: where it has not, the stream fails with -EIO. */
+void stream_append_file(stream *s, shared_file *f, int64_t offset, int64_t len);
+
+/* Output that waited for something else than the socket can go on. */
+void stream_resume(stream *s);
 
 /* Writes what is there now; what the system does not take is kept and goes on by itself. Errors
  * come through ops->failed. Called at the end of each turn for every stream written to. */

@@ -1,0 +1,180 @@
+--- Answers compressed by gzip for the clients that accept it.
+---
+--- A body that is there as a whole is compressed at once, and has a length; one that is written
+--- piece by piece goes as a stream, and each piece is flushed, so that what has been written is
+--- read: events and progress arrive as without it.
+---
+--- Compression tells by the length of an answer how alike its parts are. An answer that shows both
+--- a secret (a token against forged requests) and what a request has brought along can be guessed
+--- that way (BREACH): leave such pages out, or change how the secret looks each time.
+local check = require "links.check"
+local zlib = require "links.zlib"
+local binding = require "links.http.ffi"
+
+require "links.http.static" -- declares what is asked of the client
+
+local C = binding.C
+
+local http = {}
+
+local TYPES = {
+    "text/*", "application/json", "application/*+json", "application/javascript",
+    "application/xml", "application/*+xml", "application/wasm", "application/yaml",
+    "application/x-ndjson", "image/svg+xml", "font/ttf", "font/otf",
+}
+
+local OPTIONS = {
+    minLength = { default = 1024, type = "integer", min = 0, max = 2 ^ 53 },
+    level = { default = 6, type = "integer", min = 1, max = 9 },
+    types = { type = "table" },
+    flush = { default = true, type = "boolean" },
+}
+
+-- Bodies of these have a meaning of their own, or there is none.
+local function has_plain_body(status)
+    return status >= 200 and status ~= 204 and status ~= 205 and status ~= 206 and status ~= 304
+end
+
+local function make_patterns(signature, types)
+    local patterns = {}
+    for i, kind in ipairs(types) do
+        if type(kind) ~= "string" or not kind:find("/", 1, true) then
+            error(signature .. ' options.types must be a list such as {"text/*"}', 3)
+        end
+        local pattern = kind:lower():gsub("[%^$().%[%]+%-?%%]", "%%%0"):gsub("%*", "[^;/]*")
+        patterns[i] = "^" .. pattern .. "$"
+    end
+    return patterns
+end
+
+local function is_compressible(patterns, kind)
+    if type(kind) == "table" then kind = kind[1] end
+    kind = (kind or "text/plain"):lower():match("^%s*([^;%s]*)")
+    for _, pattern in ipairs(patterns) do
+        if kind:find(pattern) then return true end
+    end
+    return false
+end
+
+local function mentions(value, word)
+    if type(value) == "table" then value = table.concat(value, ",") end
+    return value ~= nil and value:lower():find(word, 1, true) ~= nil
+end
+
+-- Whether this answer may be compressed, by what it is. Then caches must know that it depends on
+-- what the client accepts, whichever form is sent.
+local function may_compress(self, res, status)
+    if not has_plain_body(status) or res:getHeader("content-encoding")
+        or mentions(res:getHeader("cache-control"), "no-transform")
+        or res:getHeader("content-range")
+        or not is_compressible(self.patterns, res:getHeader("content-type")) then
+        return false
+    end
+    local vary = res:getHeader("vary")
+    if not mentions(vary, "accept-encoding") and vary ~= "*" then
+        res:addHeader("Vary", "Accept-Encoding")
+    end
+    return true
+end
+
+local function accepts_gzip(res)
+    local r = res._r
+    return r and C.links_http_accepts(r, "gzip") > 0
+end
+
+local function mark(res)
+    res:setHeader("Content-Encoding", "gzip")
+    res:removeHeader("Content-Length")
+    -- Other bytes, so only weakly the same (RFC 9110, 8.8.3).
+    local etag = res:getHeader("etag")
+    if type(etag) == "string" and etag:sub(1, 1) == '"' then res:setHeader("ETag", "W/" .. etag) end
+end
+
+local filter = {}
+
+-- What to send in place of a body that is there as a whole.
+function filter.whole(self, res, status, body)
+    res._filter = nil
+    if #body < self.options.minLength or not may_compress(self, res, status)
+        or not accepts_gzip(res) then
+        return body
+    end
+    -- Without a thread for it, or time, it goes as it is.
+    local packed = zlib.gzip(body, self.deflate)
+    if not packed or #packed >= #body or not res._r then return body end
+    mark(res)
+    return packed
+end
+
+-- What to send in place of the next piece.
+function filter.piece(self, res, data)
+    local stream = res._gzip
+    if stream == nil then
+        local length = tonumber(res:getHeader("content-length"))
+        local long = not length or length >= self.options.minLength
+        if not long or not may_compress(self, res, res.status) or not accepts_gzip(res) then
+            res._filter = nil
+            return data
+        end
+        mark(res)
+        stream = zlib.stream("gzip", self.deflate)
+        res._gzip = stream
+    end
+    if data == "" then return data end
+    local packed, err = stream:write(data)
+    if not packed then return nil, err end
+    if not self.options.flush then return packed end
+    local rest
+    rest, err = stream:flush()
+    if not rest then return nil, err end
+    return packed .. rest
+end
+
+-- What to send at the end of what went by pieces.
+function filter.last(_, res, data)
+    local stream = res._gzip
+    res._filter = nil
+    if not stream then return data end
+    res._gzip = nil
+    return stream:finish(data)
+end
+
+--- Makes a middleware that compresses the answers of what is within it.
+---
+--- Left alone are answers that are coded already (Content-Encoding), parts (206), those with
+--- `Cache-Control: no-transform`, and files of http.static: for these lay compressed ones beside
+--- them.
+---
+--- @param options  table   minLength  1024  bytes from which it is worth it, where the length is
+---                                          known
+---                         level      6     1 (fast) to 9 (small)
+---                         types      text, JSON, XML, SVG and the like  media types: a "*" stands
+---                                                                       for any
+---                                                                       letters
+---                         flush      true  let each piece of a body that is written in pieces be
+---                                          read at once; false:
+---                                          when enough has come together, which takes fewer bytes
+--- @return function        middleware(req, res, next)
+--- @raise                  an argument of another type; an unknown option
+--- @usage local http = require "http"
+--- local compress = http.compress { minLength = 100 }
+--- local server = assert(http.createServer(0, function(req, res)
+---     return compress(req, res, function() return ("hello "):rep(1000) end)
+--- end))
+--- server:close()
+function http.compress(options)
+    local signature = "http.compress([options])"
+    local o = check.options(signature, options, OPTIONS)
+    local self = {
+        options = o, patterns = make_patterns(signature, o.types or TYPES),
+        deflate = { level = o.level },
+        whole = filter.whole, piece = filter.piece, last = filter.last,
+    }
+    return function(_, res, next_handler)
+        -- A response in memory is read by nobody who would have to unpack it.
+        if res._r and res._r.sent == 0 then res._filter = self end
+        return next_handler()
+    end
+end
+
+return http
