@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 MAKE=${MAKE:-make}
 JOBS=${JOBS:-2}
-TIMEOUT=${TIMEOUT:-300}
+TIMEOUT=${TIMEOUT:-600}
 LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL
 export MAKE TIMEOUT

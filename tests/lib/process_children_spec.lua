@@ -372,6 +372,13 @@ local process = require "process"
     end)
 end)
 
+-- A set of signals, without the two that the C library keeps to itself and lets nobody reset.
+local function signals(status, field)
+    local high, low = status:match(field .. ":%s*(%x%x%x%x%x%x%x%x)(%x+)")
+    return bit.tohex(bit.band(tonumber(high, 16), 0xfffffffe)) ..
+        bit.tohex(bit.band(tonumber(low, 16), 0x7fffffff))
+end
+
 describe("a child", function()
     it("begins with no descriptor but 0, 1 and 2", function()
         local files = {}
@@ -391,16 +398,16 @@ describe("a child", function()
         process.on("SIGUSR1", print)
         local status = output("cat", { "/proc/self/status" })
         process.off("SIGUSR1", print)
-        assert.equal("0000000000000000", status:match("SigBlk:%s*(%x+)"))
-        assert.equal("0000000000000000", status:match("SigCgt:%s*(%x+)"))
-        assert.equal("0000000000000000", status:match("SigIgn:%s*(%x+)"))
+        assert.equal("0000000000000000", signals(status, "SigBlk"))
+        assert.equal("0000000000000000", signals(status, "SigCgt"))
+        assert.equal("0000000000000000", signals(status, "SigIgn"))
         assert.equal("SIGPIPE", shell("kill -PIPE $$"):wait().signal)
     end)
 
     it("goes on ignoring what nohup ignores", function()
         local script = [[trap "" HUP PIPE CHLD; exec "$0" -e '
             local status = require("process").run("cat", {"/proc/self/status"}).stdout
-            print(status:match("SigIgn:%s*(%x+)"))']]
+            print(signals(status, "SigIgn"))']]
         assert.equal("0000000000000001", output("sh", { "-c", script, LINKS }))
     end)
 
