@@ -6,6 +6,7 @@ local timer = require "timer"
 local forever = require "links.process.forever"
 
 local LINKS, output, raises, fails = program.LINKS, program.output, program.raises, program.fails
+local eventually = program.eventually
 
 local folder, script
 
@@ -20,16 +21,6 @@ local function said()
     local text = file and file:read("*a") or ""
     if file then file:close() end
     return text
-end
-
-local function eventually(what, fn)
-    local give_up = timer.now() + 10000
-    while true do
-        local value = fn()
-        if value then return value end
-        assert(timer.now() < give_up, "waited too long for " .. what)
-        timer.sleep(2)
-    end
 end
 
 -- Appends what `values` are to the file that `said` reads.
@@ -247,13 +238,13 @@ describe("process.fork", function()
 
         it("never pauses for longer than 30 s, and begins anew after a minute up", function()
             assert.same({ 10, 30000, 60000 }, { first, longest, grown })
-            forever.first, forever.longest, forever.grown = 2, 8, 60
+            forever.first, forever.longest, forever.grown = 2, 8, 2000
             child_is([[
                 local f = io.open(os.getenv "OUT", "a")
                 f:write("x")
                 f:close()
                 f = io.open(os.getenv "OUT")
-                if #f:read("*a") == 5 then require("timer").sleep(120) end]])
+                if #f:read("*a") == 5 then require("timer").sleep(2000) end]])
             local pid, seen = restarts_of({}, 6)
             local delays = {}
             for i = 1, 6 do delays[i] = seen[i].delay end

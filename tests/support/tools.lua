@@ -1,6 +1,9 @@
 -- For specs that run programs: links itself above all.
 local ffi = require "ffi"
 local process = require "process"
+local timer = require "timer"
+
+local PATIENCE_MS = 20000
 
 local program = {}
 
@@ -28,6 +31,27 @@ function program.write(path, text)
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
+end
+
+-- Waits until fn() is true, and returns that; fails with `what` where it takes too long.
+function program.eventually(what, fn)
+    local give_up = timer.now() + PATIENCE_MS
+    while true do
+        local value = fn()
+        if value then return value end
+        assert(timer.now() < give_up, "waited too long for " .. what)
+        assert(timer.sleep(2))
+    end
+end
+
+-- Asserts that `fn` can be done within `ms`: on a busy machine not each time, but once of five.
+function program.within(ms, fn)
+    for i = 1, 5 do
+        local begun = timer.now()
+        fn()
+        if timer.now() - begun < ms then return end
+        assert(i < 5, "it always takes " .. ms .. " ms or more")
+    end
 end
 
 -- Asserts that `fn` raises an error that matches, and blames the file that calls this.
