@@ -177,7 +177,8 @@ double system_rss(void)
 double system_heap(void)
 {
     struct mallinfo2 info = mallinfo2();
-    return (double)info.uordblks + (double)info.hblkhd;
+    double used = (double)info.uordblks + (double)info.hblkhd;
+    return used > 0 ? used : -1; /* an allocator in the place of glibc's does not count for it */
 }
 #else
 double system_heap(void) { return -1; }
