@@ -71,6 +71,32 @@ describe("a router over the wire", function()
         assert.equal("abc", request(port, "GET", "/cookie", "Cookie: sid=abc; x=y\r\n").body)
     end)
 
+    it("takes a form with a file, in chunks", function()
+        local app = http.router()
+        app:post("/", function(req)
+            local fields, files, err = req:files { memory = 10 }
+            if err then return nil, err end
+            return { title = fields.title, filename = files[1].filename, size = #files[1]:body() }
+        end)
+        local port = serve(app)
+        local large = ("0123456789"):rep(10000)
+        local body = '--b\r\nContent-Disposition: form-data; name="title"\r\n\r\nhello\r\n'
+            .. '--b\r\nContent-Disposition: form-data; name="f"; filename="/x/y"\r\n\r\n' .. large
+            .. "\r\n--b--\r\n"
+        local chunks = {}
+        for at = 1, #body, 7777 do
+            local piece = body:sub(at, at + 7776)
+            chunks[#chunks + 1] = ("%x\r\n%s\r\n"):format(#piece, piece)
+        end
+        local res = request(port, "POST", "/", "Content-Type: multipart/form-data; boundary=b\r\n"
+            .. "Transfer-Encoding: chunked\r\n\r\n" .. table.concat(chunks) .. "0\r\n")
+        assert.equal(200, res.status)
+        assert.same({ title = "hello", filename = "y", size = 100000 }, json.decode(res.body))
+        res = request(port, "POST", "/", "Content-Type: multipart/form-data; boundary=b\r\n",
+        "--b\r\n")
+        assert.equal(400, res.status)
+    end)
+
     it("sends HEAD what GET would have, but the body", function()
         local app = http.router()
         app:get("/", function() return "hello" end)
