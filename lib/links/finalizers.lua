@@ -1,8 +1,9 @@
 -- An error in a finalizer is a bug of the program's, and no reason to end it: LuaJIT would raise it
 -- wherever the collector happens to be at work, in a compiled trace or between two turns of the
 -- loop too, where nothing can catch it. So finalizers that are Lua functions run within pcall, and
--- their errors are printed.
+-- their errors are printed. No task runs in them: they may start tasks, but not wait.
 local ffi = require "ffi"
+local core = require "links.core"
 
 local finalizers = {}
 
@@ -19,7 +20,11 @@ local function guard(fn)
     if type(fn) ~= "function" then return fn end
     local known = guarded[fn]
     if not known then
-        known = function(object) xpcall(fn, report, object) end
+        known = function(object)
+            local interrupted = core.leaveTask()
+            xpcall(fn, report, object)
+            core.enterTask(interrupted)
+        end
         guarded[fn] = known
         guarded[known] = known
     end

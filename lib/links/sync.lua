@@ -17,6 +17,10 @@ local current, new_error = core.current, errors.new
 
 local CLOSED, EPERM = errors.code("CLOSED"), errors.code("EPERM")
 
+local function owner()
+    return current() or error("a lock must be taken by a task, not in a finalizer", 3)
+end
+
 -- --- Mutex ------------------------------------------------------------------------------------
 
 local Mutex = {}
@@ -45,7 +49,7 @@ end
 --- assert(m:lock(100))
 function Mutex:lock(ms)
     if ms ~= nil then check.timeout("mutex:lock([ms])", "ms", ms) end
-    local me = current()
+    local me = owner()
     if not self.owner then
         self.owner = me
         return true
@@ -62,7 +66,7 @@ end
 --- @usage assert(require("sync").mutex():tryLock())
 function Mutex:tryLock()
     if self.owner then return false end
-    self.owner = current()
+    self.owner = owner()
     return true
 end
 
@@ -600,7 +604,7 @@ function RwLock:writeLock(ms)
         error("rwlock:writeLock([ms]) this task holds the lock already", 2)
     end
     if not self.writer and self.readers == 0 and not waiting(self.queue) then
-        self.writer = current()
+        self.writer = owner()
         return true
     end
     return rw_wait(self, "write", ms)

@@ -371,6 +371,8 @@ local function drain(group)
 end
 
 local function new_group()
+    -- Its tasks would outlive it.
+    if not core.current() then error("cannot yield inside a finalizer", 3) end
     return setmetatable({ tasks = {}, results = {} }, Group)
 end
 

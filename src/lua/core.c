@@ -277,6 +277,22 @@ static int core_yield(lua_State *L)
     return yield_wait(L, 0);
 }
 
+/* leaveTask() -> task: for a finalizer, which the collector runs within any task, and perhaps
+ * between the moment that one parked and the moment that it yields. No task runs until enterTask,
+ * so it can neither wait nor undo that park. */
+static int core_leave_task(lua_State *L)
+{
+    lua_pushlightuserdata(L, sched_swap_current(NULL));
+    return 1;
+}
+
+/* enterTask(task): as leaveTask gave it. */
+static int core_enter_task(lua_State *L)
+{
+    sched_swap_current(lua_touserdata(L, 1));
+    return 0;
+}
+
 /* --- tasks --------------------------------------------------------------------------------- */
 
 static task *check_task(lua_State *L, int idx)
@@ -627,6 +643,8 @@ int luaopen_links_core(lua_State *L)
         {"give", core_give},
         {"get", core_get},
         {"yield", core_yield},
+        {"leaveTask", core_leave_task},
+        {"enterTask", core_enter_task},
         {"spawn", core_spawn},
         {"current", core_current},
         {"userYield", core_user_yield},

@@ -49,6 +49,13 @@ task *sched_current(void) { return sched.current; }
 
 bool sched_is_marked(void) { return sched.current && sched.current->has_env; }
 
+task *sched_swap_current(task *t)
+{
+    task *before = sched.current;
+    sched.current = t;
+    return before;
+}
+
 ev_loop *sched_loop(void) { return sched.loop; }
 
 lua_State *sched_vm(void) { return sched.L; }

@@ -63,6 +63,9 @@ lua_State *sched_vm(void);
  * its userdata. It is ready, and runs in the loop's next run step. */
 task *sched_spawn(lua_State *L, int nargs);
 
+/* Makes `t` the running task (NULL: none) and returns the one before: see core.leaveTask. */
+task *sched_swap_current(task *t);
+
 /* Carries out the run step: resumes what is ready. The loop's hook; true while there is more. */
 bool sched_run(ev_loop *loop, void *arg);
 

@@ -483,6 +483,55 @@ describe("a rwlock", function()
     end)
 end)
 
+describe("a finalizer", function()
+    -- Runs fn as one, now.
+    local function finalize(fn)
+        local ran
+        local function make() getmetatable(newproxy(true)).__gc = function() ran = { fn() } end end
+        make()
+        for _ = 1, 5 do collectgarbage() end
+        return ran
+    end
+
+    it("can neither wait nor take a lock, and leaves the waits of its task alone", function()
+        local m, e = sync.mutex(), sync.event()
+        local refused = finalize(function()
+            local results = {}
+            for i, fn in ipairs {
+                function() return timer.sleep(1) end, function() return e:wait() end,
+                function() return m:lock() end, function() return m:tryLock() end,
+                function() return task.all { print } end, task.yield,
+            } do
+                local ok, err = pcall(fn)
+                results[i] = tostring(ok) .. ": " .. tostring(err)
+            end
+            return unpack(results)
+        end)
+        assert.equal(6, #refused)
+        for i, text in ipairs(refused) do
+            assert.matches((i == 3 or i == 4) and "^false: .*not in a finalizer"
+                or "^false: .*cannot yield inside", text)
+        end
+        assert.is_true(m:tryLock())
+        assert.is_true(timer.sleep(0))
+    end)
+
+    it("can wake, send where there is room, and start tasks", function()
+        local e, ch, started = sync.event(), sync.channel(1), false
+        local t = task.spawn(function() return e:wait() end)
+        timer.sleep(0)
+        finalize(function()
+            e:set("from a finalizer")
+            ch:send("sent")
+            task.spawn(function() started = task.yield() end)
+        end)
+        assert.same({ true, "from a finalizer" }, { t:join(1000) })
+        assert.equal("sent", ch:receive(0))
+        timer.sleep(1)
+        assert.is_true(started)
+    end)
+end)
+
 describe("every object", function()
     it("is usable from any task, timer and hook, long after the task that made it", function()
         local _, ch = task.spawn(sync.channel, 8):join()

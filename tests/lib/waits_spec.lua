@@ -161,15 +161,6 @@ for _, wait in ipairs(waits.list) do
             local object = setmetatable({}, { __tostring = function() call() return "x" end })
             named("string.format", function() return string.format("%s", object) end)
             named("print", function() print(object) end)
-            named("collectgarbage", function()
-                local raised
-                getmetatable(newproxy(true)).__gc = function()
-                    local _, why = pcall(call)
-                    raised = why
-                end
-                collectgarbage()
-                error(raised, 0)
-            end)
             named("table.sort", function()
                 table.sort({ 2, 1 }, coroutine.wrap(function() call() end))
             end)
