@@ -298,7 +298,7 @@ void http_put_date(char *to, int64_t seconds)
     int weekday = (int)(((days + 4) % 7 + 7) % 7);
     char text[64];
     snprintf(text, sizeof(text), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
-             "SunMonTueWedThuFriSat" + weekday * 3, day, months + (month - 1) * 3, year % 10000,
+             &"SunMonTueWedThuFriSat"[weekday * 3], day, &months[(month - 1) * 3], year % 10000,
              (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
     memcpy(to, text, 29);
     to[29] = '\0';
