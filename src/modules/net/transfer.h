@@ -5,9 +5,14 @@
 #ifndef LINKS_MODULES_NET_TRANSFER_H
 #define LINKS_MODULES_NET_TRANSFER_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Set while one of these calls is made: no flag of theirs keeps SIGPIPE away, and its handler must
+ * not take a peer who has left for a reader of our output who has. */
+extern volatile sig_atomic_t transfer_under_way;
 
 /* Sends up to `len` bytes of a file from `offset` on: how many, 0 at the end of the file, -EAGAIN,
  * -errno. */

@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+volatile sig_atomic_t transfer_under_way;
+
 /* Each BSD has a sendfile of its own, or none. A copy through the cache is right everywhere. */
 ssize_t transfer_file(int sock, int fd, int64_t offset, size_t len)
 {

@@ -8,13 +8,17 @@
 
 enum { PIPE_SIZE = 1048576 }; /* what everybody may have by default (pipe-max-size) */
 
+volatile sig_atomic_t transfer_under_way;
+
 ssize_t transfer_file(int sock, int fd, int64_t offset, size_t len)
 {
     off_t at = (off_t)offset;
     ssize_t n;
+    transfer_under_way = 1;
     do
         n = sendfile(sock, fd, &at, len);
     while (n < 0 && errno == EINTR);
+    transfer_under_way = 0;
     return n < 0 ? -errno : n;
 }
 
@@ -30,9 +34,11 @@ int transfer_pipe_open(int ends[2])
 static ssize_t move(int from, int to, size_t len)
 {
     ssize_t n;
+    transfer_under_way = 1;
     do
         n = splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     while (n < 0 && errno == EINTR);
+    transfer_under_way = 0;
     return n < 0 ? -errno : n;
 }
 

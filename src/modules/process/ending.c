@@ -11,6 +11,7 @@
 
 #include "lua/sched.h"
 #include "lua/vm.h"
+#include "modules/net/transfer.h"
 #include "process.h"
 #include "unit.h"
 
@@ -71,6 +72,8 @@ static void on_ending_signal(int signum)
  * reads any more would print for ever, so it ends as every other program does. */
 static void on_sigpipe(int signum)
 {
+    if (transfer_under_way)
+        return;
     int saved = errno;
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
     if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR))
