@@ -5,6 +5,8 @@
 #
 #     floor        hello against floor.c                  nginx      hello against nginx `return 200`
 #     floor-p16    the same, 16 pipelined requests        nginx-lua  hello against content_by_lua
+#     file-4k      a file of 4 KiB against nginx with     file-1m    the same of 1 MiB
+#                  open_file_cache and sendfile
 #
 # PAIRS=7 pairs per comparison, DURATION=3 seconds per run, CONNECTIONS=64; LINKS=./links; SERVER_CPU=0 and
 # CLIENT_CPU=1 are the cores. Every run has a server of its own, warmed for a second, because what the
@@ -25,13 +27,17 @@ CONNECTIONS=${CONNECTIONS:-64}
 load() {
     # In the background, so that a signal does not wait for wrk.
     taskset -c "$CLIENT_CPU" wrk -t1 -c"$CONNECTIONS" -d"$1" -s "$bench/wrk.lua" \
-        "http://127.0.0.1:$server_port/" -- "$2" >"$work/wrk" 2>&1 &
+        "http://127.0.0.1:$server_port/$url_path" -- "$2" >"$work/wrk" 2>&1 &
     client_pid=$!
     wait "$client_pid" || { cat "$work/wrk" >&2; die "wrk failed"; }
     client_pid=
     result=$(sed -n 's/^result //p' "$work/wrk")
     [ -n "$result" ] || { cat "$work/wrk" >&2; die "no result from wrk"; }
 }
+
+# What is asked for, and the server of links for it.
+url_path=
+ours_is=links
 
 # measure SERVER DEPTH: sets measured to "us-per-request cpu-share requests-per-second".
 measure() {
@@ -55,11 +61,11 @@ compare() {
     pair=0
     while [ $pair -lt "$PAIRS" ]; do
         if [ $((pair % 2)) = 0 ]; then
-            measure links "$3"; ours=$measured
+            measure "$ours_is" "$3"; ours=$measured
             measure "$2" "$3"; theirs=$measured
         else
             measure "$2" "$3"; theirs=$measured
-            measure links "$3"; ours=$measured
+            measure "$ours_is" "$3"; ours=$measured
         fi
         echo "$ours $theirs" >>"$work/pairs"
         pair=$((pair + 1))
@@ -96,7 +102,16 @@ need taskset wrk nginx awk
 nginx_module ngx_http_lua_module.so >/dev/null || die "nginx's Lua module is not installed: make bench-deps"
 need_links
 tool floor >/dev/null
-[ $# -gt 0 ] || set -- floor floor-p16 nginx nginx-lua
+[ $# -gt 0 ] || set -- floor floor-p16 nginx nginx-lua file-4k file-1m
+
+# compare_file NAME FILE TARGET WHAT
+compare_file() {
+    url_path=$2
+    ours_is=links-files
+    compare "$1" nginx-files 1 "$3" "$4"
+    url_path=
+    ours_is=links
+}
 
 describe_machine
 note "peers    $(nginx -v 2>&1), $(wrk -v 2>&1 | head -n1 | cut -d' ' -f1,2)"
@@ -108,6 +123,8 @@ for comparison; do
     floor-p16) compare floor-p16 floor 16 1.70 "hello, 16 pipelined / floor" ;;
     nginx) compare nginx nginx 1 "" "hello / nginx return 200" ;;
     nginx-lua) compare nginx-lua nginx-lua 1 "" "hello / nginx content_by_lua" ;;
+    file-4k) compare_file file-4k 4k.bin 0.75 "file of 4 KiB / nginx, open_file_cache, sendfile" ;;
+    file-1m) compare_file file-1m 1m.bin 1.00 "file of 1 MiB / nginx, open_file_cache, sendfile" ;;
     *) die "no comparison named $comparison" ;;
     esac
 done

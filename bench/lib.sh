@@ -143,9 +143,27 @@ CONF
     done
 }
 
-# start links|floor|nginx|nginx-lua [CONNECTIONS]: one of the servers that answer with 13 bytes.
+# make_files: what the servers of files have in $work/files.
+make_files() {
+    [ ! -d "$work/files" ] || return 0
+    mkdir "$work/files"
+    head -c 4096 /dev/urandom >"$work/files/4k.bin"
+    head -c 1048576 /dev/urandom >"$work/files/1m.bin"
+}
+
+# start links|floor|nginx|nginx-lua [CONNECTIONS]: one of the servers that answer with 13 bytes; or
+# links-files, nginx-files, which answer with the files of make_files.
 start() {
     case $1 in
+    links-files)
+        make_files
+        launch "$LINKS" "$bench/files.lua" "$work/files"
+        ;;
+    nginx-files)
+        make_files
+        launch_nginx "${2:-1024}" "root $work/files; sendfile on; tcp_nopush on;
+            open_file_cache max=1000; open_file_cache_valid 60s;"
+        ;;
     links) launch "$LINKS" "$bench/hello.lua" ;;
     floor) launch "$(tool floor)" ;;
     nginx) launch_nginx "${2:-1024}" 'return 200 "Hello, World!";' ;;
