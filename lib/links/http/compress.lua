@@ -92,7 +92,7 @@ end
 
 local filter = {}
 
--- What to send in place of a body that is there as a whole.
+-- private: what to send in place of a body that is there as a whole.
 function filter.whole(self, res, status, body)
     res._filter = nil
     if #body < self.options.minLength or not may_compress(self, res, status)
@@ -106,7 +106,7 @@ function filter.whole(self, res, status, body)
     return packed
 end
 
--- What to send in place of the next piece.
+-- private: what to send in place of the next piece.
 function filter.piece(self, res, data)
     local stream = res._gzip
     if stream == nil then
@@ -130,7 +130,7 @@ function filter.piece(self, res, data)
     return packed .. rest
 end
 
--- What to send at the end of what went by pieces.
+-- private: what to send at the end of what went by pieces.
 function filter.last(_, res, data)
     local stream = res._gzip
     res._filter = nil
