@@ -33,8 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int type = types[*data++ % (sizeof(types) / sizeof(*types))];
     size--;
     int wire_len = size > 12 ? name_expand(wire, data, size, 12, &next) : -1;
-    if (wire_len < 0)
+    if (wire_len < 0) {
+        wire[0] = 0; /* the root */
         wire_len = 1;
+    }
 
     answer *a = message_parse(data, size, wire, wire_len, type);
     assert(a->public.status <= 0);

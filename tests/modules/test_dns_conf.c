@@ -24,6 +24,7 @@ static const char *server(int i)
 Test(dns_conf, has_the_system_s_defaults)
 {
     parse("");
+    conf_parse(&c, NULL, 0);
     conf_environment(&c);
     cr_assert_eq(c.public.ndots, 1);
     cr_assert_eq(c.public.timeout_ms, 5000);

@@ -94,4 +94,6 @@ Test(dns_hosts, finds_nothing_in_an_empty_table)
     cr_assert_str_eq(find("a", 0), "");
     parse("");
     cr_assert_str_eq(find("a", 0), "");
+    hosts_parse(&h, NULL, 0);
+    cr_assert_str_eq(find("a", 0), "");
 }

@@ -139,7 +139,7 @@ static void parse_line(conf *c, slice line)
 
 void conf_parse(conf *c, const char *text, size_t len)
 {
-    const char *end = text + len;
+    const char *end = len ? text + len : text; /* NULL is an empty text, too */
     while (text < end) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         const char *stop = newline ? newline : end;

@@ -109,7 +109,7 @@ static void parse_line(hosts *h, const char *at, const char *end)
 
 void hosts_parse(hosts *h, const char *text, size_t len)
 {
-    const char *end = text + len;
+    const char *end = len ? text + len : text; /* NULL is an empty text, too */
     while (text < end) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         const char *stop = newline ? newline : end;
