@@ -69,6 +69,9 @@ describe("a server of files", function()
             local c = wire.connect(port)
             c:send("GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
             c:need(1000)
+            -- An end, and then a reset, is what the system calls a broken pipe.
+            c:shutdown()
+            wire.turn()
             c:reset()
         end
         assert.equal(200, get(port, "/serve.lua").status)
