@@ -104,7 +104,7 @@ uses = $(if $(SOURCES),$(shell grep -l '^\#include <$(1)>' $(SOURCES) $(HEADERS)
 define library_rules
 ifneq ($$(call uses,$(1)),)
 all_cppflags += $$(if $(3),$$(shell $$(PKG_CONFIG) --cflags $(3) 2>/dev/null))
-libs += $$(or $$(call archive,$(2),$(3)),$$(if $(3),$$(shell $$(PKG_CONFIG) --libs $(3)),-l$(2)))
+libs += $$(or $$(call archive,$(2),$(3)),$$(if $(3),$$(shell $$(PKG_CONFIG) --libs $(3) 2>/dev/null),-l$(2)))
 endif
 endef
 library = $(eval $(call library_rules,$(1),$(2),$(3)))

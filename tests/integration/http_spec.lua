@@ -179,6 +179,30 @@ describe("an http handler's task", function()
 end)
 
 describe("an http connection", function()
+    it("gets no more answers than it reads, however many it has asked for", function()
+        local n, body = 1000, ("x"):rep(60000)
+        local port, server = serve(function(req) return req.path .. body end)
+        local c = wire.connect(port)
+        local requests = {}
+        for i = 1, n do requests[i] = "GET /" .. i .. " HTTP/1.1\r\nHost: a\r\n\r\n" end
+        c:send(table.concat(requests))
+        local seen
+        wire.eventually("no more answers", function()
+            local now = server:stats().requests
+            local same = now > 0 and now == seen
+            seen = now
+            timer.sleep(20)
+            return same
+        end)
+        -- The systems' buffers on both sides take some megabytes.
+        assert.is_true(seen < n / 2)
+        for i = 1, n do
+            local got = c:response().body
+            assert.equal("/" .. i, got:sub(1, #got - #body))
+        end
+        c:close()
+    end)
+
     it("stays for the next request", function()
         local port, server = serve(function(req) return req.path end)
         local c = wire.connect(port)

@@ -269,10 +269,16 @@ static void parse(http_conn *c)
         refuse(c, -n);
 }
 
+/* The client does not read his answers: he gets no more of them before he does. */
+static bool is_held_up(const http_conn *c)
+{
+    return c->state == CONN_IDLE && c->stream.out_len > (size_t)c->server->options.high_water_mark;
+}
+
 /* Reads and parses until a request is there or nothing more has come. */
 static void read_heads(http_conn *c)
 {
-    while (c->state <= CONN_HEAD) {
+    while (c->state <= CONN_HEAD && !is_held_up(c)) {
         ssize_t n = fill(c);
         if (n == -EAGAIN)
             break;
@@ -289,6 +295,17 @@ static void read_heads(http_conn *c)
     }
     if (c->state == CONN_IDLE && c->in && c->in->start == c->in->end)
         drop_input(c);
+}
+
+/* Goes on with what has come already, and then with what comes. */
+static void next_head(http_conn *c)
+{
+    if (is_held_up(c))
+        return;
+    if (c->in && c->in->start < c->in->end)
+        parse(c);
+    if (c->state <= CONN_HEAD)
+        read_heads(c);
 }
 
 /* --- bodies -------------------------------------------------------------------------------- */
@@ -452,10 +469,7 @@ void http_conn_answered(http_request *r)
         return;
     }
     set_state(c, CONN_IDLE);
-    if (c->in->start < c->in->end)
-        parse(c);
-    if (c->state <= CONN_HEAD)
-        read_heads(c);
+    next_head(c);
 }
 
 void http_conn_broken(http_request *r)
@@ -501,6 +515,8 @@ static void on_drained(stream *s)
     if (c->state == CONN_BUSY) {
         if (s->out_len <= (uint32_t)c->server->options.high_water_mark / 2)
             wake(c, &c->req->writers, 0);
+    } else if (c->state == CONN_IDLE) {
+        next_head(c);
     } else if (c->state == CONN_CLOSING && !s->out_len) {
         finish_closing(c);
     }
