@@ -56,7 +56,7 @@ function errors.new(code, syscall, extra)
     end
     if code == DEADLINE or code == -DEADLINE then
         code, err.deadline = ETIMEDOUT, true
-        err.message = "the deadline has passed"
+        err.message = ffi.string(C.links_err_message(DEADLINE))
     end
     if code == ECANCELED or code == -ECANCELED then
         -- The reason that the canceller gave.
