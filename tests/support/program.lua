@@ -104,11 +104,12 @@ end
 
 local chunk = ffi.new("char[65536]")
 
--- Takes what has come on one stream; false once it has ended.
+-- Takes what has come on one stream, and at most what a pipe holds: a program that writes without
+-- end must not keep the caller here. False once the stream has ended.
 function Process:take(name)
     local fd = self.fds[name]
     if not fd then return false end
-    while true do
+    for _ = 1, 16 do
         local n = C.read(fd, chunk, 65536)
         if n > 0 then
             self[name] = self[name] .. ffi.string(chunk, n)
@@ -120,6 +121,7 @@ function Process:take(name)
             return false
         end
     end
+    return true
 end
 
 -- Waits until `done()` says so; kills the program where it takes too long.
