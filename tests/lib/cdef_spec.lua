@@ -1,28 +1,53 @@
-local function read(path)
-    local file = assert(io.open(path))
-    local text = file:read("*a")
-    file:close()
-    return text
-end
+package.path = "tests/support/?.lua;" .. package.path
 
--- The declarations without comments and layout.
-local function plain(text)
-    text = text:gsub("/%*.-%*/", " "):gsub("LINKS_API ", ""):gsub("enum {.-};", "")
-    text = text:gsub("#%a+[^\n]*", ""):gsub("char %*getcwd%b();", "")
-    return (text:gsub("%s+", " "):gsub("%( ", "("):gsub("^ ", ""):gsub(" $", ""))
-end
+local declarations = require "declarations"
+
+local read = declarations.read
+local ERRORS = "src/base/err.h"
+
+local BINDINGS = {
+    ["lib/links/dns/ffi.lua"] = "src/modules/dns/dns.h",
+    ["lib/links/fs/ffi.lua"] = "src/modules/fs/fs.h",
+    ["lib/links/http/ffi.lua"] = "src/modules/http/http.h",
+    ["lib/links/http/static.lua"] = "src/modules/http/files.h",
+    ["lib/links/process/ffi.lua"] = "src/modules/process/process.h",
+    ["lib/links/system.lua"] = "src/modules/system/system.h",
+    ["lib/links/tcp/ffi.lua"] = "src/modules/net/tcp.h",
+    ["lib/links/udp.lua"] = "src/modules/net/udp.h",
+    ["lib/links/zlib.lua"] = "src/modules/zlib/zstream.h",
+}
 
 describe("the declarations of C in Lua", function()
-    for lua, header in pairs {
-        ["lib/links/fs/ffi.lua"] = "src/modules/fs/fs.h",
-        ["lib/links/zlib.lua"] = "src/modules/zlib/zstream.h",
-        ["lib/links/http/static.lua"] = "src/modules/http/files.h",
-    } do
+    for lua, header in pairs(BINDINGS) do
         it("in " .. lua .. " are those of " .. header, function()
-            local declared = read(lua):match("ffi%.cdef %[%[(.-)%]%]")
-            assert.equal(plain(read(header)), plain(declared))
+            local wanted, found = declarations.both(lua, header)
+            assert.is_true(#wanted > 3)
+            assert.same(wanted, found)
         end)
     end
+
+    it("have the codes of their C units", function()
+        for module, headers in pairs {
+            ["links.tcp.ffi"] = { ERRORS },
+            ["links.process.ffi"] = { ERRORS },
+            ["links.http.ffi"] = { ERRORS, "src/modules/http/http.h" },
+            ["links.dns.ffi"] = { ERRORS, "src/modules/dns/message.h" },
+        } do
+            for name, value in pairs(require(module)) do
+                if type(value) == "number" and name ~= "LONGEST" then
+                    local code
+                    for _, prefix in ipairs { "LINKS_", "LINKS_HTTP_", "DNS_" } do
+                        code = code or declarations.constant(prefix .. name, unpack(headers))
+                    end
+                    assert.equal(code, value, module .. " " .. name)
+                end
+            end
+        end
+        for name, value in pairs(require("links.dns.records").types) do
+            assert.equal(declarations.constant("DNS_" .. name, "src/modules/dns/message.h"), value,
+                name)
+        end
+    end)
 
     it("have the numbers of the operations of fs", function()
         local names = {}

@@ -229,35 +229,6 @@ describe("process.setuid and setgid", function()
     end)
 end)
 
-describe("the declarations for the FFI", function()
-    -- Without comments, the macro of what Lua may call, and white space.
-    local function plain(text)
-        return (text:gsub("/%*.-%*/", ""):gsub("LINKS_API ", ""):gsub("%s+", " "))
-    end
-
-    it("are those of the headers", function()
-        local units = {
-            ["src/modules/process/process.h"] = "lib/links/process/ffi.lua",
-            ["src/modules/system/system.h"] = "lib/links/system.lua",
-        }
-        for header, binding in pairs(units) do
-            local declared = plain(program.read(header))
-            local n = 0
-            for cdef in program.read(binding):gmatch("ffi.cdef %[%[(.-)%]%]") do
-                for line in plain(cdef):gmatch("[^;]+;") do
-                    line = line:gsub("^ ", "")
-                    local is_ours = line:find("links_", 1, true)
-                    if is_ours then
-                        n = n + 1
-                        assert.truthy(declared:find(line, 1, true), header .. " has no " .. line)
-                    end
-                end
-            end
-            assert.is_true(n > 10)
-        end
-    end)
-end)
-
 describe("a deadline", function()
     it("does not keep process.quit from ending the process", function()
         local begun = timer.now()
