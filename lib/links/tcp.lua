@@ -10,6 +10,7 @@ local listening = require "links.listening"
 local binding = require "links.tcp.ffi"
 local connections = require "links.tcp.connect"
 local pools = require "links.tcp.pool"
+local proxy = require "links.tcp.proxy"
 local servers = require "links.tcp.server"
 local sockets = require "links.tcp.socket"
 
@@ -36,6 +37,8 @@ local SERVER_OPTIONS = {
     v6only = { default = false, type = "boolean", c = "v6only" },
     deferAccept = { default = 0, type = "integer", min = 0, max = 32767, c = "defer_accept" },
     proxyProtocol = { default = false, type = "boolean", c = "proxy_protocol" },
+    fastOpen = { default = 0, type = "integer", min = 0, max = 65535, c = "fast_open" },
+    fd = { type = "integer", min = 0, max = INT_MAX },
 }
 
 local CONNECT_OPTIONS = {
@@ -49,6 +52,17 @@ local CONNECT_OPTIONS = {
     localPort = { default = 0, type = "integer", min = 0, max = 65535, c = "local_port" },
     connectTimeout = { default = 10000, type = "integer", min = 0, max = INT_MAX },
     happyEyeballs = { default = true, type = "boolean" },
+    fastOpen = { default = false, type = "boolean", c = "fast_open" },
+    proxyHeader = { type = "table" },
+}
+
+local ADOPT_OPTIONS = {
+    timeout = { default = 0, type = "integer", min = 0, max = INT_MAX, c = "timeout" },
+    nodelay = { default = true, type = "boolean", c = "nodelay" },
+    keepalive = { default = true, type = "boolean", c = "keepalive" },
+    keepidle = { default = 0, type = "integer", min = 0, max = 32767, c = "keepidle" },
+    readBufferSize = { default = 16, type = "integer", min = 1, max = 1024 },
+    passFds = { default = false, type = "boolean", c = "pass_fds" },
 }
 
 -- The caller keeps `options` for as long as C may look at it: its strings are not copied here.
@@ -97,12 +111,21 @@ local SERVER = "tcp.createServer(port, onconnect[, options])"
 ---                                                        version 1 or 2, which
 ---                                                        tells the client's address; others are
 ---                                                        broken off
+---                             fastOpen        0          connections that may wait with data in
+---                                                        their SYN (TCP_FASTOPEN, RFC 7413); 0:
+---                                                        none. The system must allow it
+---                             fd              nil        a descriptor to listen on instead of a
+---                                                        port: a bound stream socket, which is
+---                                                        the server's from then on. `port`,
+---                                                        `host` and `family` do not matter then
 --- @return server              :address() :connections() :stats() :pause() :resume() :close([ms])
 --- @return nil, err            EADDRINUSE     the port is taken
 ---                             EADDRNOTAVAIL  the address is not of this machine
 ---                             EACCES         the port is for root only
 ---                             EINVAL         the host is no numeric address
 ---                             EMFILE         no descriptor is left
+---                             EBADF, ENOTSOCK, EPROTOTYPE  of `fd`: not open, no socket, one of
+---                                            another kind
 --- @raise                      an argument or an option of another type or out of bounds, or one
 ---                             that nobody knows
 --- @usage local tcp = require "tcp"
@@ -121,8 +144,16 @@ function tcp.createServer(port, onconnect, options)
     if options.family == 5 then error(SERVER .. " options.family must be 4 or 6, not 5", 2) end
     local host = options.host or (options.family == 6 and "::" or "0.0.0.0")
     local out = ffi.new("links_tcp_server *[1]")
-    local rc = host:find("\0", 1, true) and -errors.code("EINVAL") or
-        C.links_tcp_listen(out, host, port, to_c(options, SERVER_OPTIONS))
+    local rc
+    local o = to_c(options, SERVER_OPTIONS)
+    if options.fd then
+        rc = C.links_tcp_listen_fd(out, options.fd, o)
+        host, port = nil, nil
+    elseif host:find("\0", 1, true) then
+        rc = -errors.code("EINVAL")
+    else
+        rc = C.links_tcp_listen(out, host, port, o)
+    end
     if rc < 0 then
         return listening.failed(errors.new(rc, "listen", { address = host, port = port }))
     end
@@ -145,6 +176,7 @@ local function check_connect(port, host, options, level)
         error(CONNECT .. ' options.localAddress must be a numeric address, not "' .. from .. '"',
             level + 2)
     end
+    options.proxyHeader = proxy.check(CONNECT, options.proxyHeader, level + 1)
     return host or (family == 6 and "::1" or "127.0.0.1"), options
 end
 
@@ -152,7 +184,8 @@ local function connect(port, host, options)
     local o = to_c(options, CONNECT_OPTIONS)
     local pointer, err = connections.open(port, host, options, o)
     if not pointer then return nil, err end
-    return sockets.own(pointer)
+    local socket, failure = proxy.send(sockets.own(pointer), options.proxyHeader)
+    return socket, failure
 end
 
 --- Connects to a server. All addresses of a name are tried: the next one begins when one has failed
@@ -172,6 +205,16 @@ end
 ---                          connectTimeout  10000  ms for all of it, look-up included; 0: the
 ---                                                 system's
 ---                          happyEyeballs   true   false: the next address only when one has failed
+---                          fastOpen        false  the first write may go with the SYN, where the
+---                                                 system can (TCP_FASTOPEN_CONNECT of Linux): it
+---                                                 tells of a failure to connect then, and so the
+---                                                 client must be the one to speak first
+---                          proxyHeader     nil    tell the server of a client by a header of the
+---                                                 PROXY protocol: a socket (of that client), or
+---                                                 {version = 2, socket = socket} or {version = 2,
+---                                                 source = {address =, port =}, destination =
+---                                                 {address =, port =}}, version 1 or 2; without
+---                                                 both, that there is none
 --- @return socket
 --- @return nil, err         ECONNREFUSED  nobody listens there (err.address, err.port: the last
 ---                                        that was tried)
@@ -193,6 +236,38 @@ function tcp.connect(port, host, options)
     host, options = check_connect(port, host, options, 1)
     local socket, err = connect(port, host, options)
     return socket, err
+end
+
+local ADOPT = "tcp.adopt(fd[, options])"
+
+--- Makes a socket of a connected descriptor, of TCP or a Unix socket: one that was inherited, or
+--- that has come by socket:receiveFd.
+---
+--- @param fd       integer  the descriptor, which is the socket's from then on
+--- @param options  table    timeout         0      ms of inactivity; 0: none
+---                          nodelay         true   TCP_NODELAY, of TCP
+---                          keepalive       true   SO_KEEPALIVE, of TCP
+---                          keepidle        0      seconds before the first probe; 0: the system's
+---                          readBufferSize  16     KiB of input that is kept, 1 to 1024: a limit
+---                          passFds         false  as of unix.connect
+--- @return socket
+--- @return nil, err         EBADF       it is not open. With an error it stays the caller's
+---                          ENOTSOCK    it is no socket
+---                          EPROTOTYPE  it is no stream socket
+---                          ENOTCONN    it is not connected
+---                          EMFILE      no descriptor is left
+--- @raise                   an argument or an option of another type or out of bounds, or one that
+---                          nobody knows
+--- @usage local tcp = require "tcp"
+--- local socket, err = tcp.adopt(999999)
+--- assert(socket == nil and err.name == "EBADF")
+function tcp.adopt(fd, options)
+    check.integer(ADOPT, "fd", fd, 0, INT_MAX)
+    options = check.options(ADOPT, options, ADOPT_OPTIONS)
+    local out = ffi.new("links_tcp *[1]")
+    local rc = C.links_tcp_adopt(out, fd, to_c(options, ADOPT_OPTIONS))
+    if rc < 0 then return nil, errors.new(rc, "adopt") end
+    return sockets.own(out[0])
 end
 
 --- Whether a text is a numeric address.

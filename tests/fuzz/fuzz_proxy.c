@@ -31,6 +31,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(rc != 0 || size < PROXY_HEADER_MAX);
     assert(whole.source.family == whole.destination.family || rc < 0);
 
+    /* What was understood is said again, and understood again. */
+    for (int version = 1; rc > 0 && version <= 2; version++) {
+        char again[PROXY_V1_MAX];
+        int n = proxy_build(&whole, version, again);
+        assert(n > 0 && n <= PROXY_V1_MAX);
+        assert(parse(&part, (const uint8_t *)again, (size_t)n) == n);
+        assert(memcmp(&part, &whole, sizeof(part)) == 0);
+    }
+
     size_t end = size < 300 ? size : 300;
     for (size_t len = 0; len <= end; len++) {
         int early = parse(&part, data, len);

@@ -183,6 +183,19 @@ describe("examples/proxy.lua", function()
         process:expect("3000000\t3000000\tok")
     end)
 
+    it("tells the server who the client is", function()
+        local server = assert(tcp.createServer(0, function(socket)
+            socket:write(tostring(socket:remoteAddress().port))
+        end, { host = "127.0.0.1", proxyProtocol = true }))
+        for _, version in ipairs { "v1", "v2" } do
+            local port = example("proxy", "0", tostring(server:address().port), version)
+            local socket = assert(tcp.connect(port))
+            assert.equal(tostring(socket:localAddress().port), socket:readAll())
+            socket:close()
+        end
+        server:close()
+    end)
+
     it("says how it is used, and why nobody answers", function()
         local ended = program.run { "examples/proxy.lua" }
         assert.equal(2, ended.code)

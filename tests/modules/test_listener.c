@@ -4,6 +4,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -149,4 +151,21 @@ Test(address, reads_and_writes_both_families)
     cr_assert_eq(address_parse(&a, "localhost", 80), -EINVAL);
     cr_assert_eq(address_parse(&a, "", 80), -EINVAL);
     cr_assert_eq(address_parse(&a, "1.2.3.4.5", 80), -EINVAL);
+}
+
+Test(listener, takes_data_with_the_syn_where_it_is_asked_to)
+{
+    listener fast = {.accepted = on_accept};
+    address at;
+    int queue = 0;
+    socklen_t len = sizeof(queue);
+    cr_assert_eq(address_parse(&at, "127.0.0.1", 0), 0);
+    cr_assert_eq(listener_open(&fast, loop, &at, &(listener_options){.fast_open = 7}), 0);
+#ifdef TCP_FASTOPEN
+    cr_assert_eq(getsockopt(fast.io.fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, &len), 0);
+    cr_assert_eq(queue, 7);
+    cr_assert_eq(getsockopt(l.io.fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, &len), 0);
+    cr_assert_eq(queue, 0);
+#endif
+    listener_close(&fast);
 }

@@ -118,3 +118,62 @@ Test(proxy, refuses_version_2_that_is_malformed)
     cr_assert_eq(parse_bytes(V2 "\x21\x11\0\4abcd", 20), LINKS_PROTOCOL, "too short");
     cr_assert_eq(parse_bytes("\r\n\r\n\0\r\nQUIX", 12), LINKS_PROTOCOL, "another signature");
 }
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static char out[PROXY_V1_MAX];
+
+static int build(int version, const char *source, int sport, const char *destination, int dport)
+{
+    proxy_header h = {0};
+    if (source) {
+        cr_assert_eq(address_parse(&h.source, source, sport), 0);
+        cr_assert_eq(address_parse(&h.destination, destination, dport), 0);
+    }
+    return proxy_build(&h, version, out);
+}
+
+Test(proxy, writes_version_1)
+{
+    int n = build(1, "192.0.2.1", 56324, "198.51.100.7", 443);
+    cr_assert_eq(n, 45);
+    cr_assert_arr_eq(out, "PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n", n);
+    n = build(1, "2001:db8::1", 0, "::1", 65535);
+    cr_assert_arr_eq(out, "PROXY TCP6 2001:db8::1 ::1 0 65535\r\n", n);
+    n = build(1, NULL, 0, NULL, 0);
+    cr_assert_eq(n, 15);
+    cr_assert_arr_eq(out, "PROXY UNKNOWN\r\n", n);
+}
+
+Test(proxy, writes_version_2)
+{
+    int n = build(2, "192.0.2.1", 56324, "198.51.100.7", 443);
+    cr_assert_eq(n, 28);
+    cr_assert_arr_eq(out, V2 "\x21\x11\0\x0c\xc0\0\2\1\xc6\x33\x64\7\xdc\4\1\xbb", n);
+    cr_assert_eq(build(2, "2001:db8::1", 1, "::1", 2), 52);
+    n = build(2, NULL, 0, NULL, 0);
+    cr_assert_eq(n, 16);
+    cr_assert_arr_eq(out, V2 "\x20\0\0\0", n, "LOCAL");
+}
+
+Test(proxy, writes_addresses_of_two_families_as_ipv6)
+{
+    for (int version = 1; version <= 2; version++) {
+        int n = build(version, "192.0.2.1", 1, "2001:db8::1", 2);
+        cr_assert_eq(parse_bytes(out, (size_t)n), n);
+        cr_assert_eq(header.source.family, 6);
+        cr_assert_str_eq(text_of(&header.source), "::ffff:192.0.2.1");
+        cr_assert_str_eq(text_of(&header.destination), "2001:db8::1");
+    }
+}
+
+Test(proxy, reads_what_it_writes_at_its_longest)
+{
+    const char *longest = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
+    for (int version = 1; version <= 2; version++) {
+        int n = build(version, longest, 65535, longest, 65535);
+        cr_assert_leq(n, PROXY_V1_MAX);
+        cr_assert_eq(parse_bytes(out, (size_t)n), n);
+        cr_assert_eq(header.destination.port, 65535);
+    }
+}

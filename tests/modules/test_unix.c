@@ -30,7 +30,8 @@ TestSuite(unix_socket, .init = setup, .fini = teardown);
 
 static int open_socket(unix_file *file, int unlink_stale)
 {
-    return unix_bind(file, path, strlen(path), 0600, unlink_stale);
+    links_unix_options o = {.mode = 0600, .unlink_stale = unlink_stale, .uid = -1, .gid = -1};
+    return unix_bind(file, path, strlen(path), &o);
 }
 
 Test(unix_socket, has_the_mode_that_was_asked_for_and_goes_when_it_is_removed)
@@ -45,6 +46,19 @@ Test(unix_socket, has_the_mode_that_was_asked_for_and_goes_when_it_is_removed)
     unix_file_remove(&file);
     cr_assert_eq(stat(path, &st), -1);
     close(fd);
+}
+
+Test(unix_socket, leaves_no_file_behind_where_its_owner_cannot_be_set)
+{
+    unix_file file;
+    links_unix_options o = {.mode = 0600, .unlink_stale = 1, .uid = 0, .gid = -1};
+    cr_assert_eq(chmod(folder, 0777), 0);
+    if (geteuid() == 0)
+        cr_assert_eq(seteuid(12345), 0);
+    cr_assert_eq(unix_bind(&file, path, strlen(path), &o), -EPERM);
+    cr_assert_eq(access(path, F_OK), -1);
+    if (getuid() == 0)
+        cr_assert_eq(seteuid(0), 0);
 }
 
 Test(unix_socket, replaces_a_stale_file_only_where_asked_to)

@@ -8,9 +8,16 @@ typedef struct links_tcp_options {
     int keepidle;
     int read_buffer_size;
     int backlog, reuseport, v6only, max_connections, proxy_protocol, defer_accept;
+    int fast_open;
+    int pass_fds;
     const char *local_address;
     int local_port;
 } links_tcp_options;
+typedef struct links_unix_options {
+    int mode;
+    int unlink_stale;
+    double uid, gid;
+} links_unix_options;
 typedef struct links_tcp {
     double bytes_read, bytes_written;
     int32_t closed;
@@ -31,8 +38,10 @@ typedef struct links_tcp_address {
 int links_tcp_is_ip(const char *text, size_t len);
 int links_tcp_listen(links_tcp_server **server, const char *host, int port,
                                const links_tcp_options *options);
-int links_unix_listen(links_tcp_server **server, const char *path, size_t len, int mode,
-                                int unlink_stale, const links_tcp_options *options);
+int links_tcp_listen_fd(links_tcp_server **server, int fd,
+                                  const links_tcp_options *options);
+int links_unix_listen(links_tcp_server **server, const char *path, size_t len,
+                                const links_unix_options *file, const links_tcp_options *options);
 links_tcp *links_tcp_accept(links_tcp_server *server);
 void links_tcp_pause(links_tcp_server *server, int on);
 void links_tcp_stop(links_tcp_server *server);
@@ -42,12 +51,16 @@ void links_tcp_server_free(links_tcp_server *server);
 void links_tcp_stats(links_tcp_server *server);
 void links_tcp_reject(links_tcp_server *server);
 void links_tcp_server_address(links_tcp_server *server, links_tcp_address *out);
+int links_tcp_server_fd(links_tcp_server *server);
 int links_tcp_connect(links_tcp **socket, const char *host, int port,
                                 const links_tcp_options *options);
 int links_unix_connect(links_tcp **socket, const char *path, size_t len,
                                  const links_tcp_options *options);
+int links_tcp_adopt(links_tcp **socket, int fd, const links_tcp_options *options);
 int links_tcp_connected(links_tcp *socket, double timeout_ms);
 int links_tcp_proxy(links_tcp *socket, double timeout_ms);
+int links_tcp_proxy_header(char *out, int version, const char *source, int source_port,
+                                     const char *destination, int destination_port);
 void links_tcp_close(links_tcp *socket, int reset);
 void links_tcp_free(links_tcp *socket);
 int links_tcp_shutdown(links_tcp *socket);
@@ -74,8 +87,11 @@ void links_tcp_write_over(links_tcp *socket);
 void links_tcp_cork(links_tcp *socket, int on);
 int links_tcp_open_file(const char *path, double *size);
 int links_tcp_file_size(int fd, double *size);
-void links_tcp_close_file(int fd);
 int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len);
+int links_tcp_fd(links_tcp *socket);
+int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len);
+int links_tcp_receive_fd(links_tcp *socket);
+int links_tcp_close_fd(int fd);
 typedef struct links_tcp_relay {
     double bytes;
 } links_tcp_relay;

@@ -307,4 +307,30 @@ function Socket:readInto(buffer, n)
     return nil, new_error(got, "tcp read")
 end
 
+--- Takes a descriptor that has come over a Unix socket. It waits for one where none has come; the
+--- bytes that come with it stay to be read. The socket must have been made with the option
+--- `passFds`; it keeps 64 of them at most, and closes what comes beyond, and what is left when it
+--- is closed.
+---
+--- @return integer   the descriptor, close-on-exec: for tcp.adopt, the option `fd` of
+---                   tcp.createServer, the stdio of process.spawn, or unix.closeFd
+--- @return nil, err  as socket:read, and
+---                   EXCEED_BUF_SIZE  the read buffer is full of bytes that come before it
+---                   UNSUPPORTED      the socket was made without `passFds`
+--- @wait
+--- @usage local unix = require "unix"
+--- local server = assert(unix.createServer("@links-receive-fd", function(socket)
+---     socket:sendFd(0, "stdin")
+--- end))
+--- local client = assert(unix.connect("@links-receive-fd", { passFds = true }))
+--- assert(unix.closeFd(assert(client:receiveFd())))
+--- assert(client:readAll() == "stdin")
+--- server:close()
+function Socket:receiveFd()
+    local fd = call(C.links_tcp_receive_fd, 0, self._h)
+    if fd >= 0 then return fd end
+    C.links_tcp_take(self._h, 0, out_data)
+    return nil, new_error(fd, "tcp receiveFd")
+end
+
 return Socket

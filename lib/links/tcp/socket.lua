@@ -225,10 +225,12 @@ local OPTIONS = {
     sndbuf = true, rcvbuf = true, linger = true, reuseaddr = true, keepalive = true,
     keepidle = true,
     keepinterval = true, keepcount = true, nodelay = true, quickack = true, deferAccept = true,
-    userTimeout = true, mark = true, tos = true,
+    userTimeout = true, mark = true, tos = true, fastOpen = true,
 }
 
-local BOOLEAN = { reuseaddr = true, keepalive = true, nodelay = true, quickack = true }
+local BOOLEAN = {
+    reuseaddr = true, keepalive = true, nodelay = true, quickack = true, fastOpen = true,
+}
 
 local function check_option(signature, name)
     check.type(signature, "name", name, "string", 2)
@@ -243,7 +245,7 @@ end
 --- Sizes are in bytes, times in seconds unless it says otherwise: `sndbuf`, `rcvbuf`; `linger` (how
 --- long close may wait, -1: not); `reuseaddr`, `keepalive`, `nodelay`, `quickack` (booleans);
 --- `keepidle`, `keepinterval`, `keepcount`; `deferAccept`; `userTimeout` (milliseconds that data
---- may stay unacknowledged); `mark`; `tos`.
+--- may stay unacknowledged); `mark`; `tos`; `fastOpen` (boolean; set by tcp.connect's option).
 ---
 --- @param name   string           one of these
 --- @param value  integer|boolean  what to set

@@ -8,6 +8,7 @@ local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.tcp.ffi"
 local call = require "links.tcp.call"
+local proxy = require "links.tcp.proxy"
 
 local C, AGAIN, CLOSED = binding.C, binding.AGAIN, binding.CLOSED
 local EINVAL, ETIMEDOUT = -errors.code("EINVAL"), -errors.code("ETIMEDOUT")
@@ -22,6 +23,7 @@ local pointer = ffi.new("const void *[1]") -- only to see what can be one
 local bytes = ffi.typeof("const char *")
 local piece_array = ffi.typeof("links_tcp_bytes[?]")
 local handle_type = ffi.typeof("links_tcp *")
+local server_type = ffi.typeof("links_tcp_server *")
 
 local Socket = {}
 
@@ -235,9 +237,67 @@ function Socket:sendFile(file, offset, length)
     end
     local rest = math.max(size[0] - offset, 0)
     local ok, done, err = pcall(send_file, handle, fd, offset, math.min(length or rest, rest))
-    if fd ~= file then C.links_tcp_close_file(fd) end
+    if fd ~= file then C.links_tcp_close_fd(fd) end
     if not ok then error(done, 0) end
     return done, err
+end
+
+-- --- Descriptors -------------------------------------------------------------------------------
+
+-- The number behind what can be sent; nil and an error for what is closed.
+local function descriptor_of(signature, what)
+    if type(what) == "table" then
+        local handle, fd = rawget(what, "_h"), nil
+        if ffi.istype(handle_type, handle) then
+            fd = C.links_tcp_fd(handle)
+        elseif ffi.istype(server_type, handle) then
+            fd = C.links_tcp_server_fd(handle)
+        end
+        if fd == CLOSED then return nil, new_error(CLOSED, "sendFd") end
+        if fd then return fd end
+    end
+    if type(what) == "table" then error(signature .. " what must be a socket or a server", 3) end
+    check.integer(signature, "what", what, 0, INT_MAX, 2)
+    return what
+end
+
+--- Sends a descriptor over a Unix socket, along with some bytes: the process at the other end gets
+--- one of its own for the same open file, and this one stays as it is. Of a socket, the bytes that
+--- have been read and not been asked for do not go with it.
+---
+--- @param what  socket|server|integer  what to send: a socket, a server, or a descriptor
+--- @param data  string   the bytes it comes with, at least one: who has read them can have it by
+---                       socket:receiveFd
+--- @return integer       how many bytes that was: all
+--- @return nil, err      as socket:write, and
+---                       ENOTSUP  this is no Unix socket
+---                       EBADF    the descriptor is not open
+---                       CLOSED   this socket or `what` is closed
+--- @raise                `what` is none of these, `data` is no string, or empty
+--- @wait
+--- @usage local unix = require "unix"
+--- local server = assert(unix.createServer("@links-send-fd", function(socket)
+---     socket:sendFd(socket, "yourself")
+--- end))
+--- local client = assert(unix.connect("@links-send-fd", { passFds = true }))
+--- assert(client:read(8) == "yourself")
+--- unix.closeFd(assert(client:receiveFd()))
+--- server:close()
+function Socket:sendFd(what, data)
+    local signature = "socket:sendFd(what, data)"
+    local fd, err = descriptor_of(signature, what)
+    check.type(signature, "data", data, "string")
+    if data == "" then error(signature .. " data must have a byte at least", 2) end
+    if not fd then return nil, err end
+    local handle = self._h
+    local n = call(C.links_tcp_send_fd, 1, handle, fd, data, #data)
+    if n < 0 then return write_failed(handle, n, 0, "tcp sendFd") end
+    C.links_tcp_write_over(handle)
+    local done, failure = n, nil
+    if n < #data then
+        done, failure = write_bytes(handle, ffi.cast(bytes, data), #data, data, n)
+    end
+    return done, failure
 end
 
 -- --- From one socket to another ---------------------------------------------------------------
@@ -245,6 +305,7 @@ end
 local PIPE_OPTIONS = {
     splice = { default = true, type = "boolean" },
     oneWay = { default = false, type = "boolean" },
+    proxyHeader = { default = 0, type = "integer", min = 0, max = 2 },
 }
 
 local function start_relay(from, to, splice)
@@ -276,6 +337,8 @@ end
 --- @param other    socket  the other one
 --- @param options  table   splice  true   let the system move large flows, where it can
 ---                         oneWay  false  only from this socket to the other
+---                         proxyHeader  0  1 or 2: first tell the other side who this socket's
+---                                        peer is, by a PROXY header of that version
 --- @return table           {sent = bytes from here to the other, received = bytes from the other to
 ---                         here}
 --- @return data, err       the same, and
@@ -306,6 +369,11 @@ function Socket:pipe(other, options)
     options = check.options(signature, options, PIPE_OPTIONS)
     local here, there = self._h, other._h
     local forth, back, rc
+    if options.proxyHeader > 0 then
+        local header, err = proxy.bytes { version = options.proxyHeader, socket = self }
+        if header then header, err = other:write(header) end
+        if not header then return { sent = 0, received = 0 }, err end
+    end
     forth, rc = start_relay(here, there, options.splice)
     if forth and not options.oneWay then back, rc = start_relay(there, here, options.splice) end
     if forth and (back or options.oneWay) then

@@ -120,6 +120,17 @@ static int configure_accepted(int fd, const listener_options *options)
     return rc;
 }
 
+/* A hint: where the system has it switched off, connections are made as ever. */
+static void allow_fast_open(int fd, int queue)
+{
+#ifdef TCP_FASTOPEN
+    if (queue > 0)
+        (void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, queue);
+#else
+    (void)fd, (void)queue;
+#endif
+}
+
 static int configure(int fd, const address *at, const listener_options *options)
 {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -127,6 +138,7 @@ static int configure(int fd, const address *at, const listener_options *options)
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && at->family == 6)
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
+    allow_fast_open(fd, options->fast_open);
     return rc == 0 ? configure_accepted(fd, options) : rc;
 }
 

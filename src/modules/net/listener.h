@@ -44,6 +44,8 @@ typedef struct listener_options {
     int keepidle;   /* seconds before its first probe; 0: the system's */
     int defer;      /* seconds that a connection may stay with the system until its first byte has
                        come (Linux); 0: it comes at once */
+    int fast_open;  /* connections whose first bytes came with the SYN and that are not confirmed
+                       yet; 0: none (RFC 7413) */
 } listener_options;
 
 /* Binds and listens. Returns 0, or -errno with nothing left open; `at` may have port 0, and

@@ -1,6 +1,7 @@
 #include "proxy.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -85,6 +86,18 @@ static int parse_v1(proxy_header *header, const char *data, size_t len)
     return rc < 0 ? rc : (int)(cr + 2 - data);
 }
 
+static int build_v1(const proxy_header *h, char *out)
+{
+    char source[ADDRESS_TEXT_MAX], destination[ADDRESS_TEXT_MAX];
+    if (!h->source.family)
+        return snprintf(out, PROXY_V1_MAX, "PROXY UNKNOWN\r\n");
+    address_format(&h->source, source);
+    address_format(&h->destination, destination);
+    /* The longest is 104 bytes, so the zero byte has room too. */
+    return snprintf(out, PROXY_V1_MAX, "PROXY TCP%d %s %s %d %d\r\n", h->source.family, source,
+                    destination, h->source.port, h->destination.port);
+}
+
 /* --- version 2 ------------------------------------------------------------------------------- */
 
 static uint16_t u16_at(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
@@ -95,15 +108,16 @@ static void binary_address(address *a, const uint8_t *ip, const uint8_t *port, u
     memcpy(a->ip, ip, family == 4 ? 4 : 16);
 }
 
+enum { HEAD = 16, VERSION = 2, LOCAL = 0, PROXY = 1, INET = 1, INET6 = 2, STREAM = 1 };
+
 static int parse_v2(proxy_header *header, const char *data, size_t len)
 {
-    enum { HEAD = 16, LOCAL = 0, PROXY = 1, INET = 1, INET6 = 2, STREAM = 1 };
     const uint8_t *at = (const uint8_t *)data;
     if (len < HEAD)
         return 0;
     int command = at[12] & 15, family = at[13] >> 4, transport = at[13] & 15;
     size_t rest = u16_at(at + 14);
-    if (at[12] >> 4 != 2 || command > PROXY || family > 3 || transport > 2)
+    if (at[12] >> 4 != VERSION || command > PROXY || family > 3 || transport > 2)
         return LINKS_PROTOCOL;
     if (HEAD + rest > PROXY_HEADER_MAX)
         return LINKS_PROTOCOL;
@@ -125,6 +139,33 @@ static int parse_v2(proxy_header *header, const char *data, size_t len)
     return (int)(HEAD + rest);
 }
 
+static char *put_u16(char *at, uint16_t value)
+{
+    *at++ = (char)(value >> 8);
+    *at++ = (char)value;
+    return at;
+}
+
+static int build_v2(const proxy_header *h, char *out)
+{
+    size_t size = h->source.family == 4 ? 4 : 16;
+    memcpy(out, signature, sizeof(signature));
+    char *at = out + sizeof(signature);
+    bool told = h->source.family;
+    *at++ = (char)(VERSION << 4 | (told ? PROXY : LOCAL));
+    *at++ = (char)(told ? (size == 4 ? INET : INET6) << 4 | STREAM : 0);
+    at = put_u16(at, (uint16_t)(told ? 2 * size + 4 : 0));
+    if (!told)
+        return HEAD;
+    memcpy(at, h->source.ip, size);
+    memcpy(at + size, h->destination.ip, size);
+    at = put_u16(at + 2 * size, h->source.port);
+    at = put_u16(at, h->destination.port);
+    return (int)(at - out);
+}
+
+/* --- both ------------------------------------------------------------------------------------ */
+
 int proxy_parse(proxy_header *header, const char *data, size_t len)
 {
     static const char text[6] = {'P', 'R', 'O', 'X', 'Y', ' '};
@@ -139,4 +180,27 @@ int proxy_parse(proxy_header *header, const char *data, size_t len)
     if (memcmp(data, signature, n) != 0)
         return LINKS_PROTOCOL;
     return len < sizeof(signature) ? 0 : parse_v2(header, data, len);
+}
+
+/* RFC 4291, 2.5.5.2. */
+static void map_to_ipv6(address *a)
+{
+    uint8_t ip[4];
+    if (a->family != 4)
+        return;
+    memcpy(ip, a->ip, sizeof(ip));
+    memset(a->ip, 0, 10);
+    memset(a->ip + 10, 0xff, 2);
+    memcpy(a->ip + 12, ip, sizeof(ip));
+    a->family = 6;
+}
+
+int proxy_build(const proxy_header *header, int version, char out[static PROXY_V1_MAX])
+{
+    proxy_header h = *header;
+    if (h.source.family && h.source.family != h.destination.family) {
+        map_to_ipv6(&h.source);
+        map_to_ipv6(&h.destination);
+    }
+    return version == 1 ? build_v1(&h, out) : build_v2(&h, out);
 }

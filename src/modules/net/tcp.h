@@ -22,9 +22,19 @@ typedef struct links_tcp_options {
     int keepidle; /* seconds; 0: the system's */
     int read_buffer_size;
     int backlog, reuseport, v6only, max_connections, proxy_protocol, defer_accept;
+    int fast_open; /* of a server: how many connections may be that are not confirmed yet; of
+                      connect: 1 lets the first write go with the SYN; 0: off */
+    int pass_fds;  /* Unix sockets: descriptors that come are kept */
     const char *local_address; /* of connect; NULL: the system's choice */
     int local_port;
 } links_tcp_options;
+
+/* Of the file of a Unix socket; -1: as it comes. */
+typedef struct links_unix_options {
+    int mode;
+    int unlink_stale;
+    double uid, gid;
+} links_unix_options;
 
 /* The fields that Lua may read of a socket. */
 typedef struct links_tcp {
@@ -59,11 +69,16 @@ LINKS_API int links_tcp_is_ip(const char *text, size_t len);
 LINKS_API int links_tcp_listen(links_tcp_server **server, const char *host, int port,
                                const links_tcp_options *options);
 
-/* Listens on a path of the file system, or "@name" in the abstract namespace (Linux). `mode` of the
- * file, -1: by the umask. A socket file that nobody listens on any more is replaced where
- * `unlink_stale`, and the file is removed by links_tcp_stop. -EADDRINUSE where somebody does. */
-LINKS_API int links_unix_listen(links_tcp_server **server, const char *path, size_t len, int mode,
-                                int unlink_stale, const links_tcp_options *options);
+/* Listens on a descriptor of a bound stream socket, which is the server's from then on. 0, or
+ * -errno with the descriptor left open: -EBADF, -ENOTSOCK, -EPROTOTYPE for one of another type. */
+LINKS_API int links_tcp_listen_fd(links_tcp_server **server, int fd,
+                                  const links_tcp_options *options);
+
+/* Listens on a path of the file system, or "@name" in the abstract namespace (Linux). A socket file
+ * that nobody listens on any more is replaced where `unlink_stale`, and the file is removed by
+ * links_tcp_stop. -EADDRINUSE where somebody does, -EPERM where it cannot be given to that user. */
+LINKS_API int links_unix_listen(links_tcp_server **server, const char *path, size_t len,
+                                const links_unix_options *file, const links_tcp_options *options);
 
 /* A connection, or NULL with server->status: LINKS_AGAIN is parked, LINKS_CLOSED the end. */
 LINKS_API links_tcp *links_tcp_accept(links_tcp_server *server);
@@ -91,6 +106,9 @@ LINKS_API void links_tcp_reject(links_tcp_server *server);
 
 LINKS_API void links_tcp_server_address(links_tcp_server *server, links_tcp_address *out);
 
+/* Its descriptor, or LINKS_CLOSED. It stays the server's. */
+LINKS_API int links_tcp_server_fd(links_tcp_server *server);
+
 /* --- making and ending a connection ---------------------------------------------------------- */
 
 /* Begins to connect to a numeric address. Returns 0 and the socket, or -errno. */
@@ -101,12 +119,23 @@ LINKS_API int links_tcp_connect(links_tcp **socket, const char *host, int port,
 LINKS_API int links_unix_connect(links_tcp **socket, const char *path, size_t len,
                                  const links_tcp_options *options);
 
+/* Makes a socket of a descriptor that is connected, which is the socket's from then on. 0, or
+ * -errno with the descriptor left open: -EBADF, -ENOTSOCK, -EPROTOTYPE for one of another type,
+ * -ENOTCONN. */
+LINKS_API int links_tcp_adopt(links_tcp **socket, int fd, const links_tcp_options *options);
+
 /* Parks until the connection is made, for `timeout_ms` at most. 0 or -errno. */
 LINKS_API int links_tcp_connected(links_tcp *socket, double timeout_ms);
 
 /* Reads the PROXY protocol's header (versions 1 and 2), after which the addresses are those of the
  * client. Parks, for `timeout_ms` at most. 0, LINKS_PROTOCOL, or as a read. */
 LINKS_API int links_tcp_proxy(links_tcp *socket, double timeout_ms);
+
+/* Writes a header of the PROXY protocol, of version 1 or 2, to `out` (107 bytes): from where to
+ * where the client has connected, in numeric addresses; a NULL `source` tells of nobody. Its
+ * length, or -EINVAL for what is no address. */
+LINKS_API int links_tcp_proxy_header(char *out, int version, const char *source, int source_port,
+                                     const char *destination, int destination_port);
 
 /* Closes. What was written goes out in the background; with `reset` it does not, and the peer is
  * told by a reset. Harmless on a closed one. */
@@ -180,14 +209,30 @@ LINKS_API void links_tcp_write_over(links_tcp *socket);
 /* Keeps what is written from going out (1), so that it goes in one piece (0). */
 LINKS_API void links_tcp_cork(links_tcp *socket, int on);
 
-/* Opens a regular file for links_tcp_send_file: a descriptor to be closed by links_tcp_close_file,
+/* Opens a regular file for links_tcp_send_file: a descriptor to be closed by links_tcp_close_fd,
  * and its size; or -errno, -EINVAL for what is no regular file. */
 LINKS_API int links_tcp_open_file(const char *path, double *size);
 LINKS_API int links_tcp_file_size(int fd, double *size);
-LINKS_API void links_tcp_close_file(int fd);
 
 /* Sends up to `len` bytes of a file: how many, 0 at its end. Parks. */
 LINKS_API int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len);
+
+/* --- descriptors, over Unix sockets ------------------------------------------------------------ */
+
+/* The socket's descriptor, or LINKS_CLOSED. It stays the socket's. */
+LINKS_API int links_tcp_fd(links_tcp *socket);
+
+/* Sends a descriptor along with the first of these bytes: how many of them were taken, at least
+ * one. -EBADF where it is not open, -ENOTSUP on a TCP socket. Parks. */
+LINKS_API int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len);
+
+/* The next descriptor that has come, which is the caller's: the bytes that came with it can be
+ * read. Reads until there is one: LINKS_EXCEED_BUF_SIZE where the buffer is full of bytes before
+ * it, LINKS_UNSUPPORTED where the socket keeps none. Parks. */
+LINKS_API int links_tcp_receive_fd(links_tcp *socket);
+
+/* Closes a descriptor. 0 or -errno. */
+LINKS_API int links_tcp_close_fd(int fd);
 
 /* --- from one socket to another -------------------------------------------------------------- */
 

@@ -35,6 +35,16 @@ int tcp_configure(int fd, const links_tcp_options *options)
     return rc;
 }
 
+/* A hint, as the listener's: where the system cannot, the connection is made as ever. */
+static void ask_fast_open(int fd)
+{
+#ifdef TCP_FASTOPEN_CONNECT
+    (void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
+#else
+    (void)fd;
+#endif
+}
+
 static int bind_local(int fd, int family, const links_tcp_options *options)
 {
     struct sockaddr_storage ss;
@@ -86,6 +96,8 @@ int links_tcp_connect(links_tcp **out, const char *host, int port, const links_t
     rc = tcp_configure(fd, options);
     if (rc == 0)
         rc = bind_local(fd, at.family, options);
+    if (options->fast_open)
+        ask_fast_open(fd);
     if (rc < 0) {
         close(fd);
         return rc;

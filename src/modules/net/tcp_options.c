@@ -33,6 +33,9 @@ enum { NONE = -1 };
 #ifndef TCP_USER_TIMEOUT
 #define TCP_USER_TIMEOUT NONE
 #endif
+#ifndef TCP_FASTOPEN_CONNECT
+#define TCP_FASTOPEN_CONNECT NONE
+#endif
 #ifndef SO_MARK
 #define SO_MARK NONE
 #endif
@@ -53,6 +56,7 @@ static const struct option {
     {"quickack", IPPROTO_TCP, TCP_QUICKACK},
     {"deferAccept", IPPROTO_TCP, TCP_DEFER_ACCEPT},
     {"userTimeout", IPPROTO_TCP, TCP_USER_TIMEOUT},
+    {"fastOpen", IPPROTO_TCP, TCP_FASTOPEN_CONNECT},
     {"mark", SOL_SOCKET, SO_MARK},
     {"tos", IPPROTO_IP, IP_TOS},
 };

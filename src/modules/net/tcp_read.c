@@ -56,6 +56,11 @@ static int pass(tcp *s)
     return LINKS_AGAIN;
 }
 
+static ssize_t read_bytes(tcp *s, void *data, size_t len)
+{
+    return s->fds ? tcp_read_with_fds(s, data, len) : stream_read(&s->stream, data, len);
+}
+
 /* --- the buffer ---------------------------------------------------------------------------- */
 
 /* A larger buffer with the same input. */
@@ -106,7 +111,7 @@ int tcp_fill(tcp *s, uint32_t want, uint32_t limit, int timeout_ms)
     uint32_t room = in->size - in->end, have = tcp_have(s);
     if (room > limit - have)
         room = limit - have;
-    ssize_t n = stream_read(&s->stream, in->data + in->end, room);
+    ssize_t n = read_bytes(s, in->data + in->end, room);
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return park(s, timeout_ms);
     if (n < 0) {
@@ -257,7 +262,7 @@ int links_tcp_read_into(links_tcp *socket, void *to, size_t n)
         return park(s, -1);
     if (tcp_over_budget(s))
         return pass(s);
-    ssize_t got = stream_read(&s->stream, to, n);
+    ssize_t got = read_bytes(s, to, n);
     if (got == -EAGAIN || got == -EWOULDBLOCK)
         return park(s, -1);
     if (got < 0) {

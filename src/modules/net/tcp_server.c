@@ -3,6 +3,7 @@
  * coroutine takes it and starts the one that serves it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -126,6 +127,7 @@ int links_tcp_listen(links_tcp_server **out, const char *host, int port,
         .keepalive = options->keepalive,
         .keepidle = options->keepidle,
         .defer = options->defer_accept,
+        .fast_open = options->fast_open,
     };
     tcp_server *s = new_server(options);
     rc = listener_open(&s->listener, sched_loop(), &at, &lo);
@@ -137,11 +139,30 @@ int links_tcp_listen(links_tcp_server **out, const char *host, int port,
     return 0;
 }
 
-int links_unix_listen(links_tcp_server **out, const char *path, size_t len, int mode,
-                      int unlink_stale, const links_tcp_options *options)
+int links_tcp_listen_fd(links_tcp_server **out, int fd, const links_tcp_options *options)
+{
+    int rc = tcp_check_fd(fd);
+    if (rc < 0)
+        return rc;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    tcp_server *s = new_server(options);
+    rc = listener_adopt(&s->listener, sched_loop(), fd, options->backlog);
+    if (rc < 0) {
+        mem_free(s);
+        return rc;
+    }
+    started(s, out);
+    return 0;
+}
+
+int links_unix_listen(links_tcp_server **out, const char *path, size_t len,
+                      const links_unix_options *file, const links_tcp_options *options)
 {
     tcp_server *s = new_server(options);
-    int fd = unix_bind(&s->file, path, len, mode, unlink_stale);
+    int fd = unix_bind(&s->file, path, len, file);
     int rc = fd;
     if (fd >= 0)
         rc = listener_adopt(&s->listener, sched_loop(), fd, options->backlog);
@@ -211,6 +232,11 @@ void links_tcp_server_free(links_tcp_server *ls)
     ev_release_later(loop, &s->release, release);
 }
 
+int links_tcp_server_fd(links_tcp_server *ls)
+{
+    return ls->listening ? server_of(ls)->listener.io.fd : LINKS_CLOSED;
+}
+
 /* --- seeing inside --------------------------------------------------------------------------- */
 
 void links_tcp_stats(links_tcp_server *ls)
@@ -226,6 +252,13 @@ void links_tcp_server_address(links_tcp_server *ls, links_tcp_address *out)
     char text[ADDRESS_TEXT_MAX];
     const address *at = &server_of(ls)->listener.local;
     *out = (links_tcp_address){.family = at->family, .port = at->port};
+    struct sockaddr_un un;
+    socklen_t len = sizeof(un);
+    int fd = server_of(ls)->listener.io.fd;
+    if (!at->family && fd >= 0 && getsockname(fd, (struct sockaddr *)&un, &len) == 0) {
+        out->len = unix_path_of(&un, len, out->text);
+        return;
+    }
     out->len = address_format(at, text);
     memcpy(out->text, text, (size_t)out->len);
 }

@@ -106,6 +106,8 @@ tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc)
     s->active_ms = tcp_now(s);
     s->view.read_buffer_size = options->read_buffer_size;
     s->read_timeout = s->write_timeout = options->timeout;
+    if (options->pass_fds)
+        tcp_keep_fds(s);
     return s;
 }
 
@@ -223,6 +225,7 @@ void tcp_close(tcp *s, bool reset)
     tcp_fail_writers(s, LINKS_CLOSED);
     chunk_put(&s->stream.net->chunks, s->in);
     s->in = NULL;
+    tcp_drop_fds(s);
     if (reset) {
         stream_abort(&s->stream);
         finish(s);
@@ -392,6 +395,16 @@ int links_unix_credentials(links_tcp *socket, int *uid, int *gid, int *pid)
 }
 
 /* --- the PROXY protocol's header --------------------------------------------------------------- */
+
+int links_tcp_proxy_header(char *out, int version, const char *source, int source_port,
+                           const char *destination, int destination_port)
+{
+    proxy_header header = {0};
+    if (source && (address_parse(&header.source, source, source_port) < 0 ||
+                   address_parse(&header.destination, destination, destination_port) < 0))
+        return -EINVAL;
+    return proxy_build(&header, version, out);
+}
 
 int links_tcp_proxy(links_tcp *socket, double timeout_ms)
 {

@@ -28,6 +28,7 @@ enum {
 typedef struct tcp tcp;
 typedef struct tcp_server tcp_server;
 typedef struct relay relay;
+typedef struct tcp_fds tcp_fds;
 
 struct tcp {
     links_tcp view; /* first: Lua's pointer is ours */
@@ -36,6 +37,7 @@ struct tcp {
     net_orphan orphan;
     tcp_server *server; /* that counts us; NULL: none, or gone */
     relay *relay_out, *relay_in;
+    tcp_fds *fds;           /* descriptors that have come; NULL: none are kept */
     chunk *in;              /* what has been read and not been asked for; NULL: nothing */
     waitq readers, writers; /* one each: who is at it */
     waitq turn;             /* writers that wait for the one who is at it */
@@ -116,8 +118,27 @@ void tcp_write_end(tcp *s);
 
 void tcp_wake_writer(tcp *s);
 
+/* For who writes past the stream: lets what was written before go before. 0, LINKS_AGAIN parked,
+ * or a failure. */
+int tcp_flush_for(tcp *s);
+void tcp_note_written(tcp *s, size_t n);
+
 /* Wakes all writers, who fail with `code`. */
 void tcp_fail_writers(tcp *s, int code);
+
+/* --- descriptors (tcp_fds.c) ------------------------------------------------------------------ */
+
+/* Whether it is a stream socket: 0, -EBADF, -ENOTSOCK, -EPROTOTYPE. */
+int tcp_check_fd(int fd);
+
+/* From now on descriptors that come are kept. */
+void tcp_keep_fds(tcp *s);
+
+/* As stream_read, for a socket that keeps them. */
+ssize_t tcp_read_with_fds(tcp *s, void *data, size_t len);
+
+/* Closes those that nobody has taken. */
+void tcp_drop_fds(tcp *s);
 
 /* --- servers (tcp_server.c), relays (relay.c) -------------------------------------------------- */
 

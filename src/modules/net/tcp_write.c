@@ -83,7 +83,7 @@ void links_tcp_write_over(links_tcp *socket)
 
 /* --- bytes --------------------------------------------------------------------------------- */
 
-static void note_written(tcp *s, size_t n)
+void tcp_note_written(tcp *s, size_t n)
 {
     s->view.bytes_written += (double)n;
     s->active_ms = tcp_now(s);
@@ -105,7 +105,7 @@ static ptrdiff_t write_through(tcp *s, const struct iovec *iov, int count)
         tcp_fail_writers(s, (int)n);
         return n;
     }
-    note_written(s, (size_t)n);
+    tcp_note_written(s, (size_t)n);
     return n;
 }
 
@@ -120,7 +120,7 @@ static ptrdiff_t write_bytes(tcp *s, const struct iovec *iov, int count)
     if (len <= TCP_COPY_MAX && s->stream.out_len + len <= TCP_OUTPUT_MAX) {
         for (int i = 0; i < count; i++)
             stream_append(&s->stream, iov[i].iov_base, iov[i].iov_len);
-        note_written(s, len);
+        tcp_note_written(s, len);
     } else {
         rc = write_through(s, iov, count);
         if (rc < 0)
@@ -191,15 +191,8 @@ int links_tcp_open_file(const char *path, double *size)
     return fd;
 }
 
-void links_tcp_close_file(int fd) { close(fd); }
-
-int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
+int tcp_flush_for(tcp *s)
 {
-    tcp *s = tcp_of(socket);
-    int rc = tcp_write_begin(s);
-    if (rc < 0)
-        return rc;
-    /* What was written before goes before. */
     if (s->stream.out_len) {
         s->stream.held = false;
         stream_flush(&s->stream);
@@ -208,8 +201,17 @@ int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
         return s->write_error;
     if (s->stream.out_len || !s->stream.writable)
         return tcp_park_writer(s);
-    if (tcp_over_budget(s))
-        return pass(s);
+    return tcp_over_budget(s) ? pass(s) : 0;
+}
+
+int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
+{
+    tcp *s = tcp_of(socket);
+    int rc = tcp_write_begin(s);
+    if (rc == 0)
+        rc = tcp_flush_for(s);
+    if (rc < 0)
+        return rc;
     ssize_t n = transfer_file(s->stream.io.fd, fd, (int64_t)offset,
                               len < FILE_STEP ? (size_t)len : FILE_STEP);
     if (n == -EAGAIN) {
@@ -217,7 +219,7 @@ int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
         return tcp_park_writer(s);
     }
     if (n > 0)
-        note_written(s, (size_t)n);
+        tcp_note_written(s, (size_t)n);
     if (n == -EPIPE || n == -ECONNRESET)
         s->write_error = (int)n;
     return (int)n;

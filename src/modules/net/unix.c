@@ -59,13 +59,18 @@ static bool is_stale(const struct sockaddr_un *un, int len)
     return stale;
 }
 
-/* Nobody can connect before the socket listens, so there is time to set the mode of the file. */
-static int settle(unix_file *file, const struct sockaddr_un *un, int mode)
+static uint32_t id_of(double id) { return id < 0 ? (uint32_t)-1 : (uint32_t)id; }
+
+/* Nobody can connect before the socket listens, so there is time to say who may. */
+static int settle(unix_file *file, const struct sockaddr_un *un, const links_unix_options *o)
 {
     struct stat st;
-    if (mode >= 0 && chmod(un->sun_path, (mode_t)mode) < 0)
+    const char *path = un->sun_path;
+    if ((o->uid >= 0 || o->gid >= 0) && lchown(path, id_of(o->uid), id_of(o->gid)) < 0)
         return -errno;
-    if (lstat(un->sun_path, &st) < 0)
+    if (o->mode >= 0 && chmod(path, (mode_t)o->mode) < 0)
+        return -errno;
+    if (lstat(path, &st) < 0)
         return -errno;
     size_t size = strlen(un->sun_path) + 1;
     file->path = mem_alloc(size);
@@ -75,7 +80,7 @@ static int settle(unix_file *file, const struct sockaddr_un *un, int mode)
     return 0;
 }
 
-int unix_bind(unix_file *file, const char *path, size_t path_len, int mode, int unlink_stale)
+int unix_bind(unix_file *file, const char *path, size_t path_len, const links_unix_options *o)
 {
     struct sockaddr_un un;
     *file = (unix_file){0};
@@ -86,13 +91,16 @@ int unix_bind(unix_file *file, const char *path, size_t path_len, int mode, int 
     if (fd < 0)
         return -errno;
     int rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;
-    if (rc == -EADDRINUSE && unlink_stale && un.sun_path[0] && is_stale(&un, len)) {
+    if (rc == -EADDRINUSE && o->unlink_stale && un.sun_path[0] && is_stale(&un, len)) {
         unlink(un.sun_path);
         rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;
     }
-    if (rc == 0 && un.sun_path[0])
-        rc = settle(file, &un, mode);
-    if (rc == 0 && !unlink_stale) {
+    if (rc == 0 && un.sun_path[0]) {
+        rc = settle(file, &un, o);
+        if (rc < 0)
+            unlink(un.sun_path);
+    }
+    if (rc == 0 && !o->unlink_stale) {
         mem_free(file->path);
         file->path = NULL;
     }

@@ -9,6 +9,8 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
+#include "tcp.h"
+
 /* A path, or "@name" for the abstract namespace of Linux, to a socket address. Returns its length,
  * -ENAMETOOLONG, -EINVAL for one that is empty or has a NUL in it, LINKS_UNSUPPORTED for an abstract
  * name where there are none. */
@@ -24,10 +26,10 @@ typedef struct unix_file {
     ino_t ino;
 } unix_file;
 
-/* A socket bound to the path and not yet listening; `mode` -1 is the umask's business. A socket
- * file that nobody listens on is replaced where `unlink_stale`. The descriptor, or -errno
- * (-EADDRINUSE where somebody listens, or where the file is no socket). */
-int unix_bind(unix_file *file, const char *path, size_t len, int mode, int unlink_stale);
+/* A socket bound to the path and not yet listening. A socket file that nobody listens on is
+ * replaced where `unlink_stale`. The descriptor, or -errno (-EADDRINUSE where somebody listens, or
+ * where the file is no socket; -EPERM where its owner or group may not be set). */
+int unix_bind(unix_file *file, const char *path, size_t len, const links_unix_options *options);
 
 /* Removes the file, if it is still the one that was made, and forgets it. */
 void unix_file_remove(unix_file *file);
