@@ -156,6 +156,18 @@ describe("a datagram", function()
         assert.equal(0, (a:sendMany {}))
     end)
 
+    it("keeps its bounds in a run of one size, which the system moves in one piece", function()
+        local a, b, _, b_port = pair()
+        for size, count in pairs { [1] = 60, [1200] = 60, [1472] = 60, [9000] = 10 } do
+            local list = {}
+            for i = 1, count do list[i] = { string.char(64 + i):rep(size), b_port, "127.0.0.1" } end
+            list[#list + 1] = { "the end", b_port, "127.0.0.1" }
+            list[#list + 1] = { "", b_port, "127.0.0.1" }
+            assert.equal(#list, (a:sendMany(list)))
+            for i = 1, #list do assert.is_true(list[i][1] == b:recv(2000)) end
+        end
+    end)
+
     it("that cannot go ends sendMany, which tells how many have gone", function()
         local a, b, _, b_port = pair()
         local sent, err = a:sendMany { { "one", b_port, "127.0.0.1" },

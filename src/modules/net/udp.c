@@ -16,7 +16,8 @@
 /* What has been read and not been handed out. */
 typedef struct received {
     uint32_t len;
-    uint32_t at; /* its place in the bytes */
+    uint32_t at;      /* its place in the bytes */
+    uint32_t segment; /* several datagrams of that length each, but for the last; 0: one */
     address from;
 } received;
 
@@ -104,6 +105,7 @@ int links_udp_open(links_udp **out, const char *host, int port, const links_udp_
     links_udp *s = mem_new(links_udp);
     s->family = o->family;
     s->readable = true;
+    udp_offload(fd);
     waitq_init(&s->readers);
     waitq_init(&s->writers);
     rc = ev_io_start(sched_loop(), &s->io, fd, on_io);
@@ -166,6 +168,7 @@ static int fill(links_udp *s)
         received *r = &s->queue[i];
         r->len = (uint32_t)batch[i].len;
         r->at = (uint32_t)at;
+        r->segment = (uint32_t)batch[i].segment;
         address_from_sockaddr(&r->from, &batch[i].name);
         memcpy(s->bytes + at, batch[i].data, batch[i].len);
         at += batch[i].len;
@@ -193,9 +196,13 @@ int links_udp_recv(links_udp *s, links_udp_packet *packet, double timeout_ms)
         if (rc < 0)
             return rc;
     }
-    const received *r = &s->queue[s->next++];
+    received *r = &s->queue[s->next];
     packet->data = s->bytes + r->at;
-    packet->len = r->len;
+    packet->len = r->segment && r->segment < r->len ? r->segment : r->len;
+    r->at += packet->len;
+    r->len -= packet->len;
+    if (!r->len)
+        s->next++;
     packet->port = r->from.port;
     address_format(&r->from, packet->address);
     return 0;

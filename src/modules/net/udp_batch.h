@@ -11,7 +11,12 @@ typedef struct datagram {
     size_t len; /* room when receiving, then what has come */
     struct sockaddr_storage name;
     socklen_t name_len;
+    size_t
+        segment; /* received: several datagrams of that many bytes each, but for the last; 0: one */
 } datagram;
+
+/* Asks for runs of datagrams in one piece, where the system can do that. */
+void udp_offload(int fd);
 
 /* Both do not wait, and return how many datagrams they have moved, at most `count`; or -errno where
  * not even the first one. `count` is at most UDP_RECV_BATCH and UDP_SEND_BATCH. */

@@ -4,6 +4,8 @@
 #include "udp.h"
 #include "udp_batch.h"
 
+void udp_offload(int fd) { (void)fd; }
+
 int udp_recv_batch(int fd, datagram *d, int count)
 {
     int n = 0;
@@ -15,6 +17,7 @@ int udp_recv_batch(int fd, datagram *d, int count)
             continue;
         if (len < 0)
             return n ? n : -errno;
+        d[n].segment = 0;
         d[n++].len = (size_t)len;
     }
     return n;
