@@ -16,6 +16,7 @@ describe("the declarations of C in Lua", function()
     for lua, header in pairs {
         ["lib/links/fs/ffi.lua"] = "src/modules/fs/fs.h",
         ["lib/links/zlib.lua"] = "src/modules/zlib/zstream.h",
+        ["lib/links/crypto/ffi.lua"] = "src/modules/crypto/crypto.h",
         ["lib/links/http/static.lua"] = "src/modules/http/files.h",
     } do
         it("in " .. lua .. " are those of " .. header, function()
