@@ -55,6 +55,8 @@ export_symbols := -Wl,-export_dynamic
 system_libs := -lm
 else
 hardening_ldflags := -pie -Wl,-z,relro -Wl,-z,now
+# A C module may bring another OpenSSL along: it is not to find ours.
+hidden_archives := -Wl,--exclude-libs,libssl.a:libcrypto.a
 whole_archive = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
 export_symbols := -Wl,-E
 system_libs := -lm $(if $(filter Linux,$(SYSTEM)),-ldl)
@@ -63,7 +65,8 @@ endif
 warnings := -Wall -Wextra $(if $(WERROR),-Werror)
 all_cflags := -std=gnu11 $(warnings) -fvisibility=hidden -fPIE -pthread $(hardening_cflags) \
               $(sanitize_cflags) $(CFLAGS)
-all_ldflags := -pthread $(hardening_ldflags) $(export_symbols) $(sanitize_ldflags) $(LDFLAGS)
+all_ldflags := -pthread $(hardening_ldflags) $(export_symbols) $(hidden_archives) \
+               $(sanitize_ldflags) $(LDFLAGS)
 all_cppflags := -Isrc $(CPPFLAGS)
 
 # --- sources -----------------------------------------------------------------------------------
@@ -117,6 +120,8 @@ endif
 $(call library,http_parser.h,http_parser,)
 $(call library,ares.h,cares,libcares)
 $(call library,zlib.h,z,zlib)
+$(call library,openssl/ssl.h,ssl,libssl)
+$(call library,openssl/evp.h,crypto,libcrypto)
 
 # LuaJIT as a whole, used or not: C modules such as lua-cjson find the Lua API in the executable.
 all_cppflags += $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)

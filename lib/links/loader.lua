@@ -10,8 +10,8 @@ local loader = {}
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
 for _, name in ipairs {
-    "codec", "date", "dns", "fs", "http", "json", "path", "process", "querystring", "sync",
-    "system", "task", "tcp", "timer", "udp", "unix", "url", "zlib",
+    "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "path", "process",
+    "querystring", "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix", "url", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

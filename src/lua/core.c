@@ -273,7 +273,7 @@ static int core_first(lua_State *L)
 /* yield() -> status: to the end of the next turn's queue. */
 static int core_yield(lua_State *L)
 {
-    sched_yield(running(L));
+    sched_yield_task(running(L));
     return yield_wait(L, 0);
 }
 

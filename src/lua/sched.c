@@ -404,7 +404,7 @@ void sched_cancel(task *t)
         sched_wake(t, -ECANCELED);
 }
 
-void sched_yield(task *t)
+void sched_yield_task(task *t)
 {
     t->what = "yield";
     t->since_ms = ev_now_ms(sched.loop);

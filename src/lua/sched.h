@@ -44,7 +44,7 @@ int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what);
 
 /* Puts the running task at the end of the next turn's list, so that the others and the loop have
  * their turn. To be followed by a yield. */
-void sched_yield(task *t);
+void sched_yield_task(task *t);
 
 /* Wakes a parked task with `status`: off its queue, disarmed, onto the ready list. Nothing
  * happens to a task that is not parked. */

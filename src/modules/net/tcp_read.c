@@ -52,7 +52,7 @@ static int pass(tcp *s)
 {
     s->reader = sched_current();
     s->reader_woken = true;
-    sched_yield(s->reader);
+    sched_yield_task(s->reader);
     return LINKS_AGAIN;
 }
 

@@ -61,7 +61,7 @@ static int pass(tcp *s)
 {
     s->writer = sched_current();
     s->writer_woken = true;
-    sched_yield(s->writer);
+    sched_yield_task(s->writer);
     return LINKS_AGAIN;
 }
 
