@@ -94,6 +94,41 @@ function check.nearest(word, words)
     return best
 end
 
+-- What is wrong with one option is raised for the caller at `level`.
+local function check_option(signature, name, value, known, level)
+    local about = known[name]
+    if not about then
+        local near = type(name) == "string" and check.nearest(name, known)
+        fail(level + 1, signature, ' unknown option "', tostring(name), '"',
+            near and ' (did you mean "' .. near .. '"?)' or "")
+    end
+    local label = "options." .. name
+    if about.type == "integer" then
+        check.integer(signature, label, value, about.min or 0, about.max or 2 ^ 53, level + 1)
+    elseif about.type == "timeout" then
+        check.timeout(signature, label, value, level + 1)
+    elseif about.type ~= "any" then
+        check.type(signature, label, value, about.type, level + 1)
+    end
+end
+
+--- Checks an options table against what is known, and leaves the defaults to the caller.
+---
+--- @param signature  string   of the public function
+--- @param options    table    as the caller gave it, or nil
+--- @param known      table    as of check.options; a type "any" is not checked
+--- @param level      integer  as in check.type. Default: 1
+--- @raise                     as check.options
+--- @usage local known = { backlog = { type = "integer", min = 1, max = 65535 } }
+--- require("links.check").given("f([options])", { backlog = 5 }, known)
+function check.given(signature, options, known, level)
+    level = (level or 1) + 1
+    check.type(signature, "options", options, "table|nil", level)
+    for name, value in pairs(options or {}) do
+        check_option(signature, name, value, known, level)
+    end
+end
+
 --- Checks an options table against what is known and fills in the defaults.
 ---
 --- @param signature  string   of the public function
@@ -113,20 +148,7 @@ function check.options(signature, options, known, level)
     local result = {}
     for name, about in pairs(known) do result[name] = about.default end
     for name, value in pairs(options or {}) do
-        local about = known[name]
-        if not about then
-            local near = type(name) == "string" and check.nearest(name, known)
-            fail(level, signature, ' unknown option "', tostring(name), '"',
-                near and ' (did you mean "' .. near .. '"?)' or "")
-        end
-        local label = "options." .. name
-        if about.type == "integer" then
-            check.integer(signature, label, value, about.min or 0, about.max or 2 ^ 53, level)
-        elseif about.type == "timeout" then
-            check.timeout(signature, label, value, level)
-        else
-            check.type(signature, label, value, about.type, level)
-        end
+        check_option(signature, name, value, known, level)
         result[name] = value
     end
     return result

@@ -189,6 +189,8 @@ static const entry http_entries[] = {
     HTTP_ENTRY(DECOMPRESS, "the compressed body is corrupt"),
     HTTP_ENTRY(HEADERS_SENT, "the header fields have been sent already"),
     HTTP_ENTRY(BAD_URL, "malformed URL"),
+    HTTP_ENTRY(BAD_STATUS, "another status than expected"),
+    HTTP_ENTRY(BAD_CHECKSUM, "the checksum is not the expected one"),
 };
 /* clang-format on */
 

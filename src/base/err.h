@@ -41,6 +41,8 @@ enum {
     LINKS_HTTP_DECOMPRESS = -21006,
     LINKS_HTTP_HEADERS_SENT = -21007,
     LINKS_HTTP_BAD_URL = -21008,
+    LINKS_HTTP_BAD_STATUS = -21009,
+    LINKS_HTTP_BAD_CHECKSUM = -21010,
 };
 
 /* The name of a code, of either sign ("ETIMEDOUT", "CLOSED"); "EUNKNOWN" for one nobody knows. */

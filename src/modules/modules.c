@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "modules/dns/resolver.h"
+#include "modules/http/reply.h"
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
@@ -15,6 +16,7 @@ void modules_open(ev_loop *loop)
 {
     shared = net_open(loop);
     tcp_open();
+    reply_open();
     children_open(loop);
 }
 

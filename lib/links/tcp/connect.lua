@@ -121,6 +121,8 @@ local function run_race(port, addresses, options, deadline, stagger)
     end
 end
 
+-- The addresses of a host, which may be one itself: {{address =, family =}, ...}; within `timeout`
+-- ms, 0: as long as it takes.
 local function find(port, host, family, timeout)
     local is = C.links_tcp_is_ip(host, #host)
     if is ~= 0 then return { { address = host, family = is } } end
@@ -134,13 +136,11 @@ local function find(port, host, family, timeout)
     return found, err
 end
 
--- Connects and returns a pointer that nobody owns yet, or nil and an error. `about` has the checked
--- options of tcp.connect, `options` is what C gets of them.
-function connect.open(port, host, about, options)
-    local began, timeout = core.now(), about.connectTimeout
-    local addresses, err = find(port, host, about.family, timeout)
-    if not addresses then return nil, err end
-    if #addresses == 0 then return nil, failure(EADDRNOTAVAIL, port, host) end
+-- Connects to the first of several addresses that answers: a pointer that nobody owns yet, or nil
+-- and an error. `about` has the checked options of tcp.connect, `options` is what C gets of them;
+-- of about.connectTimeout is left what came after `began`.
+local function reach(port, addresses, about, options, began)
+    local timeout = about.connectTimeout
     if #addresses == 1 then
         local left = timeout > 0 and math.max(timeout - (core.now() - began), 1) or 0
         local address = addresses[1].address
@@ -151,6 +151,17 @@ function connect.open(port, host, about, options)
     local deadline = timeout > 0 and began + timeout or math.huge
     local stagger = about.happyEyeballs and STAGGER_MS or nil
     return run_race(port, interleave(addresses), options, deadline, stagger)
+end
+
+connect.find, connect.reach = find, reach
+
+-- Both, for a host.
+function connect.open(port, host, about, options)
+    local began = core.now()
+    local addresses, err = find(port, host, about.family, about.connectTimeout)
+    if not addresses then return nil, err end
+    if #addresses == 0 then return nil, failure(EADDRNOTAVAIL, port, host) end
+    return reach(port, addresses, about, options, began)
 end
 
 connect.own = sockets.own

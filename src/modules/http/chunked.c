@@ -66,7 +66,8 @@ static int size_step(chunked *c, unsigned char ch)
     }
 }
 
-/* One byte of the trailers. They are checked and dropped: nobody may smuggle a field in late. */
+/* One byte of the trailers. They are checked; who wants to see them has to ask (chunked.tail), so
+ * that nobody smuggles a field into the head. */
 static int trailer_step(const chunked *c, unsigned char ch)
 {
     switch (c->state) {
@@ -98,6 +99,7 @@ static int step(chunked *c, unsigned char ch)
 
 long chunked_next(chunked *c, const char *data, size_t len, size_t *at, const char **body)
 {
+    c->tail = 0;
     while (*at < len && c->state != DONE) {
         if (c->state == DATA) {
             size_t n = len - *at;
@@ -110,6 +112,7 @@ long chunked_next(chunked *c, const char *data, size_t len, size_t *at, const ch
                 c->state = DATA_CR;
             return (long)n;
         }
+        c->tail += c->state >= TRAILER_FIRST;
         int next = step(c, (unsigned char)data[*at]);
         if (next < 0)
             return LINKS_HTTP_BAD_FRAMING;

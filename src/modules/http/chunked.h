@@ -17,6 +17,7 @@ enum {
 typedef struct chunked {
     uint64_t left; /* bytes of the current chunk that are still to come */
     uint32_t line; /* bytes of the current line, or of the trailers */
+    uint32_t tail; /* bytes that the last call has used of the trailers: the last ones it used */
     uint8_t state;
 } chunked;
 

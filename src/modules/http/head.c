@@ -47,12 +47,25 @@ bool http_is_field_value(const char *value, size_t len)
     return !bad;
 }
 
-static bool all_of(const char *s, size_t len, unsigned kind)
+bool http_all_of(const char *s, size_t len, unsigned kind)
 {
     for (size_t i = 0; i < len; i++)
         if (!(http_kinds[(unsigned char)s[i]] & kind))
             return false;
     return true;
+}
+
+int64_t http_length(const char *value, size_t len)
+{
+    int64_t n = 0;
+    if (!len || len > 18)
+        return -1;
+    for (size_t i = 0; i < len; i++) {
+        if (value[i] < '0' || value[i] > '9')
+            return -1;
+        n = n * 10 + (value[i] - '0');
+    }
+    return n;
 }
 
 static unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
@@ -162,7 +175,7 @@ static int check_request_line(http_head *h, const char *base)
 static int check_line(const http_field *f, const char *base, uint32_t end)
 {
     uint32_t at = f->name + f->name_len;
-    if (!f->name_len || !all_of(base + f->name, f->name_len, TOKEN) || base[at] != ':')
+    if (!f->name_len || !http_all_of(base + f->name, f->name_len, TOKEN) || base[at] != ':')
         return -400;
     uint32_t value = f->value_len ? f->value : end - 2;
     for (at++; at < value; at++)
@@ -175,16 +188,10 @@ static int check_line(const http_field *f, const char *base, uint32_t end)
 
 static int set_content_length(http_head *h, const char *value, size_t len)
 {
-    int64_t n = 0;
-    if (h->content_length >= 0 || !len || len > 18)
+    if (h->content_length >= 0)
         return -400;
-    for (size_t i = 0; i < len; i++) {
-        if (value[i] < '0' || value[i] > '9')
-            return -400;
-        n = n * 10 + (value[i] - '0');
-    }
-    h->content_length = n;
-    return 0;
+    h->content_length = http_length(value, len);
+    return h->content_length < 0 ? -400 : 0;
 }
 
 typedef struct seen {
@@ -202,7 +209,7 @@ static int check_framing(http_head *h, const char *base, const http_field *f, se
     case 4:
         if (!IS(name, 4, "host"))
             return 0;
-        if (seen->host || !all_of(value, len, HOST))
+        if (seen->host || !http_all_of(value, len, HOST))
             return -400;
         seen->host = value;
         seen->host_len = len;
@@ -249,7 +256,7 @@ static int check_target(const http_head *h, const char *base, const seen *seen)
         return -400;
     authority += 3;
     size_t len = strcspn(authority, "/? "); /* the space before the version ends it at last */
-    if (!len || !all_of(authority, len, HOST))
+    if (!len || !http_all_of(authority, len, HOST))
         return -400;
     if (!seen->host)
         return 0;

@@ -69,6 +69,12 @@ static inline bool http_is_token(unsigned char c) { return http_kinds[c] & HTTP_
 /* Whether all of it may stand in a field value: no control byte but the tab. */
 bool http_is_field_value(const char *value, size_t len);
 
+/* Whether each byte is of that kind. */
+bool http_all_of(const char *s, size_t len, unsigned kind);
+
+/* The number that a Content-Length field holds: digits, and nothing else; -1 for what is none. */
+int64_t http_length(const char *value, size_t len);
+
 /* Compares in any case; `lower` is in lower case. */
 bool http_equals(const char *s, size_t len, const char *lower, size_t lower_len);
 
