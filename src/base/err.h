@@ -41,6 +41,12 @@ enum {
     LINKS_HTTP_DECOMPRESS = -21006,
     LINKS_HTTP_HEADERS_SENT = -21007,
     LINKS_HTTP_BAD_URL = -21008,
+    LINKS_HTTP_UPGRADE_REQUIRED = -21009,
+
+    LINKS_WS_CLOSED = -23001,
+    LINKS_WS_BAD_HANDSHAKE = -23002,
+    LINKS_WS_TOO_LARGE = -23003,
+    LINKS_WS_PROTOCOL = -23004,
 };
 
 /* The name of a code, of either sign ("ETIMEDOUT", "CLOSED"); "EUNKNOWN" for one nobody knows. */
