@@ -14,7 +14,7 @@ typedef struct entry {
 } entry;
 
 /* The codes of c-ares are 10000 plus its own: an interface of its library that does not change. */
-enum { ARES_BASE = 10000, LINKS_BASE = 20000, HTTP_BASE = 21000 };
+enum { ARES_BASE = 10000, LINKS_BASE = 20000, HTTP_BASE = 21000, WS_BASE = 23000 };
 
 #define LENGTH(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
@@ -191,6 +191,16 @@ static const entry http_entries[] = {
     HTTP_ENTRY(BAD_URL, "malformed URL"),
     HTTP_ENTRY(BAD_STATUS, "another status than expected"),
     HTTP_ENTRY(BAD_CHECKSUM, "the checksum is not the expected one"),
+    HTTP_ENTRY(UPGRADE_REQUIRED, "the request does not ask for this protocol"),
+};
+
+#define WS_ENTRY(code, message) [-LINKS_WS_##code - WS_BASE] = {"WS_" #code, message}
+
+static const entry ws_entries[] = {
+    WS_ENTRY(CLOSED, "the websocket is closed"),
+    WS_ENTRY(BAD_HANDSHAKE, "the answer is no websocket handshake"),
+    WS_ENTRY(TOO_LARGE, "the message is larger than the limit"),
+    WS_ENTRY(PROTOCOL, "the peer violated the websocket protocol"),
 };
 /* clang-format on */
 
@@ -205,6 +215,7 @@ static const struct {
     {ARES_BASE, ares_entries, LENGTH(ares_entries)},
     {LINKS_BASE, links_entries, LENGTH(links_entries)},
     {HTTP_BASE, http_entries, LENGTH(http_entries)},
+    {WS_BASE, ws_entries, LENGTH(ws_entries)},
 };
 
 /* -INT_MIN is no int; nobody has that code. */

@@ -43,6 +43,12 @@ enum {
     LINKS_HTTP_BAD_URL = -21008,
     LINKS_HTTP_BAD_STATUS = -21009,
     LINKS_HTTP_BAD_CHECKSUM = -21010,
+    LINKS_HTTP_UPGRADE_REQUIRED = -21011,
+
+    LINKS_WS_CLOSED = -23001,
+    LINKS_WS_BAD_HANDSHAKE = -23002,
+    LINKS_WS_TOO_LARGE = -23003,
+    LINKS_WS_PROTOCOL = -23004,
 };
 
 /* The name of a code, of either sign ("ETIMEDOUT", "CLOSED"); "EUNKNOWN" for one nobody knows. */

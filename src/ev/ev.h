@@ -91,6 +91,10 @@ struct ev_io {
  * -errno (EEXIST where it is watched, EPERM for a plain file, ENOMEM, ENOSPC). */
 int ev_io_start(ev_loop *loop, ev_io *io, int fd, ev_io_cb *cb);
 
+/* The descriptor that `from` watches is watched by `to` from now on, and `from` is stopped. No system
+ * call, and nothing that was not told yet is lost. */
+void ev_io_move(ev_loop *loop, ev_io *to, ev_io *from, ev_io_cb *cb);
+
 /* Ends the watch and leaves the descriptor open. No callback comes after this. */
 void ev_io_stop(ev_loop *loop, ev_io *io);
 

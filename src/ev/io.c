@@ -77,6 +77,17 @@ static int forget(ev_loop *loop, ev_io *io)
     return fd;
 }
 
+void ev_io_move(ev_loop *loop, ev_io *to, ev_io *from, ev_io_cb *cb)
+{
+    int fd = from->fd;
+    *to = (ev_io){.cb = cb, .fd = -1};
+    if (fd < 0 || fd >= loop->io_slots_len || loop->io_slots[fd].io != from)
+        return;
+    loop->io_slots[fd].io = to;
+    to->fd = fd;
+    from->fd = -1;
+}
+
 void ev_io_stop(ev_loop *loop, ev_io *io)
 {
     int fd = forget(loop, io);

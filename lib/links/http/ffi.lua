@@ -16,6 +16,7 @@ typedef struct links_http_server {
     int32_t status;
     int32_t want;
     int32_t connections;
+    int32_t upgraded;
     int32_t queued;
     int32_t port;
     int32_t family;
@@ -51,6 +52,11 @@ const char *links_http_field_value(const links_http_req *r, int index, int *len)
 int links_http_peer(const links_http_req *r, char *text, int *port);
 int links_http_is_live(const links_http_server *server, double key);
 int links_http_read(links_http_req *r, size_t max, const char **data);
+struct links_tcp;
+int links_http_can_upgrade(links_http_req *r, const char *proto, size_t len);
+int links_http_upgrade(links_http_req *r, const char *proto, size_t len,
+                                 struct links_tcp **socket);
+const char *links_http_head(const links_http_req *r, int *len);
 int links_http_set(links_http_req *r, int mode, const char *name, size_t name_len,
                              const char *value, size_t value_len);
 const char *links_http_get(const links_http_req *r, const char *name, size_t name_len,

@@ -224,6 +224,50 @@ function methods:discard()
     return true
 end
 
+local UPGRADE_STATUS = { HTTP_UPGRADE_REQUIRED = 426, HTTP_BAD_REQUEST = 400, SHUTTING_DOWN = 503 }
+
+--- Takes the connection over for another protocol: answers 101 with the fields that were set, and
+--- gives the connection as a socket of tcp. It is the caller's from now on, also when the handler
+--- has returned: close it. The server counts it (`upgraded` in server:stats) and breaks it off at
+--- the end of server:close.
+---
+--- @param proto  string  the protocol's name, as in the field Upgrade
+--- @return socket        see tcp.socket; it reads first what came behind the request
+--- @return nil, err      HTTP_UPGRADE_REQUIRED  the request does not ask for that. A handler that
+---                                              returns it answers 426, with the name of the
+---                                              protocol
+---                       HTTP_BAD_REQUEST       the request has a body; answers 400
+---                       SHUTTING_DOWN          the server is being closed; answers 503
+---                       HTTP_HEADERS_SENT      there is an answer already
+---                       CLOSED                 the client has left
+--- @raise                `proto` is no token, or the request is over
+--- @usage local http, tcp = require "http", require "tcp"
+--- local server = assert(http.createServer(0, function(req)
+---     local socket, err = req:upgrade("shout")
+---     if not socket then return nil, err end
+---     socket:write(socket:readline():upper() .. "\n")
+---     socket:close()
+--- end))
+--- local socket = assert(tcp.connect(server:address().port))
+--- socket:write("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nhello\n")
+--- assert(socket:readUntil("\r\n\r\n"):find("101 Switching Protocols", 1, true))
+--- assert(socket:readline() == "HELLO")
+--- server:close()
+function methods:upgrade(proto)
+    check.type("req:upgrade(proto)", "proto", proto, "string")
+    if not proto:find("^[%w!#$%%&'*+.^_`|~/-]+$") then
+        error("req:upgrade(proto) proto must be the name of a protocol", 2)
+    end
+    local r = handle(self)
+    local sockets = require "links.tcp.socket"
+    local out = ffi.new("struct links_tcp *[1]")
+    local rc = C.links_http_upgrade(r, proto:lower(), #proto, out)
+    if rc == 0 then return sockets.own(out[0]) end
+    local err = new_error(rc, "http upgrade")
+    err.status = UPGRADE_STATUS[err.name]
+    return nil, err
+end
+
 require("links.http.extend").request(methods, lazy)
 
 return Request

@@ -222,7 +222,8 @@ end
 
 --- What the server has done.
 ---
---- @return table  connections  open now
+--- @return table  connections  open now, those that were upgraded included
+---                upgraded     taken over for another protocol (req:upgrade) and still open
 ---                queued       requests that wait for a worker
 ---                accepted     connections since the start
 ---                refused      connections turned away for want of a descriptor
@@ -237,6 +238,7 @@ function methods:stats()
     C.links_http_stats(h)
     return {
         connections = h.connections,
+        upgraded = h.upgraded,
         queued = h.queued,
         accepted = h.accepted,
         refused = h.refused,

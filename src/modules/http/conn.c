@@ -110,7 +110,8 @@ static void gone(http_conn *c)
     ev_timer_stop(s->net->loop, &c->timer);
     list_remove(&c->link);
     ev_release_later(s->net->loop, &c->stream.release, release);
-    http_server_forget(s, c);
+    if (!c->moved)
+        http_server_forget(s);
 }
 
 void http_conn_abort(http_conn *c, int code)
@@ -470,6 +471,34 @@ void http_conn_answered(http_request *r)
     }
     set_state(c, CONN_IDLE);
     next_head(c);
+}
+
+/* What has been read beyond the head, apart from it. */
+static chunk *take_rest(http_conn *c)
+{
+    chunk *in = c->in, *rest = NULL;
+    uint32_t len = in->end - in->start;
+    if (len) {
+        chunk_pool *pool = &c->server->net->chunks;
+        rest = len > CHUNK_SIZE ? chunk_new(pool, len) : chunk_get(pool);
+        memcpy(rest->data, in->data + in->start, len);
+        rest->end = len;
+        in->end = in->start;
+    }
+    return rest;
+}
+
+void http_conn_move(http_request *r, stream *to, const stream_ops *to_ops, chunk **in, guest *g)
+{
+    http_conn *c = r->conn;
+    assert(c->state == CONN_BUSY && http_conn_is_alive(c) && body_is_complete(r));
+    *in = take_rest(c);
+    stream_move(to, &c->stream, to_ops);
+    ev_timer_stop(c->server->net->loop, &c->timer);
+    c->keep_alive = false;
+    c->moved = true;
+    r->body_error = LINKS_CLOSED;
+    http_server_welcome(c->server, g);
 }
 
 void http_conn_broken(http_request *r)

@@ -45,6 +45,7 @@ struct http_conn {
     bool keep_alive;
     bool linger; /* input may be unread: closing now would reset the answer away */
     bool served; /* it has had an answer */
+    bool moved;  /* to another owner, who leaves the server in its place */
     address peer;
 };
 
@@ -53,6 +54,7 @@ typedef struct http_response {
     chunk *fields; /* staged: "Name: value\r\n" ... */
     bool has_type, has_length, has_date, has_server;
     bool started;
+    bool upgrade;  /* "Connection: Upgrade" */
     bool bodiless; /* to HEAD, and 204 and 304: the body is counted and not sent */
     bool chunked;
     int64_t left; /* bytes of the declared length still to come; -1: none declared */
@@ -94,6 +96,11 @@ void http_conn_answered(http_request *r);
 
 /* Whether the connection will be closed after this answer, for its head to say so. */
 bool http_conn_will_close(const http_request *r);
+
+/* Hands the connection over to another owner, as a guest of the server. What has been read of it
+ * and is not the request's comes in *in, NULL for nothing. The request stays its worker's until
+ * that has answered it, which sends nothing any more. */
+void http_conn_move(http_request *r, stream *to, const stream_ops *ops, chunk **in, guest *g);
 
 /* The stream can take no more: breaks off. */
 void http_conn_broken(http_request *r);

@@ -30,7 +30,8 @@ typedef struct links_http_options {
 typedef struct links_http_server {
     int32_t status; /* why links_http_next had none: LINKS_AGAIN, or the worker is to end */
     int32_t want;   /* workers that ought to be spawned now */
-    int32_t connections;
+    int32_t connections; /* upgraded ones included */
+    int32_t upgraded;
     int32_t queued;
     int32_t port;
     int32_t family;                               /* 4 or 6 */
@@ -108,6 +109,23 @@ LINKS_API int links_http_is_live(const links_http_server *server, double key);
  * connection, 0 at the end of the body, or a failure that stays: HTTP_BODY_TOO_LARGE,
  * HTTP_BAD_FRAMING, EOF when the client has left, ETIMEDOUT. Parks. */
 LINKS_API int links_http_read(links_http_req *r, size_t max, const char **data);
+
+/* --- another protocol ------------------------------------------------------------------------ */
+
+struct links_tcp;
+
+/* Whether the request asks for its connection to be taken over (RFC 9110, 7.8) for `proto`, in
+ * lower case: 0; LINKS_HTTP_UPGRADE_REQUIRED where it does not, and the answer's fields that say so
+ * are staged; LINKS_HTTP_BAD_REQUEST where it has a body; LINKS_SHUTTING_DOWN; LINKS_CLOSED. */
+LINKS_API int links_http_can_upgrade(links_http_req *r, const char *proto, size_t len);
+
+/* Answers 101 with the fields that are staged, and makes a socket (tcp.h) of the connection. The
+ * request is to be ended as after any other answer. As links_http_can_upgrade. */
+LINKS_API int links_http_upgrade(links_http_req *r, const char *proto, size_t len,
+                                 struct links_tcp **socket);
+
+/* The bytes of the head, as they were sent. */
+LINKS_API const char *links_http_head(const links_http_req *r, int *len);
 
 /* --- the response -------------------------------------------------------------------------- */
 

@@ -256,6 +256,9 @@ static char *put_common(char *at, http_request *r)
 
 static char *put_connection(char *at, const http_request *r, bool close)
 {
+    if (r->res.upgrade)
+        return close ? PUT(at, "Connection: close, Upgrade\r\n")
+                     : PUT(at, "Connection: Upgrade\r\n");
     if (close)
         return PUT(at, "Connection: close\r\n");
     if (r->view.minor == 0)
@@ -313,7 +316,7 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     if (!res->has_type && length > 0 && !has_no_body(status))
         at = PUT(at, "Content-Type: text/plain; charset=utf-8\r\n");
     at = put_framing(at, r, status, length);
-    at = put_connection(at, r, http_conn_will_close(r));
+    at = put_connection(at, r, status != 101 && http_conn_will_close(r));
     at = PUT(at, "\r\n");
     stream_commit(s, (size_t)(at - start));
     res->started = true;
@@ -445,6 +448,12 @@ int links_http_finish(links_http_req *lr)
 }
 
 void links_http_break(links_http_req *lr) { http_conn_broken(req_of(lr)); }
+
+void http_write_switch(http_request *r)
+{
+    r->res.upgrade = true;
+    put_head(r, 101, -1, 0);
+}
 
 void http_write_refusal(http_conn *c, int status)
 {

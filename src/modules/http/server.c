@@ -210,9 +210,8 @@ static void unref(http_server *s)
     s->referenced = false;
 }
 
-void http_server_forget(http_server *s, http_conn *c)
+void http_server_forget(http_server *s)
 {
-    (void)c;
     s->view.connections--;
     if (!s->stopped) {
         listener_resume(&s->listener);
@@ -222,6 +221,21 @@ void http_server_forget(http_server *s, http_conn *c)
         ev_loop_again(s->net->loop); /* this may be after the run step */
         unref(s);
     }
+}
+
+static void guest_left(guest *g)
+{
+    http_server *s = g->server;
+    s->view.upgraded--;
+    http_server_forget(s);
+}
+
+void http_server_welcome(http_server *s, guest *g)
+{
+    g->server = s;
+    g->left = guest_left;
+    list_push_back(&s->guests, &g->link);
+    s->view.upgraded++;
 }
 
 /* The date as RFC 9110, 5.6.7 has it. The C library's functions would read the time zone's file and
@@ -299,6 +313,7 @@ int links_http_listen(links_http_server **server, const char *host, int port,
     s->tick_ms = shortest(options);
     s->listener.accepted = on_accept;
     list_init(&s->conns);
+    list_init(&s->guests);
     list_init(&s->queue);
     list_init(&s->later);
     waitq_init(&s->idle);
@@ -340,6 +355,11 @@ void links_http_stop(links_http_server *ls)
         next = l->next;
         http_conn_retire(CONTAINER_OF(l, http_conn, link));
     }
+    for (list *l = s->guests.next, *next; l != &s->guests; l = next) {
+        next = l->next;
+        guest *g = CONTAINER_OF(l, guest, link);
+        g->retire(g);
+    }
     if (!s->view.connections) {
         waitq_wake_all(&s->idle, 0);
         unref(s);
@@ -360,6 +380,11 @@ void links_http_abort(links_http_server *ls)
     for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
         next = l->next;
         http_conn_abort(CONTAINER_OF(l, http_conn, link), LINKS_CLOSED);
+    }
+    for (list *l = s->guests.next, *next; l != &s->guests; l = next) {
+        next = l->next;
+        guest *g = CONTAINER_OF(l, guest, link);
+        g->abort(g);
     }
 }
 

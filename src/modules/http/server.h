@@ -29,9 +29,10 @@ struct http_server {
     int tick_ms; /* how often a connection's timer looks: no longer than the shortest timeout */
 
     list conns;
-    list queue; /* requests to hand out */
-    list later; /* of connections that have had their share of this turn */
-    waitq idle; /* workers */
+    list guests; /* connections that were upgraded to another protocol */
+    list queue;  /* requests to hand out */
+    list later;  /* of connections that have had their share of this turn */
+    waitq idle;  /* workers */
     waitq drained;
     int workers, busy;
     uint32_t turn;
@@ -61,13 +62,19 @@ void http_request_over(http_request *r);
 void http_server_push(http_server *s, http_request *r);
 
 /* A connection has gone. */
-void http_server_forget(http_server *s, http_conn *c);
+void http_server_forget(http_server *s);
+
+/* A connection has become a guest. */
+void http_server_welcome(http_server *s, guest *g);
 
 /* The fields of every answer, as of this second. */
 const char *http_server_common(http_server *s, int *len);
 
 /* Writes the whole answer to a request that is refused, on a connection that is then closed. */
 void http_write_refusal(http_conn *c, int status);
+
+/* Writes the head that changes the protocol (101), with the fields that are staged. */
+void http_write_switch(http_request *r);
 
 /* Gives up what was staged of an answer. */
 void http_response_reset(http_request *r);

@@ -55,6 +55,8 @@ void filepart_drop(chunk *c)
     shared_file_unref(p->file);
 }
 
+void filepart_move(chunk *c, stream *s) { part_of(c)->stream = s; }
+
 int64_t filepart_left(const chunk *c) { return part_of(c)->left; }
 
 /* --- reading ahead ----------------------------------------------------------------------------- */

@@ -29,6 +29,9 @@ void filepart_drop(chunk *c);
  * -errno. */
 ssize_t filepart_send(chunk *c);
 
+/* Its stream has moved. */
+void filepart_move(chunk *c, stream *s);
+
 /* The bytes that are left of it. */
 int64_t filepart_left(const chunk *c);
 

@@ -81,6 +81,15 @@ void net_close(net *n)
     mem_free(n);
 }
 
+void guest_leave(guest *g)
+{
+    if (!g->server)
+        return;
+    list_remove(&g->link);
+    g->left(g);
+    g->server = NULL;
+}
+
 void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook))
 {
     hook->fn = fn;

@@ -27,6 +27,18 @@ struct net_orphan {
     void (*end)(net_orphan *orphan);
 };
 
+/* A connection that was taken over from the server that accepted it. The server still counts it,
+ * tells it when it is to say goodbye, and may break it off. */
+typedef struct guest guest;
+
+struct guest {
+    list link; /* of the server's guests */
+    void *server, *owner;
+    void (*left)(guest *g);   /* the server's: the connection is gone */
+    void (*retire)(guest *g); /* the owner's: the server has stopped */
+    void (*abort)(guest *g);  /* the owner's: the connection is to go at once; it leaves by that */
+};
+
 struct net {
     ev_loop *loop;
     list dirty;   /* streams with output to write at the end of this turn */
@@ -43,6 +55,9 @@ struct net {
 /* The net of a loop, made for its first user. Undone by net_close. */
 net *net_open(ev_loop *loop);
 void net_close(net *n);
+
+/* The guest's connection is closed. Harmless on one that has left, or is all zero. */
+void guest_leave(guest *g);
 
 /* Calls `fn` at the end of each turn, before the output is written. */
 void net_hook_start(net *n, net_hook *hook, void (*fn)(net_hook *hook));

@@ -77,6 +77,25 @@ int stream_open(stream *s, net *n, int fd, const stream_ops *ops)
     return ev_io_start(n->loop, &s->io, fd, on_io);
 }
 
+void stream_move(stream *to, stream *from, const stream_ops *ops)
+{
+    *to = *from;
+    to->ops = ops;
+    to->release = (ev_release){0};
+    list_init(&to->dirty);
+    if (!list_empty(&from->dirty)) {
+        list_push_back(&from->dirty, &to->dirty);
+        list_remove(&from->dirty);
+    }
+    for (chunk *c = to->out; c; c = c->next)
+        if (filepart_is(c))
+            filepart_move(c, to);
+    ev_io_move(to->net->loop, &to->io, &from->io, on_io);
+    from->out = from->out_last = NULL;
+    from->out_len = 0;
+    from->readable = from->writable = from->counted = false;
+}
+
 /* A process does not end while what it has written is on its way into the system. */
 static void count_output(stream *s)
 {

@@ -48,6 +48,10 @@ struct stream {
  * that is told by ops->writable. */
 int stream_open(stream *s, net *n, int fd, const stream_ops *ops);
 
+/* Hands the connection over to another owner: `to` is what `from` was, what has not been written
+ * included, and `from` is closed. */
+void stream_move(stream *to, stream *from, const stream_ops *ops);
+
 /* Closes the descriptor and drops the output that is left. Harmless on a closed stream. */
 void stream_close(stream *s);
 

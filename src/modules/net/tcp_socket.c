@@ -75,7 +75,7 @@ static void on_failed(stream *st, int code)
         relay_end(s->relay_in, code);
 }
 
-static const stream_ops ops = {
+const stream_ops tcp_stream_ops = {
     .readable = on_readable,
     .drained = on_drained,
     .failed = on_failed,
@@ -87,15 +87,8 @@ static const stream_ops ops = {
 static void on_timer(ev_loop *loop, ev_timer *timer);
 static void end_orphan(net_orphan *orphan);
 
-tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc)
+static tcp *init(tcp *s)
 {
-    tcp *s = mem_new(tcp);
-    *rc = stream_open(&s->stream, n, fd, &ops);
-    if (*rc < 0) {
-        close(fd);
-        mem_free(s);
-        return NULL;
-    }
     list_init(&s->link);
     list_init(&s->orphan.link);
     s->orphan.end = end_orphan;
@@ -104,11 +97,39 @@ tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc)
     waitq_init(&s->turn);
     ev_timer_init(&s->timer, on_timer);
     s->active_ms = tcp_now(s);
+    return s;
+}
+
+tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc)
+{
+    tcp *s = mem_new(tcp);
+    *rc = stream_open(&s->stream, n, fd, &tcp_stream_ops);
+    if (*rc < 0) {
+        close(fd);
+        mem_free(s);
+        return NULL;
+    }
     s->view.read_buffer_size = options->read_buffer_size;
     s->read_timeout = s->write_timeout = options->timeout;
     if (options->pass_fds)
         tcp_keep_fds(s);
-    return s;
+    return init(s);
+}
+
+static void abort_guest(guest *g) { tcp_close(g->owner, true); }
+
+static void retire_guest(guest *g) { (void)g; /* what it speaks is the program's affair */ }
+
+tcp *tcp_new_moved(net *n, bool hosted)
+{
+    tcp *s = mem_new(tcp);
+    s->stream.net = n;
+    s->view.read_buffer_size = CHUNK_SIZE;
+    if (hosted) {
+        s->guest = mem_new(guest);
+        *s->guest = (guest){.owner = s, .retire = retire_guest, .abort = abort_guest};
+    }
+    return init(s);
 }
 
 static void release(ev_release *r)
@@ -134,6 +155,11 @@ static void finish(tcp *s)
     if (s->server)
         tcp_server_forget(s->server);
     s->server = NULL;
+    if (s->guest) {
+        guest_leave(s->guest);
+        mem_free(s->guest);
+        s->guest = NULL;
+    }
     free_if_done(s);
 }
 

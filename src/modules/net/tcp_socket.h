@@ -36,6 +36,7 @@ struct tcp {
     list link; /* of the server's connections */
     net_orphan orphan;
     tcp_server *server; /* that counts us; NULL: none, or gone */
+    guest *guest;       /* of the HTTP server that it was taken over from; NULL: of none */
     relay *relay_out, *relay_in;
     tcp_fds *fds;           /* descriptors that have come; NULL: none are kept */
     chunk *in;              /* what has been read and not been asked for; NULL: nothing */
@@ -69,6 +70,11 @@ void tcp_open(void);
 /* A new socket on `fd`, which is the socket's from now on. NULL with *rc set: -errno, and `fd` is
  * closed. */
 tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc);
+
+/* A new socket that is to take a connection over, by stream_move to its stream with tcp_stream_ops.
+ * `hosted`: it gets a guest. */
+tcp *tcp_new_moved(net *n, bool hosted);
+extern const stream_ops tcp_stream_ops;
 
 /* Undoes tcp_new for one that Lua has never seen. */
 void tcp_discard(tcp *s);
