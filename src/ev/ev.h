@@ -98,6 +98,11 @@ void ev_io_move(ev_loop *loop, ev_io *to, ev_io *from, ev_io_cb *cb);
 /* Ends the watch and leaves the descriptor open. No callback comes after this. */
 void ev_io_stop(ev_loop *loop, ev_io *io);
 
+/* While `on`, nothing is told of what comes in, only of room and of errors; afterwards, what is ready
+ * then is told. For who can take nothing for a while: each byte that comes would wake the loop for
+ * nothing. A system call each time. Returns 0 or -errno. */
+int ev_io_mute(ev_loop *loop, ev_io *io, bool on);
+
 /* Ends the watch and closes the descriptor; nothing to close where it is stopped. Cheaper than
  * ev_io_stop and close, by a system call. */
 void ev_io_close(ev_loop *loop, ev_io *io);

@@ -96,6 +96,13 @@ void ev_io_stop(ev_loop *loop, ev_io *io)
         (void)poll_set(loop->poll, fd, 0, 0);
 }
 
+int ev_io_mute(ev_loop *loop, ev_io *io, bool on)
+{
+    assert(io->fd >= 0 && loop->io_slots[io->fd].io == io);
+    uint32_t generation = loop->io_slots[io->fd].generation;
+    return poll_mute(loop->poll, io->fd, key_of(io->fd, generation), on);
+}
+
 void ev_io_close(ev_loop *loop, ev_io *io)
 {
     int fd = forget(loop, io);

@@ -74,6 +74,14 @@ int poll_set(ev_poll *poll, int fd, uint64_t key, int on)
     return epoll_ctl(poll->epfd, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
 }
 
+int poll_mute(ev_poll *poll, int fd, uint64_t key, int on)
+{
+    struct epoll_event event = {.data.u64 = key, .events = EPOLLOUT | EPOLLET};
+    if (!on)
+        event.events |= EPOLLIN | EPOLLRDHUP;
+    return epoll_ctl(poll->epfd, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+}
+
 void poll_wake(ev_poll *poll)
 {
     int error = errno;

@@ -129,6 +129,13 @@ int poll_set(ev_poll *poll, int fd, uint64_t key, int on)
     return change(poll->kq, fd, (uint32_t)(key >> 32), EV_ADD, 2, &error) > 0 ? 0 : -error;
 }
 
+int poll_mute(ev_poll *poll, int fd, uint64_t key, int on)
+{
+    int error;
+    int action = on ? EV_DELETE : EV_ADD;
+    return change(poll->kq, fd, (uint32_t)(key >> 32), action, 1, &error) == 1 ? 0 : -error;
+}
+
 void poll_wake(ev_poll *poll)
 {
     int error = errno;

@@ -94,6 +94,35 @@ Test(ev_io, tells_when_there_is_room_again)
     ev_loop_free(loop);
 }
 
+Test(ev_io, says_nothing_of_what_comes_while_it_is_muted_and_tells_it_afterwards)
+{
+    ev_loop *loop = test_loop();
+    ear e = {.calls = 0};
+    int fds[2];
+    char bytes[4096] = {0};
+    test_pair(fds);
+    listen_to(loop, &e, fds[0]);
+    while (write(fds[0], bytes, sizeof(bytes)) > 0) {
+    }
+    cr_assert_eq(ev_io_mute(loop, &e.io, true), 0);
+    forget_past(loop, &e);
+    test_write(fds[1], "x");
+    test_settle(loop);
+    cr_assert_eq(e.events & EV_READ, 0, "told of what has come");
+    while (read(fds[1], bytes, sizeof(bytes)) > 0) {
+    }
+    assert_told(loop, &e, EV_WRITE);
+    cr_assert_eq(e.events & EV_READ, 0, "told of what has come");
+    cr_assert_eq(ev_io_mute(loop, &e.io, false), 0);
+    assert_told(loop, &e, EV_READ);
+    forget_past(loop, &e);
+    test_write(fds[1], "y");
+    assert_told(loop, &e, EV_READ);
+    ev_io_close(loop, &e.io);
+    close(fds[1]);
+    ev_loop_free(loop);
+}
+
 Test(ev_io, tells_the_end_together_with_what_is_still_to_be_read)
 {
     ev_loop *loop = test_loop();

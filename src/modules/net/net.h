@@ -65,7 +65,7 @@ void net_hook_stop(net_hook *hook);
 
 /* NET_SCRATCH bytes for who reads and is done with them before anybody else runs; made at the
  * first use. */
-enum { NET_SCRATCH = 262144 };
+enum { NET_SCRATCH = 1048576 };
 char *net_scratch(net *n);
 
 /* Gives back a chunk whose bytes stay readable until the next call of this. */

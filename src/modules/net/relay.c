@@ -14,7 +14,7 @@
 
 enum {
     SPLICE_FROM = 65536, /* bytes that one read has to give for a flow to be worth a pipe */
-    RELAY_BUDGET = 16,   /* rounds in a row; then the others have their turn */
+    RELAY_BUDGET = 4,    /* rounds in a row, of 1 MiB at most; then the others have their turn */
 };
 
 struct relay {
@@ -29,9 +29,19 @@ struct relay {
     ev_release release;
     int status;
     bool may_splice, eof, over;
+    bool muted; /* the sender, while the receiver is slow */
 };
 
 static relay *relay_of(links_tcp_relay *r) { return (relay *)r; }
+
+/* A sender goes on until the socket's buffer is full, and each packet of his would wake the loop. */
+static int mute(relay *r, bool on)
+{
+    if (r->muted == on || !stream_is_open(&r->from->stream))
+        return 0;
+    r->muted = on;
+    return ev_io_mute(r->net->loop, &r->from->stream.io, on);
+}
 
 static void drop(relay *r)
 {
@@ -51,6 +61,7 @@ void relay_end(relay *r, int code)
         return;
     r->over = true;
     r->status = code;
+    (void)mute(r, false);
     r->from->relay_out = NULL;
     r->to->relay_in = NULL;
     /* What was not delivered can be read, but for what lies in the pipe. */
@@ -107,11 +118,10 @@ static int push_spliced(relay *r)
 
 static int push(relay *r)
 {
-    if (!r->to->stream.writable)
-        return 0;
-    if (r->held)
-        return push_copied(r);
-    return push_spliced(r);
+    int rc = 0;
+    if (r->to->stream.writable)
+        rc = r->held ? push_copied(r) : push_spliced(r);
+    return rc == 0 ? mute(r, true) : rc;
 }
 
 /* --- in ------------------------------------------------------------------------------------ */
@@ -185,8 +195,9 @@ static int pull(relay *r)
     }
     if (r->from->read_error)
         return r->from->read_error;
-    if (!r->from->stream.readable)
-        return 0;
+    int rc = mute(r, false);
+    if (rc < 0 || !r->from->stream.readable)
+        return rc;
     return r->ends[0] >= 0 ? pull_spliced(r) : pull_copied(r);
 }
 
