@@ -28,8 +28,8 @@ typedef struct links_http_options {
 
 /* The fields that Lua may read of a server. */
 typedef struct links_http_server {
-    int32_t status; /* why links_http_next had none: LINKS_AGAIN, or the worker is to end */
-    int32_t want;   /* workers that ought to be spawned now */
+    int32_t status;      /* why links_http_next had none: LINKS_AGAIN, or the worker is to end */
+    int32_t want;        /* workers that ought to be spawned now */
     int32_t connections; /* upgraded ones included */
     int32_t upgraded;
     int32_t queued;

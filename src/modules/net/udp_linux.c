@@ -75,6 +75,7 @@ int udp_recv_batch(int fd, datagram *d, int count)
     for (int i = 0; i < count; i++) {
         d[i].name_len = sizeof(d[i].name);
         prepare(&messages[i], &iov[i], &d[i]);
+        /* cppcheck-suppress legacyUninitvar ; the system fills it */
         messages[i].msg_hdr.msg_control = controls[i].room;
         messages[i].msg_hdr.msg_controllen = sizeof(controls[i].room);
     }
@@ -140,7 +141,7 @@ int udp_send_batch(int fd, const datagram *d, int count)
     struct mmsghdr messages[UDP_SEND_BATCH];
     struct iovec iov[UDP_SEND_BATCH];
     control controls[UDP_SEND_BATCH];
-    int runs[UDP_SEND_BATCH], n, pieces = 0;
+    int runs[UDP_SEND_BATCH] = {0}, n, pieces = 0;
     for (int i = 0; i < count; pieces++) {
         struct mmsghdr *m = &messages[pieces];
         int run = runs[pieces] = run_of(&d[i], count - i);
