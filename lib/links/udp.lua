@@ -265,7 +265,7 @@ end
 local MANY_SIGNATURE = "socket:sendMany(list)"
 
 --- Sends many datagrams, up to 64 with one system call. On Linux those of one size to one receiver
---- that follow each other go through the system as one piece (UDP_SEGMENT): that is the fastest way.
+--- that follow each other go through the system as one piece (UDP_SEGMENT), which is fastest.
 ---
 --- @param list  array   of {data, port, host}; on a connected socket {data}. A host is an address
 --- @return integer      how many have gone: all
