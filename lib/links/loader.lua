@@ -11,7 +11,8 @@ local loader = {}
 local PUBLIC = {}
 for _, name in ipairs {
     "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "path", "process",
-    "querystring", "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix", "url", "zlib",
+    "querystring", "shared", "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix",
+    "url", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

@@ -11,6 +11,7 @@ local BINDINGS = {
     ["lib/links/fs/ffi.lua"] = "src/modules/fs/fs.h",
     ["lib/links/http/ffi.lua"] = "src/modules/http/http.h",
     ["lib/links/http/static.lua"] = "src/modules/http/files.h",
+    ["lib/links/shared.lua"] = "src/modules/shared/dict.h",
     ["lib/links/process/ffi.lua"] = "src/modules/process/process.h",
     ["lib/links/system.lua"] = "src/modules/system/system.h",
     ["lib/links/tcp/ffi.lua"] = "src/modules/net/tcp.h",

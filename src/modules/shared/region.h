@@ -1,0 +1,43 @@
+/*
+ * A piece of memory that processes share by its name: a file that all of them have mapped, in
+ * memory where the system has such a folder.
+ *
+ * Everybody who is attached holds a shared flock of the file. Who gets the lock for himself is
+ * alone: the first, who makes it anew, and the last, who removes it. The system gives locks back
+ * however a process ends, so what a crash leaves behind is taken for new by the next one.
+ */
+#ifndef LINKS_MODULES_SHARED_REGION_H
+#define LINKS_MODULES_SHARED_REGION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct region {
+    char *base;
+    size_t size;
+    char *path;
+    int fd;
+    bool keep; /* the file outlives its processes */
+} region;
+
+typedef struct region_ops {
+    /* Nobody else is attached, and nobody can be until it returns. `fresh`: all bytes are 0;
+     * otherwise it is what was kept. Returns 0 or a code, which region_open answers then. */
+    int (*first)(region *r, bool fresh, void *arg);
+    /* Others have made it. Returns 0 or a code. */
+    int (*join)(region *r, void *arg);
+} region_ops;
+
+/* The path of the shared memory `name`, of this user; mem_free it. */
+char *region_path(const char *name, size_t len);
+
+/* Maps the file `path`, of `size` bytes, making it where it is not there. With `keep` what is in it
+ * stays when nobody has it open. May sleep while another process makes it. Returns 0, or a code:
+ * LINKS_EXISTS where it is there in another size (which is in r->size then), EACCES where it is
+ * another user's or not a plain file, ENOSPC, ENOMEM, EMFILE and so on; nothing is held then. */
+int region_open(region *r, char *path, size_t size, bool keep, const region_ops *ops, void *arg);
+
+/* Lets go of it; of the file too, where this is the last. */
+void region_close(region *r);
+
+#endif
