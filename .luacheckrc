@@ -8,8 +8,8 @@ self = false
 -- The runtime replaces some of these; see src/lua and lib/links.
 files["lib/links/**/*.lua"] = {
     globals = {
-        "arg", "argv", "coroutine", "dofile", "load", "loadfile", "os", "package", "require",
-        "string", "table",
+        "arg", "argv", "coroutine", "debug", "dofile", "load", "loadfile", "os", "package",
+        "require", "string", "table",
     },
 }
 files["tests/**/*_spec.lua"] = {std = "+busted", globals = {"io"}}

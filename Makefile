@@ -190,8 +190,12 @@ $(1)_tests := $$(call objects,$$(call find,tests/$(1),*.c))
 TEST_OBJECTS += $$($(1)_tests)
 ifneq ($$($(1)_tests),)
 TEST_PROGRAMS += $(BUILD)/tests/test_$(1)
-$(BUILD)/tests/test_$(1): $$($(1)_tests) $$($(1)_objects) $(BUILD)/tests.stamp
-	$$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $$@ $$($(1)_tests) $$($(1)_objects) \
+# The same tests, in forks of one process.
+DIRECT_PROGRAMS += $(BUILD)/tests/direct_$(1)
+$(BUILD)/tests/direct_$(1): $(BUILD)/tests/direct/main.o
+$(BUILD)/tests/test_$(1) $(BUILD)/tests/direct_$(1): $$($(1)_tests) $$($(1)_objects) \
+            $(BUILD)/tests.stamp
+	$$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $$@ $$(filter %.o,$$^) \
 	    $$(shell $(PKG_CONFIG) --libs criterion) \
 	    $$(if $$(filter lua modules,$(1)),$$(LIBS),$$(system_libs))
 endif
@@ -215,10 +219,13 @@ $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(fuzz_driver) $(LIBRARY_O
 $(BUILD)/tests.stamp: FORCE
 	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(TEST_OBJECTS) $(LIBS))
 
-.PHONY: test test-programs fuzz-programs fuzz
+TEST_OBJECTS += $(BUILD)/tests/direct/main.o
+
+.PHONY: test test-programs direct-programs fuzz-programs fuzz
 .SECONDARY: $(TEST_OBJECTS)
 
 test-programs: $(TEST_PROGRAMS)
+direct-programs: $(DIRECT_PROGRAMS)
 fuzz-programs: $(FUZZERS)
 
 test:  ## build, lint and run every test, in every variant (SUITES="ev lib": only these)

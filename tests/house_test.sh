@@ -164,6 +164,20 @@ printf 'ok - a\n'
 kill -SEGV $$
 SH
 expect "run.sh takes a crash for a failure" counts base '1 1 0'
+expect "run.sh names the signal" out_has 'crashed (signal 11)'
+suite base 60 <<'SH'
+#!/bin/sh
+printf 'ok - a\n'
+kill -KILL $$
+SH
+expect "run.sh tells a suite that was killed from one that took too long" \
+    out_has 'killed after [0-9]* s (signal 9): out of memory'
+suite base 60 <<'SH'
+#!/bin/sh
+ulimit -d >build/log/limit
+printf 'ok - a\n'
+SH
+expect "run.sh limits the memory of a suite" is "$(cat "$copy/build/log/limit")" 8192000
 suite base 60 <<'SH'
 #!/bin/sh
 SH
@@ -196,6 +210,39 @@ expect "run.sh takes the report of a sanitizer for a failure, whatever the exit 
     counts base '1 1 0'
 sh "$root/tests/run.sh" nonsense >"$tmp/out" 2>&1
 expect "run.sh refuses the name of a suite that there is not" out_has 'there is no suite "nonsense"'
+
+# What valgrind would find in the tests of C must be found in the forks of one process too.
+if command -v valgrind >/dev/null && pkg-config --exists criterion; then
+    cat >"$tmp/planted.c" <<'C'
+#include <criterion/criterion.h>
+#include <stdlib.h>
+static int *volatile p;
+static void make(void) { p = malloc(4); }
+Test(planted, leaks) { make(); p = NULL; }
+Test(planted, reads_junk) { make(); cr_assert(*p != 7); free(p); }
+Test(planted, writes_beyond) { make(); p[1] = 0; free(p); }
+Test(planted, aborts) { abort(); }
+Test(planted, says_no) { cr_assert_eq(1, 2, "one is no %s", "two"); }
+Test(planted, takes_too_long, .timeout = 1) { for (;;) p = NULL; }
+Test(planted, is_fine) { make(); *p = 1; cr_assert_eq(*p, 1); free(p); }
+static void make_it(void) { make(); *p = 3; }
+static void free_it(void) { free(p); }
+TestSuite(fixture, .init = make_it, .fini = free_it);
+Test(fixture, is_made) { cr_assert_eq(*p, 3); }
+C
+    # shellcheck disable=SC2046
+    cc -g -O1 -o "$tmp/direct" "$root/tests/direct/main.c" "$tmp/planted.c" \
+        $(pkg-config --cflags --libs criterion) >"$tmp/out" 2>&1
+    valgrind --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 \
+        --log-file="$tmp/valgrind.%p" "$tmp/direct" >"$tmp/out" 2>&1
+    for name in leaks reads_junk writes_beyond aborts says_no takes_too_long; do
+        expect "the forks of one process fail a test that ${name}" \
+            out_has "^not ok - planted::$name "
+    done
+    expect "the forks of one process say what a test says" out_has 'one is no two'
+    expect "the forks of one process pass the others, with their fixtures" \
+        is "$(grep -c '^ok ' "$tmp/out")" 2
+fi
 
 # --- .ci/deps ----------------------------------------------------------------------------------
 

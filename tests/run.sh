@@ -8,17 +8,18 @@
 # Every suite speaks TAP ("ok", "not ok", "ok # SKIP why") among whatever else it prints, into
 # build/log/<suite>.log, and is summed up in one line here. A suite that ends badly without having
 # said "not ok" has crashed: that is a failure. So are a suite in which nothing ran, a suite that
-# takes longer than TIMEOUT seconds, and any report of a sanitizer or of valgrind, whoever caught
-# the exit code. Two suites run at a time.
+# takes longer than TIMEOUT seconds or more than MEMORY megabytes, and any report of a sanitizer or
+# of valgrind, whoever caught the exit code. Two suites run at a time.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 MAKE=${MAKE:-make}
 JOBS=${JOBS:-2}
 TIMEOUT=${TIMEOUT:-600}
+MEMORY=${MEMORY:-8000}
 LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL
-export MAKE TIMEOUT
+export MAKE TIMEOUT MEMORY
 
 SUITES='lint base ev lua modules lib wire examples house
         asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz
@@ -64,11 +65,9 @@ make_arguments() {
 # Where kqueue is the system's own, the suites of the default variant are those of kqueue.
 if [ "$(uname -s)" = Linux ]; then kqueue_tree=kqueue; else kqueue_tree=default; fi
 
-criterion() { # criterion <program> [wrapper...]
-    program=$1
-    shift
+criterion() {
     # --verbose names each test as it begins: the last one is the one that hangs.
-    "$@" "$program" --verbose --tap="$LOG/$suite.tap"
+    "$1" --verbose --tap="$LOG/$suite.tap"
     status=$?
     # Criterion ends its lines of TAP only after the whole: print them when it is done.
     [ ! -f "$LOG/$suite.tap" ] || cat "$LOG/$suite.tap"
@@ -109,9 +108,9 @@ suite_run() {
     lib | *-lib) busted tests/lib ;;
     wire | *-wire) busted tests/integration ;;
     valgrind-*)
-        criterion "$tree/tests/test_$room" valgrind --trace-children=yes --leak-check=full \
+        valgrind --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=99 \
             --suppressions=tests/valgrind.supp --log-file="$LOG/$suite.report.%p" \
-            --child-silent-after-fork=yes --errors-for-leak-kinds=definite
+            "$tree/tests/direct_$room"
         ;;
     *) criterion "$tree/tests/test_$room" ;;
     esac
@@ -130,6 +129,22 @@ suite_reports() {
     # What was written before the options were read, or without them.
     if ! grep -q '^not ok ' "$log" && grep -q 'Sanitizer: \|: runtime error: ' "$log"; then
         echo "not ok - a sanitizer complained"
+    fi
+}
+
+# Why a suite has ended with this status, if it has not said it itself. Only timeout sends KILL
+# here, and that when time is up; before, it was the system that ran out of memory, as a rule.
+suite_end() {
+    if [ "$status" = 124 ] || { [ "$status" = 137 ] && [ "$seconds" -ge "$TIMEOUT" ]; }; then
+        echo "not ok - stopped: it ran longer than $TIMEOUT s"
+    elif [ "$status" = 137 ]; then
+        echo "not ok - killed after $seconds s (signal 9): out of memory?"
+    elif ! grep -q '^not ok ' "$log"; then
+        if [ "$status" -gt 128 ]; then
+            echo "not ok - crashed (signal $((status - 128)))"
+        else
+            echo "not ok - crashed (exit code $status)"
+        fi
     fi
 }
 
@@ -157,7 +172,7 @@ suite_main() {
     log=$LOG/$suite.log
     rm -f "$LOG/$suite".report.* "$LOG/$suite".tap "$LOG/$suite".result
     options="log_path=$LOG/$suite.report:print_stacktrace=1:abort_on_error=0"
-    ASAN_OPTIONS="$options:detect_leaks=1:detect_stack_use_after_return=0"
+    ASAN_OPTIONS="$options:detect_leaks=1:detect_stack_use_after_return=0:hard_rss_limit_mb=$MEMORY"
     UBSAN_OPTIONS="$options"
     TSAN_OPTIONS="$options"
     LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
@@ -165,6 +180,9 @@ suite_main() {
 
     began=$(date +%s)
     if [ "${2-}" = inner ]; then
+        # What grows without end gets an error, before the system ends it, or something else.
+        # A sanitizer reserves more than that at its start, and has a limit of its own.
+        [ "$(variant_of "$suite")" = address-undefined ] || ulimit -d $((MEMORY * 1024))
         suite_run
         exit
     fi
@@ -173,12 +191,12 @@ suite_main() {
     # shellcheck disable=SC2086
     LINKS_SUITE=$LOG/$suite $limit sh "$0" --inner "$suite" >"$log" 2>&1 </dev/null
     status=$?
+    seconds=$(($(date +%s) - began))
     sweep "$suite"
     suite_reports >>"$log" 2>&1
     case $status in
     0) grep -q '^\(not \)\{0,1\}ok ' "$log" || echo "not ok - nothing ran" >>"$log" ;;
-    124 | 137) echo "not ok - stopped: it ran longer than $TIMEOUT s" >>"$log" ;;
-    *) grep -q '^not ok ' "$log" || echo "not ok - crashed (exit code $status)" >>"$log" ;;
+    *) suite_end >>"$log" ;;
     esac
 
     counted=$(suite_count "$log")
@@ -187,7 +205,7 @@ suite_main() {
     [ "$2" -eq 0 ] || result=FAIL
     {
         printf '%-4s  %-17s %5d passed %3d failed %3d skipped %4d s\n' "$result" "$suite" \
-            "$1" "$2" "$3" $(($(date +%s) - began))
+            "$1" "$2" "$3" "$seconds"
         printf '%s\n' "$counted" | sed -n 's/^skipped /        skipped /p'
         if [ $result = FAIL ]; then
             echo "----- build/log/$suite.log, what failed:"
@@ -209,7 +227,10 @@ build() {
     for variant in $(for suite in $suites; do variant_of "$suite"; done | sort -u); do
         [ "$variant" != clang ] || has clang || continue
         targets='all test-programs'
-        [ "$variant" != address-undefined ] || targets="$targets fuzz-programs"
+        case $variant in
+        default) ! has valgrind || targets="$targets direct-programs" ;;
+        address-undefined) targets="$targets fuzz-programs" ;;
+        esac
         began=$(date +%s)
         # shellcheck disable=SC2046
         if "$MAKE" -j"$JOBS" WERROR="${WERROR-}" $(make_arguments "$variant") $targets \
@@ -248,7 +269,7 @@ rm -f "$LOG"/*.count
 trap 'sweep; exit 130' INT TERM HUP
 build
 # The slow ones first: nothing waits for them at the end then.
-printf '%s\n' $suites | sort -k 1,1 | awk '/^valgrind/ { print; next } { rest = rest $0 "\n" }
+printf '%s\n' $suites | sort -k 1,1 | awk '/lib$/ { print; next } { rest = rest $0 "\n" }
     END { printf "%s", rest }' | xargs -P "$JOBS" -n 1 sh "$0" --suite
 
 cat "$LOG"/*.count | awk -v suites="$(echo $suites | wc -w)" '

@@ -2,6 +2,9 @@
 -- wherever the collector happens to be at work, in a compiled trace or between two turns of the
 -- loop too, where nothing can catch it. So finalizers that are Lua functions run within pcall, and
 -- their errors are printed. No task runs in them: they may start tasks, but not wait.
+--
+-- Nor do they run within the collector, where LuaJIT may not come back from them: all that happens
+-- there is that object and finalizer are noted. See src/lua/finalizers.h.
 local ffi = require "ffi"
 local core = require "links.core"
 
@@ -13,22 +16,42 @@ local function report(err)
     io.stderr:write(debug.traceback("links: error in a finalizer: " .. text, 2), "\n")
 end
 
+-- What is to be run, in the order in which the collector came to it.
+local objects, functions, first, last = {}, {}, 1, 0
+
+local function run_noted()
+    local interrupted = core.leaveTask()
+    while first <= last do
+        local object, fn = objects[first], functions[first]
+        objects[first], functions[first] = nil, nil
+        first = first + 1
+        xpcall(fn, report, object)
+    end
+    first, last = 1, 0
+    core.enterTask(interrupted)
+end
+
 -- finalizer -> the same, guarded. An entry goes when no object has the guarded one any more.
 local guarded = setmetatable({}, { __mode = "v" })
 
 local function guard(fn)
-    if type(fn) ~= "function" then return fn end
+    if fn == nil or type(fn) == "cdata" then return fn end -- nothing, or a function of C
     local known = guarded[fn]
     if not known then
         known = function(object)
-            local interrupted = core.leaveTask()
-            xpcall(fn, report, object)
-            core.enterTask(interrupted)
+            last = last + 1
+            objects[last], functions[last] = object, fn
+            if not core.interrupt(run_noted) then run_noted() end
         end
         guarded[fn] = known
         guarded[known] = known
     end
     return known
+end
+
+local function guard_in(metatable)
+    if type(metatable) ~= "table" then return end
+    rawset(metatable, "__gc", guard(rawget(metatable, "__gc")))
 end
 
 -- What newproxy's metatables have for a metatable: it sees the finalizer come.
@@ -39,14 +62,15 @@ local watching = {
 }
 
 local stock_gc, stock_metatype, stock_newproxy = ffi.gc, ffi.metatype, newproxy
+local stock_setmetatable = debug.setmetatable
 
-local function gc(object, fn)
-    if type(fn) == "function" then fn = guard(fn) end
-    return stock_gc(object, fn)
+local function gc(object, ...)
+    if select("#", ...) == 0 then return stock_gc(object) end -- which says what is missing
+    return stock_gc(object, guard((...)))
 end
 
 local function metatype(ctype, metatable)
-    if type(metatable) == "table" then metatable.__gc = guard(metatable.__gc) end
+    guard_in(metatable)
     return stock_metatype(ctype, metatable)
 end
 
@@ -56,9 +80,16 @@ local function new_proxy(...)
     return proxy
 end
 
---- Replaces ffi.gc, ffi.metatype and newproxy. To be called once, before any program runs.
+local function set_metatable(...)
+    if type((...)) == "userdata" then guard_in((select(2, ...))) end
+    return stock_setmetatable(...)
+end
+
+--- Replaces ffi.gc, ffi.metatype, newproxy and debug.setmetatable. To be called once, before any
+--- program runs.
 function finalizers.install()
     ffi.gc, ffi.metatype, _G.newproxy = gc, metatype, new_proxy
+    debug.setmetatable = set_metatable
 end
 
 return finalizers

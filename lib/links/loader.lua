@@ -33,18 +33,18 @@ local function is_circular(entry, me)
 end
 
 local function await(name, entry)
-    local me = core.current()
+    local me = core.current() -- nil in a finalizer
     -- A task that is over has left the load in a coroutine that it dropped.
-    if core.finished(entry.task) then
+    if entry.task and core.finished(entry.task) then
         loading[name] = nil
         return
     end
     if is_circular(entry, me) then
         error("loop or previous error loading module '" .. name .. "'", 3)
     end
-    awaited[me] = name
+    if me then awaited[me] = name end
     local status = core.park(entry.queue, nil, "require")
-    awaited[me] = nil
+    if me then awaited[me] = nil end
     if status ~= 0 then error(errors.new(status, "require " .. name), 3) end
 end
 

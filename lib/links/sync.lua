@@ -87,7 +87,7 @@ end
 --- local _, err = m:unlock()
 --- assert(err.name == "EPERM")
 function Mutex:unlock()
-    if self.owner ~= current() then return nil, new_error(EPERM, "mutex") end
+    if not self.owner or self.owner ~= current() then return nil, new_error(EPERM, "mutex") end
     hand_mutex(self)
     return true
 end
@@ -579,7 +579,7 @@ end
 --- @usage assert(require("sync").rwlock():readLock())
 function RwLock:readLock(ms)
     if ms ~= nil then check.timeout("rwlock:readLock([ms])", "ms", ms) end
-    if self.writer == current() then
+    if self.writer and self.writer == current() then
         error("rwlock:readLock([ms]) this task holds the lock as its writer", 2)
     end
     if not self.writer and not waiting(self.queue) then
@@ -600,11 +600,12 @@ end
 --- @usage assert(require("sync").rwlock():writeLock())
 function RwLock:writeLock(ms)
     if ms ~= nil then check.timeout("rwlock:writeLock([ms])", "ms", ms) end
-    if self.writer == current() then
+    local me = owner()
+    if self.writer == me then
         error("rwlock:writeLock([ms]) this task holds the lock already", 2)
     end
     if not self.writer and self.readers == 0 and not waiting(self.queue) then
-        self.writer = owner()
+        self.writer = me
         return true
     end
     return rw_wait(self, "write", ms)

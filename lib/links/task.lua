@@ -43,7 +43,7 @@ end
 
 --- The task that runs now.
 ---
---- @return task
+--- @return task   nil in a finalizer, which is no task's
 --- @usage assert(require("task").current().status == "running")
 function task.current()
     return core.current()
@@ -224,7 +224,7 @@ end
 ---
 --- @param fn  function  fn(err): err is the ECANCELED error, err.cause the reason
 --- @return handle       :remove()
---- @raise               `fn` is not a function
+--- @raise               `fn` is not a function; there is no task, in a finalizer
 --- @usage local task, timer = require "task", require "timer"
 --- local why
 --- local t = task.spawn(function()
@@ -237,7 +237,8 @@ end
 --- assert(why == "tired")
 function task.onCancel(fn)
     check.type("task.onCancel(fn)", "fn", fn, "function")
-    local env = core_env(core.current())
+    local me = core.current() or error("task.onCancel(fn) a finalizer is not a task's", 2)
+    local env = core_env(me)
     env.on_cancel = env.on_cancel or {}
     local handle = setmetatable({ fn = fn }, Handle)
     for i = #env.on_cancel, 1, -1 do

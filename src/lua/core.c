@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "lua/finalizers.h"
 #include "lua/task.h"
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -54,6 +55,10 @@ static void push_place(lua_State *L)
 static void push_obstacle(lua_State *L)
 {
     lua_Debug ar;
+    if (!sched_current()) {
+        lua_pushliteral(L, "a finalizer");
+        return;
+    }
     lua_getfield(L, LUA_REGISTRYINDEX, BUILTINS);
     for (int level = 0; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "fS", &ar);
@@ -70,7 +75,7 @@ static void push_obstacle(lua_State *L)
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    lua_pushliteral(L, "a finalizer or a C function that calls back");
+    lua_pushliteral(L, "a C function that calls back");
 }
 
 /* Notes why a wait cannot be, and undoes the park that should have led to it. */
@@ -87,6 +92,8 @@ static void refuse_wait(lua_State *L)
 /* raiseRefusal(): raises why the last wait was refused, at the code that waits. */
 static int core_raise_refusal(lua_State *L)
 {
+    if (!sched_current())
+        refuse_wait(L); /* by sched_park, which has no words */
     push_place(L);
     lua_getfield(L, LUA_REGISTRYINDEX, REFUSAL);
     lua_concat(L, 2);
@@ -119,10 +126,8 @@ static task *running(lua_State *L)
     task *t = sched_current();
     if (t)
         return t;
-    if (sched_is_open()) {
-        refuse_wait(L);
+    if (sched_is_open())
         core_raise_refusal(L);
-    }
     push_place(L);
     lua_pushliteral(L, "cannot wait here: the program is ending");
     lua_concat(L, 2);
@@ -320,9 +325,10 @@ static int core_spawn(lua_State *L)
 static int core_current(lua_State *L)
 {
     task *t = sched_current();
-    if (!t)
-        return 0;
-    sched_push(L, t);
+    if (t)
+        sched_push(L, t);
+    else
+        lua_pushnil(L);
     return 1;
 }
 
@@ -688,5 +694,6 @@ int luaopen_links_core(lua_State *L)
     core_push_fast(L);
     lua_setfield(L, -2, "fast");
     core_add_timers(L);
+    finalizers_add(L);
     return 1;
 }

@@ -296,7 +296,7 @@ int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what)
 {
     task *t = sched.current;
     if (!t)
-        return LINKS_SHUTTING_DOWN;
+        return sched.closed ? LINKS_SHUTTING_DOWN : LINKS_REFUSED; /* in a finalizer */
     if (t->state != TASK_RUNNING)
         leave(t); /* parked before, and never yielded: an error came between */
     t->what = what;

@@ -29,7 +29,7 @@ enum {
     SCHED_IO = 1, /* something outside the process can end this wait: it keeps the process alive */
 };
 
-/* The task that runs now; NULL outside step 5. */
+/* The task that runs now; NULL outside step 5, and in finalizers. */
 task *sched_current(void);
 
 /* The running task has been given something of its own: a name, local values, functions to call on
@@ -38,7 +38,8 @@ bool sched_is_marked(void);
 
 /* Parks the running task on `q` for at most `timeout_ms` (0: as long as it takes), or until the
  * deadline of an enclosing task.withTimeout. Returns LINKS_AGAIN; or, at once and without
- * parking, -ECANCELED for a cancelled task, LINKS_DEADLINE for one whose deadline has passed.
+ * parking, -ECANCELED for a cancelled task, LINKS_DEADLINE for one whose deadline has passed,
+ * LINKS_REFUSED in a finalizer, LINKS_SHUTTING_DOWN in one at the end of the process.
  * `what` is a constant that says what is waited for ("tcp read"), for who looks at the process. */
 int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what);
 

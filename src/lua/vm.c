@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lua/core.h"
+#include "lua/finalizers.h"
 #include "lua/lualib.h"
 #include "lua/task.h"
 #include "version.h"
@@ -112,6 +113,7 @@ int vm_open(ev_loop *loop)
 void vm_close(void)
 {
     sched_close();
+    finalizers_close(vm.L);
     lua_close(vm.L);
     vm.L = NULL;
 }

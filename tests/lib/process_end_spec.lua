@@ -228,7 +228,7 @@ describe("SIGTERM", function()
         local pid = tonumber(child:readline())
         child:kill("SIGKILL")
         child:wait()
-        program.eventually("its end", function() return not process.kill(pid, 0) end)
+        program.eventually("its end", function() return program.has_ended(pid) end)
     end)
 
     it("ends a parent of children that are kept running, and them", function()

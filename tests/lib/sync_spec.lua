@@ -510,19 +510,33 @@ describe("a finalizer", function()
                 function() return timer.sleep(1) end, function() return e:wait() end,
                 function() return m:lock() end, function() return m:tryLock() end,
                 function() return task.all { print } end, task.yield,
+                function() return sync.channel():receive(1) end,
+                function() return sync.rwlock():writeLock() end,
             } do
                 local ok, err = pcall(fn)
                 results[i] = tostring(ok) .. ": " .. tostring(err)
             end
             return unpack(results)
         end)
-        assert.equal(6, #refused)
+        assert.equal(8, #refused)
         for i, text in ipairs(refused) do
-            assert.matches((i == 3 or i == 4) and "^false: .*not in a finalizer"
+            assert.matches((i == 3 or i == 4 or i == 8) and "^false: .*not in a finalizer"
                 or "^false: .*cannot yield inside", text)
         end
         assert.is_true(m:tryLock())
         assert.is_true(timer.sleep(0))
+    end)
+
+    it("is no task's", function()
+        local m = sync.mutex()
+        local current, err, registered, why = unpack(finalize(function()
+            local _, unlock_error = m:unlock()
+            return task.current() or "nobody", unlock_error, pcall(task.onCancel, print)
+        end), 1, 4)
+        assert.equal("nobody", current)
+        assert.equal("EPERM", err.name)
+        assert.is_false(registered)
+        assert.matches("^task.onCancel%(fn%) a finalizer", why)
     end)
 
     it("can wake, send where there is room, and start tasks", function()

@@ -168,6 +168,19 @@ for _, wait in ipairs(waits.list) do
             assert_timed_out(select(2, task.withTimeout(1, call)), true)
         end)
 
+        it("raises an error in a finalizer, which leaves the waits of its task alone", function()
+            local call = wait.make()
+            local results
+            local function make()
+                getmetatable(newproxy(true)).__gc = function() results = { pcall(call) } end
+            end
+            make()
+            collectgarbage()
+            assert.is_false(results[1])
+            assert.matches("in[side]* a finalizer", tostring(results[2]))
+            assert.is_true(timer.sleep(0))
+        end)
+
         it("may wait in the reader of load", function()
             local call = wait.make()
             local err

@@ -110,7 +110,7 @@ Test(sched, runs_tasks_in_the_order_of_their_spawns)
 Test(sched, has_no_current_task_outside_its_run_step)
 {
     cr_assert_null(sched_current());
-    cr_assert_eq(sched_park(&queue, 0, 0, "test"), LINKS_SHUTTING_DOWN);
+    cr_assert_eq(sched_park(&queue, 0, 0, "test"), LINKS_REFUSED);
     cr_assert(waitq_empty(&queue));
 }
 

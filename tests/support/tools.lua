@@ -44,6 +44,16 @@ function program.eventually(what, fn)
     end
 end
 
+-- Whether a process has ended. The child of one that was killed is a zombie until its new parent
+-- looks, which not every first process of a container does.
+function program.has_ended(pid)
+    if not process.kill(pid, 0) then return true end
+    local stat = io.open("/proc/" .. pid .. "/stat")
+    local state = stat and (stat:read("*a") or ""):match("%) (%a)")
+    if stat then stat:close() end
+    return state == "Z"
+end
+
 -- Asserts that `fn` can be done within `ms`: on a busy machine not each time, but once of five.
 function program.within(ms, fn)
     for i = 1, 5 do

@@ -1,0 +1,23 @@
+/*
+ * When the finalizers that are Lua functions run: lib/links/finalizers.lua gathers them, and here
+ * is the moment at which it may run what it has gathered.
+ *
+ * The collector calls a finalizer in a state of its own, in which LuaJIT before 2023-08-13 does not
+ * come back from some compiled loops over pairs: an exit from the trace leads to its own start, and
+ * within a finalizer nobody counts the exits (LuaJIT's commit 119fd1fa mends it). Debian 12 has
+ * such a LuaJIT. So they run a moment later, when the collector has returned: a hook comes before
+ * the next instruction, as a signal would.
+ */
+#ifndef LINKS_LUA_FINALIZERS_H
+#define LINKS_LUA_FINALIZERS_H
+
+#include <lua.h>
+
+/* Adds interrupt(fn) to the table on top of the stack. */
+void finalizers_add(lua_State *L);
+
+/* Before lua_close: runs what is due. From now on finalizers run where the collector calls them,
+ * with nothing compiled, since no instruction will follow. */
+void finalizers_close(lua_State *L);
+
+#endif

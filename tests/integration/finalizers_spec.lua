@@ -1,0 +1,175 @@
+-- Finalizers of programs: what they may do, and that none of it can hang or end the process.
+package.path = "tests/support/?.lua;" .. package.path
+local program = require "program"
+
+local function output(code)
+    local result = program.eval(code)
+    assert.equal(0, result.code, result.err .. tostring(result.signal))
+    return result.out, result.err
+end
+
+-- A loop that has been compiled for a table of numbers, and so leaves its trace for one of strings.
+-- Where LuaJIT runs a finalizer, leaving a trace of pairs may lead to its beginning again.
+local compiled_pairs = [[
+    local function sum(t)
+        local n = 0
+        for _, v in pairs(t) do n = n + (type(v) == "number" and v or 1) end
+        return n
+    end
+    local numbers, strings = {}, {}
+    for i = 1, 100 do numbers[i], strings[i] = i, "x" end
+    for _ = 1, 200 do sum(numbers) end
+]]
+
+describe("a finalizer", function()
+    it("may go through a table in a loop that was compiled for others", function()
+        assert.equal("150\n", output(compiled_pairs .. [[
+            local ffi = require "ffi"
+            ffi.cdef "typedef struct { int x; } thing;"
+            local ran = 0
+            local function finalizer() sum(strings) ran = ran + 1 end
+            local thing = ffi.metatype("thing", { __gc = finalizer })
+            local function make()
+                for _ = 1, 50 do
+                    getmetatable(newproxy(true)).__gc = finalizer
+                    ffi.gc(ffi.new("int[1]"), finalizer)
+                    thing()
+                end
+            end
+            make()
+            collectgarbage()
+            collectgarbage()
+            print(ran)
+        ]]))
+    end)
+
+    it("may do so at the end of the program too", function()
+        assert.equal("100\n", output(compiled_pairs .. [[
+            at_end = newproxy(true)
+            getmetatable(at_end).__gc = function() print(sum(strings)) end
+        ]]))
+    end)
+
+    it("may do so where the collector interrupts a compiled loop", function()
+        assert.equal("true\n", output(compiled_pairs .. [[
+            local ran, made = 0, 0
+            local function finalizer() sum(strings) ran = ran + 1 end
+            local kept
+            while ran < 2000 and made < 1e6 do
+                made = made + 1
+                getmetatable(newproxy(true)).__gc = finalizer
+                kept = { made }
+            end
+            print(ran >= 2000 and kept[1] == made)
+        ]]))
+    end)
+
+    it("runs once for each object, whichever coroutine the collector interrupts", function()
+        assert.equal("true\n", output(compiled_pairs .. [[
+            local ffi, task, timer = require "ffi", require "task", require "timer"
+            local made, ran = 0, 0
+            local function finalizer()
+                sum(strings)
+                ran = ran + 1
+            end
+            local function make()
+                made = made + 1
+                ffi.gc(ffi.new("int[4]"), finalizer)
+            end
+            local tasks = {}
+            for w = 1, 10 do
+                tasks[w] = task.spawn(function()
+                    local generator = coroutine.wrap(function()
+                        for i = 1, 1000 do
+                            make()
+                            if i % 100 == 0 then coroutine.yield(timer.sleep(0)) end
+                        end
+                    end)
+                    while generator() do
+                        pcall(table.sort, { 3, 1, 2 }, function(a, b) make() return a < b end)
+                    end
+                end)
+            end
+            for w = 1, 10 do assert(tasks[w]:join()) end
+            collectgarbage()
+            collectgarbage()
+            print(ran == made and made > 10000)
+        ]]))
+    end)
+
+    it("has run when collectgarbage returns, in the order of the collector", function()
+        assert.equal("3 2 1\n", output [[
+            local order = {}
+            local function make(i)
+                getmetatable(newproxy(true)).__gc = function() order[#order + 1] = i end
+            end
+            for i = 1, 3 do make(i) end
+            collectgarbage()
+            print(table.concat(order, " "))
+        ]])
+    end)
+
+    it("runs where debug.setmetatable gave it, and where it is no function says so", function()
+        local out, err = output [[
+            local ffi = require "ffi"
+            local function make()
+                debug.setmetatable(newproxy(), { __gc = function() error "given later" end })
+                ffi.gc(ffi.new("int[1]"), "not to be called")
+                ffi.gc(ffi.new("int[1]"), setmetatable({}, { __call = function() print "called" end }))
+                ffi.gc(ffi.gc(ffi.new("int[1]"), function() print "never" end), nil)
+            end
+            make()
+            collectgarbage()
+            collectgarbage()
+            print(pcall(ffi.gc, ffi.new("int[1]")))
+        ]]
+        assert.matches("^called\nfalse\t[^\n]*bad argument", out)
+        assert.matches("error in a finalizer: [^\n]*given later", err)
+        assert.matches("error in a finalizer: attempt to call a string", err)
+    end)
+
+    it("leaves the hooks of the program as they are, and hides no line from them", function()
+        assert.equal("true\ttrue\t10000\n", output [[
+            jit.off()
+            local seen, ran = {}, 0
+            local function make()
+                getmetatable(newproxy(true)).__gc = function() ran = ran + 1 end
+            end
+            local function hook(_, line) seen[line] = (seen[line] or 0) + 1 end
+            local here = debug.getinfo(1, "l").currentline
+            debug.sethook(hook, "l")
+            for i = 1, 10000 do
+                local kept = { i }
+                make(kept)
+            end
+            debug.sethook(hook, "l")
+            print(debug.gethook() == hook, ran > 100, seen[here + 3])
+        ]])
+    end)
+
+    it("keeps no count hook of the program from coming", function()
+        assert.equal("true\ttrue\n", output [[
+            jit.off()
+            local counts, ran = 0, 0
+            local function make()
+                getmetatable(newproxy(true)).__gc = function() ran = ran + 1 end
+            end
+            debug.sethook(function() counts = counts + 1 end, "", 5000)
+            for i = 1, 20000 do make(i) end
+            debug.sethook()
+            print(ran > 1000, counts > 20)
+        ]])
+    end)
+
+    it("may be in the middle of anything when the program ends", function()
+        local result = program.eval(compiled_pairs .. [[
+            local function make()
+                getmetatable(newproxy(true)).__gc = function() sum(strings) make() end
+            end
+            for _ = 1, 100 do make() end
+            collectgarbage()
+            os.exit(7)
+        ]])
+        assert.equal(7, result.code)
+    end)
+end)
