@@ -13,7 +13,7 @@
 #define USUAL_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* Where the child keeps the pipe that tells of its failure, next to what it inherits. */
-enum { ERROR_FD = 3 };
+enum { ERROR_FD = SPAWN_IPC_FD + 1 };
 
 enum { EXIT_NOT_STARTED = 127 };
 
@@ -100,10 +100,10 @@ static int source_of(const spawn_options *o, int number)
     return fcntl(fd, F_DUPFD_CLOEXEC, ERROR_FD + 1); /* the low one is covered or closed */
 }
 
-/* Leaves 0, 1, 2 and the error pipe. Returns where that pipe is now, or -errno. */
+/* Leaves 0, 1, 2, the way for messages and the error pipe. Returns where that pipe is now, or -errno. */
 static int arrange_descriptors(const spawn_options *o, int error_fd)
 {
-    int sources[3] = {-1, -1, -1};
+    int sources[3] = {-1, -1, -1}, ipc = -1;
     error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, ERROR_FD + 1);
     if (error_fd < 0)
         return -errno;
@@ -112,9 +112,15 @@ static int arrange_descriptors(const spawn_options *o, int error_fd)
         if (sources[i] < 0)
             return -errno;
     }
+    if (o->ipc >= 0 && (ipc = fcntl(o->ipc, F_DUPFD_CLOEXEC, ERROR_FD + 1)) < 0)
+        return -errno;
     for (int i = 0; i < 3; i++)
         if (dup2(sources[i], i) < 0)
             return -errno;
+    if (ipc < 0)
+        close(SPAWN_IPC_FD);
+    else if (dup2(ipc, SPAWN_IPC_FD) < 0)
+        return -errno;
     if (dup2(error_fd, ERROR_FD) < 0 || fcntl(ERROR_FD, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     spawn_close_from(ERROR_FD + 1);

@@ -4,7 +4,7 @@
  * so a program that is not there, or may not be run, is an error of the call.
  *
  * The child begins as a process should: no caught signal, an empty signal mask, no descriptor but
- * 0, 1 and 2, and the limits that we were started with.
+ * 0, 1 and 2 (and SPAWN_IPC_FD, where it is to have one), and the limits that we were started with.
  */
 #ifndef LINKS_MODULES_PROCESS_SPAWN_H
 #define LINKS_MODULES_PROCESS_SPAWN_H
@@ -19,6 +19,9 @@ enum {
     SPAWN_INHERIT = -2, /* ours of the same number, or /dev/null where that is closed */
     SPAWN_STDOUT = -3,  /* as for 1; for 2 only */
 };
+
+/* Where a child finds its end of the way for messages. */
+enum { SPAWN_IPC_FD = 3 };
 
 /* What was being done when it failed. */
 enum {
@@ -44,6 +47,7 @@ typedef struct spawn_options {
     const char *cwd;      /* NULL: ours */
     const char *readable; /* a file that the child must be able to read; NULL: none */
     int fds[3];
+    int ipc;      /* becomes the child's SPAWN_IPC_FD; -1: it has none */
     bool set_ids; /* gives up our user and groups for: */
     uid_t uid;
     gid_t gid;
