@@ -78,6 +78,7 @@ local FORK_OPTIONS = start.known {
     maxRestarts = { type = "integer", min = 0, max = INT_MAX, default = 0 },
     title = { type = "string|nil" },
     ipc = { type = "boolean", default = false },
+    chroot = { type = "string|nil" },
     timeout = false, killSignal = false, killTimeout = false,
     stdin = false, stdout = false, stderr = false,
 }
@@ -104,13 +105,19 @@ local FORK_OPTIONS = start.known {
 ---                        env          table    name = value to set, name = false to leave out
 ---                        cleanEnv     boolean  begin with an empty environment. Default: false
 ---                        cwd          string   its working directory. Default: this one's
+---                        chroot       string   the folder that is to be its root. Only root may
+---                                              choose. `file` and `cwd` are looked up in there,
+---                                              and so is everything later, such as
+---                                              /etc/resolv.conf; the working directory is "/"
+---                                              unless `cwd` is given. Default: as this process
 ---                        ipc          boolean  messages can be sent to it, and by it: see
 ---                                              process.messages. Default: false
 ---                        title        string   shown by ps(1) in the place of the program's name
 --- @return integer        the process id; each restart has another one, see process.children
 --- @return nil, err       ENOENT, EACCES, EISDIR  the file cannot be read, by that user
----                                (err.syscall "open"), or the folder not entered ("chdir")
----                        EPERM   this user may not become that one
+---                                (err.syscall "open"), or the folder not entered ("chdir",
+---                                "chroot")
+---                        EPERM   this user may not become that one, or not change its root
 ---                        EINVAL  there is no such user, group or processor; the id of an unknown
 ---                                user without a gid
 ---                        EMFILE, ENFILE  no descriptor is left
@@ -134,7 +141,8 @@ function process.fork(options)
     local what = start.describe(FORK, path, { name, file, unpack(args) }, o,
         { STDIO.null, STDIO.inherit, STDIO.inherit })
     if file == "" then return nil, new_error(errors.code("ENOENT"), "open", { address = file }) end
-    what.readable, what.tied, what.ipc = file, true, o.ipc
+    if o.chroot then start.check_text(FORK, "options.chroot", o.chroot, 1) end
+    what.readable, what.tied, what.ipc, what.chroot = file, true, o.ipc, o.chroot
     local handle, failure = start.now(what)
     if not handle then return nil, failure end
     if o.forever then forever.keep(handle, what, o.file, args, o.maxRestarts) end
@@ -593,6 +601,22 @@ end
 function process.chdir(dir)
     start.check_text("process.chdir(dir)", "dir", dir, 1)
     return result(C.links_process_chdir(dir), "chdir", { address = dir })
+end
+
+--- Makes a folder the root of this process, for good, and goes there. Only root may, and should
+--- become another user then: process.setuid. What the process needs later, such as
+--- /etc/resolv.conf, is looked up in there.
+---
+--- @param dir  string  the folder
+--- @return true
+--- @return nil, err    EPERM   this user may not
+---                     ENOENT, ENOTDIR, EACCES, ENAMETOOLONG, ELOOP  it cannot be entered
+--- @raise              `dir` is not a string, or has a zero byte in it
+--- @usage local ok, err = require("process").chroot("/no/such/folder")
+--- assert(not ok and (err.name == "ENOENT" or err.name == "EPERM"))
+function process.chroot(dir)
+    start.check_text("process.chroot(dir)", "dir", dir, 1)
+    return result(C.links_process_chroot(dir), "chroot", { address = dir })
 end
 
 --- The permissions that files of this process begin without, and their setting.

@@ -23,6 +23,7 @@ typedef struct links_spawn_options {
     int32_t cpu;
     int32_t detached, tied;
     int32_t ipc;
+    int32_t enters;
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -56,6 +57,7 @@ void links_ending_stay(int change);
 int links_ending_reason(int *code);
 int links_process_cwd(char *path, size_t size);
 int links_process_chdir(const char *path);
+int links_process_chroot(const char *path);
 int links_process_umask(int mask);
 int links_process_uptime(void);
 int links_process_ppid(void);

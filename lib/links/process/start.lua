@@ -152,6 +152,21 @@ function start.describe(signature, file, argv, options, defaults, level)
     }
 end
 
+-- What a child that enters a root of its own is told by: see spawn_enter.
+local function enter(env, what, ids)
+    local list = { "LINKS_ENTER_ROOT=" .. what.chroot, "LINKS_ENTER_FILE=" .. what.readable }
+    if what.cwd then table.insert(list, "LINKS_ENTER_CWD=" .. what.cwd) end
+    local numbers = { what.tied and not what.detached and C.getpid() or 0 }
+    if ids then
+        table.insert(numbers, ids.uid)
+        table.insert(numbers, ids.gid)
+        for _, group in ipairs(ids.groups) do table.insert(numbers, group) end
+    end
+    for i, id in ipairs(numbers) do numbers[i] = ("%d"):format(id) end
+    table.insert(list, "LINKS_ENTER_IDS=" .. table.concat(numbers, " "))
+    for _, pair in ipairs(list) do table.insert(env, pair) end
+end
+
 local out_child = ffi.new("links_child *[1]")
 local out_step = ffi.new("const char *[1]")
 
@@ -167,13 +182,14 @@ function start.now(what)
     if err then return nil, err end
     local env, path = environment(what.changes, what.clean)
     if what.ipc then table.insert(env, "LINKS_IPC=" .. IPC_FD) end
+    if what.chroot then enter(env, what, ids) end
     local argv = { unpack(what.argv) }
     local c_argv, c_env = strings(argv), strings(env)
     local o = ffi.new("links_spawn_options", {
         file = what.file, path = path, argv = c_argv, env = c_env, cwd = what.cwd,
         readable = what.readable, stdio = what.stdio, cpu = what.cpu,
         detached = what.detached, tied = what.tied and not what.detached,
-        ipc = what.ipc and 1 or 0,
+        ipc = what.ipc, enters = what.chroot ~= nil,
         kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
     })
     local groups
@@ -186,9 +202,10 @@ function start.now(what)
     -- What C has read through pointers is alive up to here.
     if rc < 0 then
         local step = ffi.string(out_step[0])
-        local place = step == "exec" and what.file or step == "open" and what.readable
-            or step == "chdir" and what.cwd or nil
-        return nil, errors.new(rc, step, { address = place }), c_argv, c_env, groups
+        local places = {
+            chroot = what.chroot, exec = what.file, open = what.readable, chdir = what.cwd,
+        }
+        return nil, errors.new(rc, step, { address = places[step] }), c_argv, c_env, groups
     end
     local handle = ffi.gc(out_child[0], C.links_child_free)
     if what.ipc then

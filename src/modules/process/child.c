@@ -152,7 +152,7 @@ static const char *step_name(int step)
         [SPAWN_PIPE] = "pipe",         [SPAWN_FORK] = "fork",     [SPAWN_SETSID] = "setsid",
         [SPAWN_AFFINITY] = "affinity", [SPAWN_STDIO] = "stdio",   [SPAWN_SETGROUPS] = "setgroups",
         [SPAWN_SETGID] = "setgid",     [SPAWN_SETUID] = "setuid", [SPAWN_CHDIR] = "chdir",
-        [SPAWN_OPEN] = "open",         [SPAWN_EXEC] = "exec",
+        [SPAWN_OPEN] = "open",         [SPAWN_EXEC] = "exec",     [SPAWN_CHROOT] = "chroot",
     };
     return step >= 0 && step < SPAWN_STEPS ? names[step] : "spawn";
 }
@@ -211,6 +211,7 @@ static spawn_options translate(const links_spawn_options *from)
         .cpu = from->cpu,
         .detached = from->detached,
         .tied = from->tied,
+        .enters = from->enters,
     };
 }
 

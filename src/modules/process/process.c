@@ -80,6 +80,11 @@ int links_process_cwd(char *path, size_t size) { return getcwd(path, size) ? 0 :
 
 int links_process_chdir(const char *path) { return chdir(path) < 0 ? -errno : 0; }
 
+int links_process_chroot(const char *path)
+{
+    return chroot(path) < 0 || chdir("/") < 0 ? -errno : 0;
+}
+
 int links_process_umask(int mask)
 {
     mode_t before = umask(mask < 0 ? 0 : (mode_t)mask);

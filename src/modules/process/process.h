@@ -50,7 +50,8 @@ typedef struct links_spawn_options {
     int32_t ngroups;
     int32_t cpu;
     int32_t detached, tied;
-    int32_t ipc; /* a way for messages: one end of a socket pair is the child's descriptor 3 */
+    int32_t ipc;    /* a way for messages: one end of a socket pair is the child's descriptor 3 */
+    int32_t enters; /* as of spawn_options */
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -146,7 +147,8 @@ LINKS_API int links_ending_reason(int *code);
 /* The working directory into `path`. 0 or -errno, -ERANGE where it is longer. */
 LINKS_API int links_process_cwd(char *path, size_t size);
 LINKS_API int links_process_chdir(const char *path);
-LINKS_API int links_process_umask(int mask); /* -1: only look */
+LINKS_API int links_process_chroot(const char *path); /* and enters it */
+LINKS_API int links_process_umask(int mask);          /* -1: only look */
 LINKS_API int links_process_uptime(void);
 LINKS_API int links_process_ppid(void);
 LINKS_API void links_process_abort(void);

@@ -33,6 +33,7 @@ enum {
     SPAWN_SETGROUPS,
     SPAWN_SETGID,
     SPAWN_SETUID,
+    SPAWN_CHROOT,
     SPAWN_CHDIR,
     SPAWN_OPEN,
     SPAWN_EXEC,
@@ -56,6 +57,8 @@ typedef struct spawn_options {
     int cpu;       /* the only processor to run on; -1: any */
     bool detached; /* leader of a session of its own */
     bool tied;     /* gets SIGTERM when this process dies, however it does */
+    bool enters;   /* links itself, which calls spawn_enter: it takes on its user, folder and root
+                      there, and the spawn has failed where that fails */
 } spawn_options;
 
 /* Raises this process's own limits of descriptors and of the stack. */
@@ -63,6 +66,11 @@ void spawn_raise_limits(void);
 
 /* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec takes. */
 pid_t spawn(const spawn_options *options, int *step);
+
+/* In a new process of links, first of all: enters the root that its parent has meant it for, if any,
+ * and becomes the user that it is to be. A program could not be found and linked in there any more.
+ * What it is told by is taken out of the environment. Does not return where something fails. */
+void spawn_enter(void);
 
 /* A pipe whose ends no exec passes on. 0 or -errno. */
 int spawn_pipe(int ends[2]);
