@@ -143,6 +143,7 @@ int main(int argc, char **argv)
     if (rc)
         return rc < 0 ? 0 : rc;
 
+    spawn_enter();
     spawn_raise_limits();
     ev_loop *loop = ev_loop_new();
     if (!loop) {

@@ -32,6 +32,7 @@ local names = require "links.process.names"
 local start = require "links.process.start"
 local Child = require "links.process.child"
 local forever = require "links.process.forever"
+local ipc = require "links.process.ipc"
 local events = require "links.process.events"
 local run = require "links.process.run"
 
@@ -43,6 +44,9 @@ local process = {}
 local INT_MAX = 2 ^ 31 - 1
 local DAEMON = "LINKS_DAEMON"
 local shutdown_timeout = 10000
+
+for name, fn in pairs(require "links.process.messages") do process[name] = fn end
+ipc.inherit()
 
 process.argv = argv or {}
 process.pid = C.getpid()
@@ -73,6 +77,8 @@ local FORK_OPTIONS = start.known {
     forever = { type = "boolean", default = false },
     maxRestarts = { type = "integer", min = 0, max = INT_MAX, default = 0 },
     title = { type = "string|nil" },
+    ipc = { type = "boolean", default = false },
+    chroot = { type = "string|nil" },
     timeout = false, killSignal = false, killTimeout = false,
     stdin = false, stdout = false, stderr = false,
 }
@@ -99,11 +105,19 @@ local FORK_OPTIONS = start.known {
 ---                        env          table    name = value to set, name = false to leave out
 ---                        cleanEnv     boolean  begin with an empty environment. Default: false
 ---                        cwd          string   its working directory. Default: this one's
+---                        chroot       string   the folder that is to be its root. Only root may
+---                                              choose. `file` and `cwd` are looked up in there,
+---                                              and so is everything later, such as
+---                                              /etc/resolv.conf; the working directory is "/"
+---                                              unless `cwd` is given. Default: as this process
+---                        ipc          boolean  messages can be sent to it, and by it: see
+---                                              process.messages. Default: false
 ---                        title        string   shown by ps(1) in the place of the program's name
 --- @return integer        the process id; each restart has another one, see process.children
 --- @return nil, err       ENOENT, EACCES, EISDIR  the file cannot be read, by that user
----                                (err.syscall "open"), or the folder not entered ("chdir")
----                        EPERM   this user may not become that one
+---                                (err.syscall "open"), or the folder not entered ("chdir",
+---                                "chroot")
+---                        EPERM   this user may not become that one, or not change its root
 ---                        EINVAL  there is no such user, group or processor; the id of an unknown
 ---                                user without a gid
 ---                        EMFILE, ENFILE  no descriptor is left
@@ -127,7 +141,8 @@ function process.fork(options)
     local what = start.describe(FORK, path, { name, file, unpack(args) }, o,
         { STDIO.null, STDIO.inherit, STDIO.inherit })
     if file == "" then return nil, new_error(errors.code("ENOENT"), "open", { address = file }) end
-    what.readable, what.tied = file, true
+    if o.chroot then start.check_text(FORK, "options.chroot", o.chroot, 1) end
+    what.readable, what.tied, what.ipc, what.chroot = file, true, o.ipc, o.chroot
     local handle, failure = start.now(what)
     if not handle then return nil, failure end
     if o.forever then forever.keep(handle, what, o.file, args, o.maxRestarts) end
@@ -377,10 +392,16 @@ end
 --- "restart": fn(child), when a child that is kept running has died, or could not be started: what
 --- process.children says of it. While there is such a function, nothing is printed.
 ---
+--- "message": fn(from, value), for each message that process.send has sent to this process; see
+--- process.messages. While there is such a function, this process goes on for as long as somebody
+--- could send one. "disconnect": fn(from, err), when there will be no more from there; err is nil
+--- where the other has ended, or ended it.
+---
 --- "shutdown": as process.onShutdown. "exit": fn(code, signal), after those, as the last thing
 --- before all tasks are cancelled; one of the two is nil. It should not wait.
 ---
---- @param event  string    "error", "restart", "shutdown", "exit", or a signal
+--- @param event  string    "error", "restart", "message", "disconnect", "shutdown", "exit", or a
+---                         signal
 --- @param fn     function  called in a task of its own; it may wait
 --- @return true
 --- @raise                  an unknown event, a signal that cannot be caught (SIGKILL, SIGSTOP,
@@ -395,6 +416,7 @@ end
 --- assert(seen.name == "MINE")
 function process.on(event, fn)
     events.on("process.on(event, fn)", event, fn)
+    ipc.listen()
     return true
 end
 
@@ -446,6 +468,7 @@ end
 --- @usage require("process").off("error", print)
 function process.off(event, fn)
     events.off("process.off(event, fn)", event, fn)
+    ipc.listen()
     return true
 end
 
@@ -578,6 +601,22 @@ end
 function process.chdir(dir)
     start.check_text("process.chdir(dir)", "dir", dir, 1)
     return result(C.links_process_chdir(dir), "chdir", { address = dir })
+end
+
+--- Makes a folder the root of this process, for good, and goes there. Only root may, and should
+--- become another user then: process.setuid. What the process needs later, such as
+--- /etc/resolv.conf, is looked up in there.
+---
+--- @param dir  string  the folder
+--- @return true
+--- @return nil, err    EPERM   this user may not
+---                     ENOENT, ENOTDIR, EACCES, ENAMETOOLONG, ELOOP  it cannot be entered
+--- @raise              `dir` is not a string, or has a zero byte in it
+--- @usage local ok, err = require("process").chroot("/no/such/folder")
+--- assert(not ok and (err.name == "ENOENT" or err.name == "EPERM"))
+function process.chroot(dir)
+    start.check_text("process.chroot(dir)", "dir", dir, 1)
+    return result(C.links_process_chroot(dir), "chroot", { address = dir })
 end
 
 --- The permissions that files of this process begin without, and their setting.

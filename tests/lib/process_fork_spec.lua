@@ -195,6 +195,91 @@ describe("process.fork", function()
         end)
     end)
 
+    describe("in a root of its own", function()
+        -- Where only that folder can be seen.
+        local function locked(options)
+            options.chroot = folder
+            options.file = options.file or "/child.lua"
+            -- A sanitizer's search for leaks would need /proc.
+            options.env = { OUT = "/out", ASAN_OPTIONS = "detect_leaks=0" }
+            return process.fork(options)
+        end
+
+        local SEE = SAY .. [[
+            local process = require "process"
+            say(process.cwd(), tostring(io.open("/etc/passwd")), process.ppid)
+            for name in process.env() do if name:find("^LINKS") then say(name) end end]]
+
+        it("sees nothing else, and as the user that it is to be", function()
+            if not program.is_root() then return pending("needs root") end
+            child_is(SEE .. [[
+                local ffi = require "ffi"
+                ffi.cdef "unsigned getuid(void); unsigned getgid(void); int getgroups(int, void *);"
+                say(ffi.C.getuid(), ffi.C.getgid(), ffi.C.getgroups(0, nil))
+                say(tostring(process.chroot("/")))
+                say(tostring(process.setuid(0)))]])
+            os.execute("chmod 755 " .. script)
+            assert.same({ code = 0 }, process.wait(assert(locked { uid = 54321, gid = 12345 })))
+            assert.equal("/ nil " .. process.pid .. "\n54321 12345 1\nnil\nnil\n", said())
+            os.execute("mkdir " .. folder .. "/in; rm " .. folder .. "/out")
+            assert.same({ code = 0 }, process.wait(assert(locked { cwd = "/in" })))
+            assert.equal("/in nil " .. process.pid, said():match("^[^\n]*"))
+        end)
+
+        it("says what is not there, by its name in there", function()
+            if not program.is_root() then return pending("needs root") end
+            child_is("")
+            local err = fails("ENOENT", locked { file = script })
+            assert.equal("ENOENT: no such file or directory (open " .. script .. ")", tostring(err))
+            err = fails("ENOENT", locked { cwd = "/no/such/folder" })
+            assert.equal("chdir", err.syscall)
+            os.execute("chmod 600 " .. script)
+            fails("EACCES", locked { uid = "nobody" })
+            err = fails("ENOENT", process.fork { file = "/x", chroot = "/no/such/root" })
+            assert.equal("ENOENT: no such file or directory (chroot /no/such/root)", tostring(err))
+            fails("ENOTDIR", process.fork { file = "/x", chroot = "/etc/passwd" })
+        end)
+
+        it("has a way for messages, and is tied to this process", function()
+            if not program.is_root() then return pending("needs root") end
+            child_is([[
+                local process = require "process"
+                process.send("master", "hello")
+                process.receive()]])
+            os.execute("chmod 755 " .. script)
+            local pid = assert(locked { ipc = true, uid = "nobody" })
+            assert.equal("hello", (process.receive(5000)))
+            local code = ([[
+                local process = require "process"
+                print(process.fork { file = "/sleep.lua", chroot = "%s", uid = "nobody" })
+                io.stdout:flush()
+                process.kill(process.pid, "KILL")]]):format(folder)
+            program.write(folder .. "/sleep.lua", "require('timer').sleep(60000)")
+            local orphan = tonumber(process.run(LINKS, { "-e", code }).stdout)
+            eventually("the end of the orphan", function()
+                local stat = io.open("/proc/" .. orphan .. "/stat")
+                local text = stat and stat:read("*a")
+                if stat then stat:close() end
+                return not text or text:find("%) Z")
+            end)
+            process.send(pid, "end")
+            assert.same({ code = 0 }, process.wait(pid))
+        end)
+
+        it("is for root only, and raises for what is no path", function()
+            raises("options.chroot must be", function() process.fork { file = "x", chroot = 1 } end)
+            raises("zero byte", function() process.fork { file = "x", chroot = "a\0b" } end)
+            raises("dir must be", function() process.chroot(1) end)
+            local code = [[
+                local process = require "process"
+                process.setgid("nogroup")
+                process.setuid("nobody")
+                print(select(2, process.fork { file = "/x", chroot = "/" }).name)
+                print(select(2, process.chroot("/")).name)]]
+            assert.equal("EPERM\nEPERM", output(LINKS, { "-e", code }))
+        end)
+    end)
+
     describe("forever", function()
         local first, longest, grown = forever.first, forever.longest, forever.grown
 

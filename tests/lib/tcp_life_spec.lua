@@ -1,6 +1,7 @@
 package.path = "tests/support/?.lua;" .. package.path
 
 local ffi = require "ffi"
+local process = require "process"
 local sockets = require "sockets"
 local task = require "task"
 local timer = require "timer"
@@ -478,5 +479,53 @@ describe("socket fields", function()
         assert.equal(0, client.bytesRead)
         client.data.name = "x"
         assert.equal("x", client.data.name)
+    end)
+end)
+
+describe("socket:flush", function()
+    it("waits until the system has everything", function()
+        local client, ours = sockets.pair()
+        assert.is_true(ours:flush())
+        ours:write("hello")
+        assert.is_true(ours:flush())
+        assert.equal("hello", client:read(5))
+        sockets.stuff(ours)
+        assert.equal(4, ours:write("tail"))
+        ours:setTimeout(5)
+        local ok, err = ours:flush()
+        assert.is_nil(ok)
+        assert.equal("ETIMEDOUT", err.name)
+        ours:setTimeout(0)
+        ok, err = sockets.cancelled(function() return ours:flush() end)
+        assert.is_nil(ok)
+        assert.equal("ECANCELED", err.name)
+        local flushing = task.spawn(function() return ours:flush() end)
+        local reading = task.spawn(function() return client:readAll(2 ^ 30) end)
+        assert.same({ true, true }, { flushing:join(5000) })
+        ours:close()
+        assert(reading:join(5000))
+        assert.equal("CLOSED", select(2, ours:flush()).name)
+    end)
+end)
+
+describe("socket:unref", function()
+    local function ends(code)
+        return process.run(ffi.string(ffi.C.links_process_argument(0)), { "-e", [[
+            local tcp, task, timer = require "tcp", require "task", require "timer"
+            local server = assert(tcp.createServer(0, function(s) s:detach() end))
+            local socket = assert(tcp.connect(server:address().port))
+            task.spawn(function() socket:read(1) end)
+            timer.sleep(5)
+            server:close()
+        ]] .. code }, { timeout = 500 })
+    end
+
+    it("lets the process end although a read waits", function()
+        assert.same({ code = 0, stdout = "", stderr = "" }, ends("socket:unref()"))
+    end)
+
+    it("is taken back by socket:ref, while a read waits", function()
+        local _, err = ends("socket:unref() timer.sleep(1) socket:ref()")
+        assert.equal("ETIMEDOUT", err.name)
     end)
 end)

@@ -14,7 +14,9 @@ local events = {}
 -- There is one process, even where the module is loaded anew (busted does that for each file).
 local state = core.processEvents or {
     -- event -> array of functions; signals are added as they are asked for
-    handlers = { error = {}, shutdown = {}, exit = {}, restart = {} },
+    handlers = {
+        error = {}, shutdown = {}, exit = {}, restart = {}, message = {}, disconnect = {},
+    },
     -- number -> name, of the signals that are caught
     caught = {},
     pump = nil, -- the task that takes signals
@@ -42,7 +44,7 @@ end
 -- waiting.
 local function deliver(signum)
     local name = caught[signum]
-    for _, fn in ipairs({ unpack(handlers[name] or {}) }) do core.spawn(fn, name, signum) end
+    events.start(name, name, signum)
 end
 
 local function pump_signals()
@@ -84,7 +86,7 @@ end
 -- Runs what wants to know of the end side by side, and is back when all of it has ended.
 local function run_hooks(reason)
     local group = sync.waitGroup()
-    for _, fn in ipairs({ unpack(handlers.shutdown) }) do
+    for _, fn in ipairs(events.listeners("shutdown")) do
         group:add(1)
         core.spawn(function()
             local ok, err = xpcall(fn, function(err)
@@ -103,7 +105,7 @@ local function run_end()
     if rc == AGAIN then core.wait() end
     local reason, code, signal = reason_of_end()
     run_hooks(reason)
-    for _, fn in ipairs({ unpack(handlers.exit) }) do
+    for _, fn in ipairs(events.listeners("exit")) do
         local ok, err = pcall(fn, code, signal)
         if not ok then io.stderr:write("links: process.on(\"exit\"): ", tostring(err), "\n") end
     end
@@ -141,9 +143,19 @@ function events.off(signature, event, fn)
     if #list == 0 then watch_signal(signature, event, false) end
 end
 
+--- A copy of an event's functions.
+function events.listeners(event)
+    return { unpack(handlers[event] or {}) }
+end
+
+--- Calls the functions of an event, each in a task of its own.
+function events.start(event, ...)
+    for _, fn in ipairs(events.listeners(event)) do core.spawn(fn, ...) end
+end
+
 --- Calls the functions of an event, in the task that runs; true if there was one.
 function events.emit(event, ...)
-    local list = { unpack(handlers[event] or {}) }
+    local list = events.listeners(event)
     for _, fn in ipairs(list) do fn(...) end
     return #list > 0
 end

@@ -22,10 +22,12 @@ typedef struct links_spawn_options {
     int32_t ngroups;
     int32_t cpu;
     int32_t detached, tied;
+    int32_t ipc;
+    int32_t enters;
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
-int links_spawn(links_child **child, links_pipe **pipes,
+int links_spawn(links_child **child, links_pipe **pipes, int *ipc,
                           const links_spawn_options *options, const char **step);
 links_child *links_child_find(int pid);
 int links_child_wait(links_child *child, double timeout_ms);
@@ -55,6 +57,7 @@ void links_ending_stay(int change);
 int links_ending_reason(int *code);
 int links_process_cwd(char *path, size_t size);
 int links_process_chdir(const char *path);
+int links_process_chroot(const char *path);
 int links_process_umask(int mask);
 int links_process_uptime(void);
 int links_process_ppid(void);
@@ -67,6 +70,7 @@ int links_process_setenv(const char *name, const char *value);
 const char *links_process_getenv(const char *name);
 const char *links_process_environ(int index);
 const char *links_process_argument(int index);
+int links_process_inherited(void);
 int links_process_program(char *path, size_t size);
 int links_process_set_title(const char *title);
 int links_process_pid_file(const char *path, int *owner);

@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.process.ffi"
+local ipc = require "links.process.ipc"
 local names = require "links.process.names"
 
 local C, STDIO = binding.C, binding.STDIO
@@ -10,6 +11,7 @@ local C, STDIO = binding.C, binding.STDIO
 local start = {}
 
 local MAX_MS = 2 ^ 31 - 1
+local IPC_FD = 3 -- as src/modules/process/spawn.h has it
 
 -- What all ways to start a program know.
 start.COMMON = {
@@ -150,6 +152,21 @@ function start.describe(signature, file, argv, options, defaults, level)
     }
 end
 
+-- What a child that enters a root of its own is told by: see spawn_enter.
+local function enter(env, what, ids)
+    local list = { "LINKS_ENTER_ROOT=" .. what.chroot, "LINKS_ENTER_FILE=" .. what.readable }
+    if what.cwd then table.insert(list, "LINKS_ENTER_CWD=" .. what.cwd) end
+    local numbers = { what.tied and not what.detached and C.getpid() or 0 }
+    if ids then
+        table.insert(numbers, ids.uid)
+        table.insert(numbers, ids.gid)
+        for _, group in ipairs(ids.groups) do table.insert(numbers, group) end
+    end
+    for i, id in ipairs(numbers) do numbers[i] = ("%d"):format(id) end
+    table.insert(list, "LINKS_ENTER_IDS=" .. table.concat(numbers, " "))
+    for _, pair in ipairs(list) do table.insert(env, pair) end
+end
+
 local out_child = ffi.new("links_child *[1]")
 local out_step = ffi.new("const char *[1]")
 
@@ -164,12 +181,15 @@ function start.now(what)
     local ids, err = names.ids(what.uid, what.gid)
     if err then return nil, err end
     local env, path = environment(what.changes, what.clean)
+    if what.ipc then table.insert(env, "LINKS_IPC=" .. IPC_FD) end
+    if what.chroot then enter(env, what, ids) end
     local argv = { unpack(what.argv) }
     local c_argv, c_env = strings(argv), strings(env)
     local o = ffi.new("links_spawn_options", {
         file = what.file, path = path, argv = c_argv, env = c_env, cwd = what.cwd,
         readable = what.readable, stdio = what.stdio, cpu = what.cpu,
         detached = what.detached, tied = what.tied and not what.detached,
+        ipc = what.ipc, enters = what.chroot ~= nil,
         kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
     })
     local groups
@@ -177,16 +197,25 @@ function start.now(what)
         groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
         o.set_ids, o.uid, o.gid, o.groups, o.ngroups = 1, ids.uid, ids.gid, groups, #ids.groups
     end
-    local pipes = ffi.new("links_pipe *[3]")
-    local rc = C.links_spawn(out_child, pipes, o, out_step)
+    local pipes, channel = ffi.new("links_pipe *[3]"), ffi.new("int[1]", -1)
+    local rc = C.links_spawn(out_child, pipes, channel, o, out_step)
     -- What C has read through pointers is alive up to here.
     if rc < 0 then
         local step = ffi.string(out_step[0])
-        local place = step == "exec" and what.file or step == "open" and what.readable
-            or step == "chdir" and what.cwd or nil
-        return nil, errors.new(rc, step, { address = place }), c_argv, c_env, groups
+        local places = {
+            chroot = what.chroot, exec = what.file, open = what.readable, chdir = what.cwd,
+        }
+        return nil, errors.new(rc, step, { address = places[step] }), c_argv, c_env, groups
     end
-    return ffi.gc(out_child[0], C.links_child_free), {
+    local handle = ffi.gc(out_child[0], C.links_child_free)
+    if what.ipc then
+        local attached, failure = ipc.attach(handle.pid, channel[0])
+        if not attached then
+            C.links_child_stop(handle)
+            return nil, failure
+        end
+    end
+    return handle, {
         own(pipes[0], C.links_pipe_free) or false,
         own(pipes[1], C.links_pipe_free) or false,
         own(pipes[2], C.links_pipe_free) or false,

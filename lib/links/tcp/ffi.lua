@@ -71,6 +71,7 @@ void links_tcp_timeout(links_tcp *socket, int ms);
 void links_tcp_timeouts(links_tcp *socket, int read_ms, int write_ms);
 int links_tcp_set(links_tcp *socket, const char *name, int value);
 int links_tcp_get(links_tcp *socket, const char *name, int *value);
+void links_tcp_ref(links_tcp *socket, int on);
 int links_tcp_peek(links_tcp *socket, int n, const char **data);
 int links_tcp_read_into(links_tcp *socket, void *to, size_t n);
 int links_tcp_read_until(links_tcp *socket, const char *sep, size_t sep_len, int max,
@@ -84,6 +85,7 @@ typedef struct links_tcp_bytes {
 } links_tcp_bytes;
 int links_tcp_writev(links_tcp *socket, const links_tcp_bytes *pieces, int count);
 void links_tcp_write_over(links_tcp *socket);
+int links_tcp_flush(links_tcp *socket);
 void links_tcp_cork(links_tcp *socket, int on);
 int links_tcp_open_file(const char *path, double *size);
 int links_tcp_file_size(int fd, double *size);

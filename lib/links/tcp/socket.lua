@@ -116,6 +116,34 @@ function methods:detach()
     return self
 end
 
+--- A read that waits on this socket keeps the process going no more: see timer's t:unref.
+---
+--- @return socket   this one
+--- @usage local tcp = require "tcp"
+--- local server = assert(tcp.createServer(0, function(socket) socket:readAll() end))
+--- local socket = assert(tcp.connect(server:address().port))
+--- socket:unref():ref()
+--- socket:close()
+--- server:close()
+function methods:unref()
+    C.links_tcp_ref(self._h, 0)
+    return self
+end
+
+--- Takes socket:unref back.
+---
+--- @return socket   this one
+--- @usage local tcp = require "tcp"
+--- local server = assert(tcp.createServer(0, function(socket) socket:readAll() end))
+--- local socket = assert(tcp.connect(server:address().port))
+--- socket:unref():ref()
+--- socket:close()
+--- server:close()
+function methods:ref()
+    C.links_tcp_ref(self._h, 1)
+    return self
+end
+
 -- --- What can be seen and set -----------------------------------------------------------------
 
 local function ask(self, fn, what)

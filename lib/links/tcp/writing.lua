@@ -158,6 +158,26 @@ function Socket:write(data, n)
     return done, err
 end
 
+--- Waits until the system has taken everything that was written, which otherwise goes out in the
+--- background: a process that ends does not wait for that.
+---
+--- @return true
+--- @return nil, err  as socket:write
+--- @wait
+--- @usage local tcp = require "tcp"
+--- local server = assert(tcp.createServer(0, function(socket) socket:readAll() end))
+--- local socket = assert(tcp.connect(server:address().port))
+--- socket:write("hello")
+--- assert(socket:flush())
+--- server:close()
+function Socket:flush()
+    local handle = self._h
+    local rc = call(C.links_tcp_flush, 1, handle)
+    C.links_tcp_write_over(handle)
+    if rc < 0 then return nil, new_error(rc, "tcp flush") end
+    return true
+end
+
 --- Runs a function that writes, and keeps what it writes (up to 65536 bytes) until it returns,
 --- although it may wait: so it leaves in as few pieces as possible. Without this, that holds for
 --- each turn of the loop.

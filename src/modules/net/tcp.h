@@ -164,6 +164,9 @@ LINKS_API void links_tcp_timeouts(links_tcp *socket, int read_ms, int write_ms);
 LINKS_API int links_tcp_set(links_tcp *socket, const char *name, int value);
 LINKS_API int links_tcp_get(links_tcp *socket, const char *name, int *value);
 
+/* Whether reads that wait keep the process going (1), which they do at first, or not (0). */
+LINKS_API void links_tcp_ref(links_tcp *socket, int on);
+
 /* --- reading ------------------------------------------------------------------------------- */
 
 /* A second reader at the same time gets -EBUSY. Data lies at *data until the next call on any
@@ -205,6 +208,9 @@ LINKS_API int links_tcp_writev(links_tcp *socket, const links_tcp_bytes *pieces,
 
 /* Ends the turn of a writer who gives up before everything was taken. */
 LINKS_API void links_tcp_write_over(links_tcp *socket);
+
+/* Waits until the system has taken all that was written: 0 or a failure. Parks. */
+LINKS_API int links_tcp_flush(links_tcp *socket);
 
 /* Keeps what is written from going out (1), so that it goes in one piece (0). */
 LINKS_API void links_tcp_cork(links_tcp *socket, int on);

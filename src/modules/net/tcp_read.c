@@ -44,7 +44,17 @@ static int park(tcp *s, int timeout_ms)
         timeout_ms = s->read_rest ? s->read_rest : s->read_timeout;
     s->read_rest = 0;
     s->reader = sched_current();
-    return sched_park(&s->readers, timeout_ms, SCHED_IO, "tcp read");
+    return sched_park(&s->readers, timeout_ms, s->unrefd ? 0 : SCHED_IO, "tcp read");
+}
+
+/* Who waits already waits anew, the other way. */
+void links_tcp_ref(links_tcp *socket, int on)
+{
+    tcp *s = tcp_of(socket);
+    if (s->unrefd == !on)
+        return;
+    s->unrefd = !on;
+    tcp_wake_reader(s);
 }
 
 /* Lets the others run and the loop look around; what comes then is the same call again. */

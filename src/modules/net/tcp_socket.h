@@ -54,6 +54,7 @@ struct tcp {
     uint16_t calls;
     bool reader_woken, writer_woken; /* and has not run yet */
     bool connecting, is_unix;
+    bool unrefd;   /* a read that waits does not keep the process going */
     bool each_way; /* the timeouts are for each direction, not for both together */
     bool ended;    /* the write side: shut down, or as soon as the output has gone */
     bool discarding;

@@ -204,6 +204,15 @@ int tcp_flush_for(tcp *s)
     return tcp_over_budget(s) ? pass(s) : 0;
 }
 
+int links_tcp_flush(links_tcp *socket)
+{
+    tcp *s = tcp_of(socket);
+    int rc = tcp_write_begin(s);
+    if (rc < 0 || !s->stream.out_len)
+        return rc;
+    return tcp_flush_for(s);
+}
+
 int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
 {
     tcp *s = tcp_of(socket);

@@ -71,7 +71,7 @@ int udp_recv_batch(int fd, datagram *d, int count)
 {
     struct mmsghdr messages[UDP_RECV_BATCH];
     struct iovec iov[UDP_RECV_BATCH];
-    control controls[UDP_RECV_BATCH];
+    control controls[UDP_RECV_BATCH] = {0};
     for (int i = 0; i < count; i++) {
         d[i].name_len = sizeof(d[i].name);
         prepare(&messages[i], &iov[i], &d[i]);

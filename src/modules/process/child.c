@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,7 +152,7 @@ static const char *step_name(int step)
         [SPAWN_PIPE] = "pipe",         [SPAWN_FORK] = "fork",     [SPAWN_SETSID] = "setsid",
         [SPAWN_AFFINITY] = "affinity", [SPAWN_STDIO] = "stdio",   [SPAWN_SETGROUPS] = "setgroups",
         [SPAWN_SETGID] = "setgid",     [SPAWN_SETUID] = "setuid", [SPAWN_CHDIR] = "chdir",
-        [SPAWN_OPEN] = "open",         [SPAWN_EXEC] = "exec",
+        [SPAWN_OPEN] = "open",         [SPAWN_EXEC] = "exec",     [SPAWN_CHROOT] = "chroot",
     };
     return step >= 0 && step < SPAWN_STEPS ? names[step] : "spawn";
 }
@@ -179,9 +180,23 @@ static int open_pipes(const links_spawn_options *from, links_pipe **pipes, int f
     return 0;
 }
 
+/* A socket pair where one is asked for: our end in *ours, the child's in *childs. */
+static int open_ipc(const links_spawn_options *from, int *ours, int *childs)
+{
+    int ends[2];
+    if (!from->ipc)
+        return 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    *ours = ends[0];
+    *childs = ends[1];
+    return 0;
+}
+
 static spawn_options translate(const links_spawn_options *from)
 {
     return (spawn_options){
+        .ipc = -1,
         .file = from->file,
         .path = from->path,
         .argv = (char *const *)from->argv,
@@ -196,6 +211,7 @@ static spawn_options translate(const links_spawn_options *from)
         .cpu = from->cpu,
         .detached = from->detached,
         .tied = from->tied,
+        .enters = from->enters,
     };
 }
 
@@ -228,17 +244,22 @@ static int start(child **c, spawn_options *o, int *step)
     return rc;
 }
 
-int links_spawn(links_child **out, links_pipe **pipes, const links_spawn_options *from,
+int links_spawn(links_child **out, links_pipe **pipes, int *ipc, const links_spawn_options *from,
                 const char **step_out)
 {
     spawn_options o = translate(from);
     int childs[3] = {-1, -1, -1}, step = SPAWN_PIPE;
     child *c;
     pipes[0] = pipes[1] = pipes[2] = NULL;
+    *ipc = -1;
 
     int rc = open_pipes(from, pipes, o.fds, childs);
     if (rc == 0)
+        rc = open_ipc(from, ipc, &o.ipc);
+    if (rc == 0)
         rc = start(&c, &o, &step);
+    if (o.ipc >= 0)
+        close(o.ipc);
     for (int i = 0; i < 3; i++)
         if (childs[i] >= 0)
             close(childs[i]);
@@ -251,6 +272,8 @@ int links_spawn(links_child **out, links_pipe **pipes, const links_spawn_options
     return 0;
 
 fail:
+    if (*ipc >= 0)
+        close(*ipc);
     for (int i = 0; i < 3; i++) {
         links_pipe_free(pipes[i]);
         pipes[i] = NULL;

@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "modules/system/system.h"
+#include "spawn.h"
 #include "unit.h"
 
 extern char **environ;
@@ -24,11 +25,26 @@ static struct {
     int argc;
     char **argv; /* copies */
     int64_t started_ns;
+    int ipc; /* a descriptor that our parent has given us; -1 */
 } self;
+
+/* At once, so that nothing that is started can inherit it, or believe that it had been meant. */
+static int take_ipc(void)
+{
+    struct stat st;
+    char expected[16];
+    const char *text = getenv("LINKS_IPC");
+    snprintf(expected, sizeof(expected), "%d", SPAWN_IPC_FD);
+    bool given = text && strcmp(text, expected) == 0 && fstat(SPAWN_IPC_FD, &st) == 0 &&
+                 S_ISSOCK(st.st_mode) && fcntl(SPAWN_IPC_FD, F_SETFD, FD_CLOEXEC) == 0;
+    unsetenv("LINKS_IPC");
+    return given ? SPAWN_IPC_FD : -1;
+}
 
 void process_arguments(int argc, char **argv)
 {
     self.started_ns = links_system_hrtime64();
+    self.ipc = take_ipc();
     self.argc = argc;
     self.argv = mem_zalloc(((size_t)argc + 1) * sizeof(*self.argv));
     for (int i = 0; i < argc; i++) {
@@ -40,6 +56,13 @@ void process_arguments(int argc, char **argv)
 const char *links_process_argument(int index)
 {
     return index >= 0 && index < self.argc ? self.argv[index] : NULL;
+}
+
+int links_process_inherited(void)
+{
+    int fd = self.ipc;
+    self.ipc = -1;
+    return fd;
 }
 
 int links_process_program(char *path, size_t size) { return process_program(path, size); }
@@ -56,6 +79,11 @@ int links_process_uptime(void)
 int links_process_cwd(char *path, size_t size) { return getcwd(path, size) ? 0 : -errno; }
 
 int links_process_chdir(const char *path) { return chdir(path) < 0 ? -errno : 0; }
+
+int links_process_chroot(const char *path)
+{
+    return chroot(path) < 0 || chdir("/") < 0 ? -errno : 0;
+}
 
 int links_process_umask(int mask)
 {

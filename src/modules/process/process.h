@@ -50,13 +50,15 @@ typedef struct links_spawn_options {
     int32_t ngroups;
     int32_t cpu;
     int32_t detached, tied;
+    int32_t ipc;    /* a way for messages: one end of a socket pair is the child's descriptor 3 */
+    int32_t enters; /* as of spawn_options */
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
 
-/* Starts a program. The caller owns the handle and the pipes (NULL where there is none). 0, or
- * -errno and the name of the step that failed. */
-LINKS_API int links_spawn(links_child **child, links_pipe **pipes,
+/* Starts a program. The caller owns the handle, the pipes (NULL where there is none), and the other
+ * end of the way for messages (-1). 0, or -errno and the name of the step that failed. */
+LINKS_API int links_spawn(links_child **child, links_pipe **pipes, int *ipc,
                           const links_spawn_options *options, const char **step);
 
 /* The child with that id, known or not, if it is one of ours: a handle to own. NULL: it is not. */
@@ -145,7 +147,8 @@ LINKS_API int links_ending_reason(int *code);
 /* The working directory into `path`. 0 or -errno, -ERANGE where it is longer. */
 LINKS_API int links_process_cwd(char *path, size_t size);
 LINKS_API int links_process_chdir(const char *path);
-LINKS_API int links_process_umask(int mask); /* -1: only look */
+LINKS_API int links_process_chroot(const char *path); /* and enters it */
+LINKS_API int links_process_umask(int mask);          /* -1: only look */
 LINKS_API int links_process_uptime(void);
 LINKS_API int links_process_ppid(void);
 LINKS_API void links_process_abort(void);
@@ -163,6 +166,10 @@ LINKS_API const char *links_process_environ(int index); /* "NAME=value"; NULL be
 
 /* The argument of the command line with this index, 0 for the program; NULL beyond the last. */
 LINKS_API const char *links_process_argument(int index);
+
+/* Our end of the way for messages that our parent has made; the caller's from then on. -1: there is
+ * none, or somebody has it already. */
+LINKS_API int links_process_inherited(void);
 
 /* The path of this program. 0 or -errno. */
 LINKS_API int links_process_program(char *path, size_t size);

@@ -5,17 +5,20 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+
 #define USUAL_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* Where the child keeps the pipe that tells of its failure, next to what it inherits. */
-enum { ERROR_FD = 3 };
+enum { ERROR_FD = SPAWN_IPC_FD + 1 };
 
-enum { EXIT_NOT_STARTED = 127 };
+enum { EXIT_NOT_STARTED = 127, NGROUPS = 1024 };
 
 typedef struct failure {
     int32_t step;
@@ -100,10 +103,10 @@ static int source_of(const spawn_options *o, int number)
     return fcntl(fd, F_DUPFD_CLOEXEC, ERROR_FD + 1); /* the low one is covered or closed */
 }
 
-/* Leaves 0, 1, 2 and the error pipe. Returns where that pipe is now, or -errno. */
+/* Leaves 0, 1, 2, the way for messages and the error pipe. Returns where that pipe is now, or -errno. */
 static int arrange_descriptors(const spawn_options *o, int error_fd)
 {
-    int sources[3] = {-1, -1, -1};
+    int sources[3] = {-1, -1, -1}, ipc = -1;
     error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, ERROR_FD + 1);
     if (error_fd < 0)
         return -errno;
@@ -112,9 +115,15 @@ static int arrange_descriptors(const spawn_options *o, int error_fd)
         if (sources[i] < 0)
             return -errno;
     }
+    if (o->ipc >= 0 && (ipc = fcntl(o->ipc, F_DUPFD_CLOEXEC, ERROR_FD + 1)) < 0)
+        return -errno;
     for (int i = 0; i < 3; i++)
         if (dup2(sources[i], i) < 0)
             return -errno;
+    if (ipc < 0)
+        close(SPAWN_IPC_FD);
+    else if (dup2(ipc, SPAWN_IPC_FD) < 0)
+        return -errno;
     if (dup2(error_fd, ERROR_FD) < 0 || fcntl(ERROR_FD, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     spawn_close_from(ERROR_FD + 1);
@@ -174,9 +183,23 @@ static int exec(const spawn_options *o)
     }
 }
 
-static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
+/* Those of the user that the program is to run as. */
+static void enter(const spawn_options *o, int error_fd, pid_t parent)
 {
     int rc, step;
+    if (o->set_ids && (rc = spawn_set_ids(o, &step)) < 0)
+        give_up(error_fd, step, -rc);
+    if (o->cwd && chdir(o->cwd) < 0)
+        give_up(error_fd, SPAWN_CHDIR, errno);
+    if (o->readable && (rc = try_read(o->readable)) < 0)
+        give_up(error_fd, SPAWN_OPEN, -rc);
+    if (o->tied) /* a change of the user would end it */
+        spawn_tie(parent);
+}
+
+static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
+{
+    int rc;
     reset_signals();
     if (o->detached && setsid() < 0)
         give_up(error_fd, SPAWN_SETSID, errno);
@@ -185,21 +208,67 @@ static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
     if ((rc = arrange_descriptors(o, error_fd)) < 0)
         give_up(error_fd, SPAWN_STDIO, -rc);
     error_fd = rc;
-    if (o->set_ids && (rc = spawn_set_ids(o, &step)) < 0)
-        give_up(error_fd, step, -rc);
-    /* From here on as the user that the program is to run as. */
-    if (o->cwd && chdir(o->cwd) < 0)
-        give_up(error_fd, SPAWN_CHDIR, errno);
-    if (o->readable && (rc = try_read(o->readable)) < 0)
-        give_up(error_fd, SPAWN_OPEN, -rc);
-    if (o->tied)
-        spawn_tie(parent);
+    if (!o->enters)
+        enter(o, error_fd, parent);
+    else if (fcntl(error_fd, F_SETFD, 0) < 0)
+        give_up(error_fd, SPAWN_STDIO, errno);
     for (int i = 0; i < LIMITS; i++)
         restore_limit(&limits[i]);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     give_up(error_fd, SPAWN_EXEC, -exec(o));
+}
+
+/* --- the child, once it is links ---------------------------------------------------------------- */
+
+/* Takes a variable out of the environment: a copy, NULL for none. */
+static char *take_variable(const char *name)
+{
+    const char *value = getenv(name);
+    char *copy = NULL;
+    if (value) {
+        size_t size = strlen(value) + 1;
+        copy = memcpy(mem_alloc(size), value, size);
+    }
+    unsetenv(name);
+    return copy;
+}
+
+/* "parent uid gid group group ...", or "parent" alone: lib/links/process/start.lua writes it. */
+static pid_t read_ids(const char *text, spawn_options *o, gid_t *groups, int max)
+{
+    char *at = NULL;
+    pid_t parent = text ? (pid_t)strtol(text, &at, 10) : 0;
+    if (!at || !*at)
+        return parent;
+    o->set_ids = true;
+    o->uid = (uid_t)strtoul(at, &at, 10);
+    o->gid = (gid_t)strtoul(at, &at, 10);
+    o->groups = groups;
+    while (*at && o->ngroups < max)
+        groups[o->ngroups++] = (gid_t)strtoul(at, &at, 10);
+    return parent;
+}
+
+void spawn_enter(void)
+{
+    gid_t groups[NGROUPS];
+    char *root = take_variable("LINKS_ENTER_ROOT"), *cwd = take_variable("LINKS_ENTER_CWD");
+    char *file = take_variable("LINKS_ENTER_FILE"), *ids = take_variable("LINKS_ENTER_IDS");
+    if (root) {
+        spawn_options o = {.cwd = cwd, .readable = file};
+        pid_t parent = read_ids(ids, &o, groups, NGROUPS);
+        o.tied = parent > 0;
+        if (chroot(root) < 0 || chdir("/") < 0)
+            give_up(ERROR_FD, SPAWN_CHROOT, errno);
+        enter(&o, ERROR_FD, parent);
+        close(ERROR_FD);
+    }
+    mem_free(root);
+    mem_free(cwd);
+    mem_free(file);
+    mem_free(ids);
 }
 
 /* --- the parent ---------------------------------------------------------------------------- */

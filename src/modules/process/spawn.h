@@ -4,7 +4,7 @@
  * so a program that is not there, or may not be run, is an error of the call.
  *
  * The child begins as a process should: no caught signal, an empty signal mask, no descriptor but
- * 0, 1 and 2, and the limits that we were started with.
+ * 0, 1 and 2 (and SPAWN_IPC_FD, where it is to have one), and the limits that we were started with.
  */
 #ifndef LINKS_MODULES_PROCESS_SPAWN_H
 #define LINKS_MODULES_PROCESS_SPAWN_H
@@ -20,6 +20,9 @@ enum {
     SPAWN_STDOUT = -3,  /* as for 1; for 2 only */
 };
 
+/* Where a child finds its end of the way for messages. */
+enum { SPAWN_IPC_FD = 3 };
+
 /* What was being done when it failed. */
 enum {
     SPAWN_PIPE,
@@ -30,6 +33,7 @@ enum {
     SPAWN_SETGROUPS,
     SPAWN_SETGID,
     SPAWN_SETUID,
+    SPAWN_CHROOT,
     SPAWN_CHDIR,
     SPAWN_OPEN,
     SPAWN_EXEC,
@@ -44,6 +48,7 @@ typedef struct spawn_options {
     const char *cwd;      /* NULL: ours */
     const char *readable; /* a file that the child must be able to read; NULL: none */
     int fds[3];
+    int ipc;      /* becomes the child's SPAWN_IPC_FD; -1: it has none */
     bool set_ids; /* gives up our user and groups for: */
     uid_t uid;
     gid_t gid;
@@ -52,6 +57,8 @@ typedef struct spawn_options {
     int cpu;       /* the only processor to run on; -1: any */
     bool detached; /* leader of a session of its own */
     bool tied;     /* gets SIGTERM when this process dies, however it does */
+    bool enters;   /* links itself, which calls spawn_enter: it takes on its user, folder and root
+                      there, and the spawn has failed where that fails */
 } spawn_options;
 
 /* Raises this process's own limits of descriptors and of the stack. */
@@ -59,6 +66,11 @@ void spawn_raise_limits(void);
 
 /* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec takes. */
 pid_t spawn(const spawn_options *options, int *step);
+
+/* In a new process of links, first of all: enters the root that its parent has meant it for, if any,
+ * and becomes the user that it is to be. A program could not be found and linked in there any more.
+ * What it is told by is taken out of the environment. Does not return where something fails. */
+void spawn_enter(void);
 
 /* A pipe whose ends no exec passes on. 0 or -errno. */
 int spawn_pipe(int ends[2]);

@@ -1,0 +1,478 @@
+-- Lua values between a process and the children it has forked with `ipc`.
+--
+-- A parent and a child have a pair of Unix sockets between them. What goes over it is a frame: a
+-- head of fixed size and the value, encoded by LuaJIT's string.buffer. A frame to somebody else
+-- goes to the parent, who passes it on without looking into it; so any two of a family can talk.
+--
+-- Nothing is unbounded: who sends waits while much is queued for his receiver, and who receives
+-- stops reading while his inbox is full, until in the end the sender waits. Nothing is cut off
+-- either: a frame that has been queued is written as a whole, whatever becomes of the task that
+-- sent it.
+local ffi = require "ffi"
+local codec = require "string.buffer"
+local core = require "links.core"
+local errors = require "links.errors"
+local binding = require "links.process.ffi"
+local events = require "links.process.events"
+local null = require "links.null"
+
+local C = binding.C
+local new_error = errors.new
+
+local ipc = {
+    -- Bytes of an encoded value; bytes queued for one receiver, beyond which senders wait; messages
+    -- that nobody has received; handlers that run at a time; requests without an answer.
+    MESSAGE_MAX = 16777216,
+    QUEUE_MAX = 1048576,
+    INBOX_MAX = 1024,
+    RUNNING_MAX = 1024,
+    PENDING_MAX = 65536,
+}
+
+local MESSAGE, REQUEST, REPLY, FAILURE = 1, 2, 3, 4
+local VERSION = 1
+local PEER, ALL = 0, -1 -- instead of a process id: who is at the other end; everybody else
+
+local head_type = ffi.typeof [[
+    struct { uint32_t length, id; int32_t from, to; uint8_t kind, version, zero[2]; }
+]]
+local HEAD = ffi.sizeof(head_type)
+
+local ENOTCONN, ESRCH, EPIPE = errors.code("ENOTCONN"), errors.code("ESRCH"), errors.code("EPIPE")
+local TOO_LARGE, PROTOCOL = errors.code("TOO_LARGE"), errors.code("PROTOCOL")
+local FULL, UNSUPPORTED, EOF = errors.code("FULL"), errors.code("UNSUPPORTED"), errors.code("EOF")
+
+-- For the process, not for this load of the module.
+local state = core.processIpc or {
+    channels = {}, -- pid -> the channel to that child
+    parent = nil, -- the channel to the parent
+    inbox = {}, first = 1, last = 0,
+    receivers = core.queue(), -- tasks that wait for a message
+    space = core.queue(), -- readers that wait for room in the inbox, or for a handler to end
+    pending = {}, npending = 0, next_id = 0, -- requests that wait for their answers
+    running = 0, -- handlers of messages and requests
+    holders = 0, -- who waits for something to come, and so keeps the process going
+    listening = false, -- there are handlers of messages
+    answer = nil, -- the function of process.onRequest
+}
+core.processIpc = state
+
+-- --- What can be sent --------------------------------------------------------------------------
+
+local SENDABLE = { ["nil"] = true, boolean = true, number = true, string = true }
+
+local function step(path, key)
+    if type(key) == "string" and key:find("^[%a_][%w_]*$") then return path .. "." .. key end
+    return path .. "[" .. (type(key) == "string" and ("%q"):format(key) or tostring(key)) .. "]"
+end
+
+-- Why a value cannot be sent; nil: it can.
+local function fault(value, path, above, depth)
+    local is = type(value)
+    if SENDABLE[is] or value == null then return nil end
+    if is == "cdata" then
+        if ffi.istype("int64_t", value) or ffi.istype("uint64_t", value) then return nil end
+        return path .. " is a cdata of type " .. tostring(ffi.typeof(value))
+    end
+    if is ~= "table" then return path .. " is a " .. is end
+    if above[value] then return path .. " is " .. above[value] .. " once more: a cycle" end
+    if depth == 0 then return path .. " is nested too deeply" end
+    above[value] = path
+    for key, item in pairs(value) do
+        local found = fault(key, "a key of " .. path, above, depth - 1)
+            or fault(item, step(path, key), above, depth - 1)
+        if found then return found end
+    end
+    above[value] = nil
+end
+
+local DEPTH = 100 -- of string.buffer
+
+--- Encodes a value; or nil and the reason why that cannot be.
+function ipc.encode(value)
+    local ok, text = pcall(codec.encode, value)
+    if ok then return text end
+    return nil, fault(value, "value", {}, DEPTH) or text
+end
+
+-- --- Who keeps the process going ---------------------------------------------------------------
+
+local function each_channel(fn)
+    if state.parent then fn(state.parent) end
+    for _, channel in pairs(state.channels) do fn(channel) end
+end
+
+local function count_of_channels()
+    local n = 0
+    each_channel(function() n = n + 1 end)
+    return n
+end
+
+local function hold(change)
+    local before = state.holders > 0
+    state.holders = state.holders + change
+    local now = state.holders > 0
+    if now == before then return end
+    each_channel(function(channel)
+        if now then channel.socket:ref() else channel.socket:unref() end
+    end)
+end
+
+-- --- Channels: sending -------------------------------------------------------------------------
+
+local Channel = {}
+Channel.__index = Channel
+
+-- A task of its own: a sender that is cancelled leaves no half of a frame behind.
+local function write_out(channel)
+    core.shieldPush() -- for good
+    while #channel.out > 0 do
+        local batch, bytes = channel.out, channel.queued
+        channel.out = {}
+        local _, err = channel.socket:write(batch)
+        channel.queued = channel.queued - bytes
+        core.wakeAll(channel.room)
+        -- The process may end when this task does.
+        if not err and #channel.out == 0 then err = select(2, channel.socket:flush()) end
+        if err then
+            channel:close(err)
+            break
+        end
+    end
+    channel.writing = false
+    if channel.over then channel.socket:close() end
+end
+
+-- Queues a frame, once there is room for it: true, or nil and an error.
+function Channel:post(kind, id, from, to, payload)
+    while not self.over and self.queued > 0 and self.queued + #payload > ipc.QUEUE_MAX do
+        local status = core.park(self.room, nil, "process send")
+        if status ~= 0 then return nil, new_error(status, "send") end
+    end
+    if self.over then return nil, new_error(EPIPE, "send") end
+    local head = head_type(#payload, id, from, to, kind, VERSION)
+    self.out[#self.out + 1] = ffi.string(head, HEAD)
+    self.out[#self.out + 1] = payload
+    self.queued = self.queued + HEAD + #payload
+    if not self.writing then
+        self.writing = true
+        core.spawn(write_out, self)
+    end
+    return true
+end
+
+-- No more of it: what is queued still goes out.
+function Channel:close(err)
+    if self.over then return end
+    self.over = true
+    if self.pid and state.channels[self.pid] == self then state.channels[self.pid] = nil end
+    if state.parent == self then state.parent = nil end
+    if not self.writing then self.socket:close() end
+    core.wakeAll(self.room)
+    for _, slot in pairs(state.pending) do
+        if slot.channel == self then
+            slot.done, slot.err = true, new_error(EPIPE, "request")
+            core.wakeAll(slot.queue)
+        end
+    end
+    if count_of_channels() == 0 then core.wakeAll(state.receivers) end
+    core.wakeAll(state.space)
+    if err then events.start("disconnect", self.name, err.name ~= "EOF" and err or nil) end
+end
+
+-- --- Channels: receiving -----------------------------------------------------------------------
+
+-- Waits, as a reader, until fn() is true, or the channel is over.
+function Channel:wait_for(fn)
+    while not self.over and not fn() do
+        if core.park(state.space, nil, "process receive") ~= 0 then return end
+    end
+end
+
+-- For xpcall: once is enough, where an error passes through several.
+local function trace(err)
+    if type(err) ~= "string" or err:find("\nstack traceback:", 1, true) then return err end
+    return debug.traceback(err, 2)
+end
+
+local function may_run()
+    return state.running < ipc.RUNNING_MAX
+end
+
+-- Starts a handler in a task of its own.
+local function run(fn, ...)
+    state.running = state.running + 1
+    core.spawn(function(...)
+        local ok, err = xpcall(fn, trace, ...)
+        state.running = state.running - 1
+        core.wakeAll(state.space)
+        if not ok then error(err, 0) end
+    end, ...)
+end
+
+local function hand_to_listeners(from, value)
+    for _, fn in ipairs(events.listeners("message")) do run(fn, from, value) end
+end
+
+function Channel:deliver(from, value)
+    self:wait_for(function()
+        if state.listening then return may_run() end
+        return state.last - state.first + 1 < ipc.INBOX_MAX
+    end)
+    if state.listening then return hand_to_listeners(from, value) end
+    state.last = state.last + 1
+    state.inbox[state.last] = { from = from, value = value }
+    core.wakeOne(state.receivers)
+end
+
+local function describe(err)
+    if type(err) == "table" and type(err.name) == "string" then
+        return { code = tonumber(err.code), name = err.name, message = tostring(err.message) }
+    end
+    local text = tostring(err):gsub("\nstack traceback:.*", "")
+    return { name = "ERROR", message = text }
+end
+
+function Channel:fail(id, to, err)
+    return self:post(FAILURE, id, PEER, to, ipc.encode(describe(err)))
+end
+
+-- What the function of process.onRequest makes of a request goes back to who asked.
+local function serve(channel, id, asker, from, value)
+    local ok, result, err = xpcall(state.answer, trace, value, from)
+    if not ok then
+        channel:fail(id, asker, result)
+        error(result, 0)
+    end
+    if result == nil and err ~= nil then return channel:fail(id, asker, err) end
+    local payload, why = ipc.encode(result)
+    if not payload or #payload > ipc.MESSAGE_MAX then
+        why = "the answer cannot be sent: " .. (why or "it is too large")
+        channel:fail(id, asker, why)
+        error("process.onRequest(fn) " .. why, 0)
+    end
+    return channel:post(REPLY, id, PEER, asker, payload)
+end
+
+local function settle(id, value, err)
+    local slot = state.pending[id]
+    if not slot then return end -- it waits no more
+    slot.done, slot.value, slot.err = true, value, err
+    core.wakeAll(slot.queue)
+end
+
+local function remote_error(about)
+    about = type(about) == "table" and about or {}
+    return new_error(tonumber(about.code) or 0, "request", {
+        code = tonumber(about.code) or 0,
+        name = tostring(about.name),
+        message = tostring(about.message),
+    })
+end
+
+-- A frame for us. `asker` is where an answer is to go.
+function Channel:take(kind, id, asker, payload)
+    local ok, value = pcall(codec.decode, payload)
+    if not ok then return nil, new_error(PROTOCOL, "receive") end
+    local from = asker ~= PEER and asker or self.name
+    if kind == MESSAGE then
+        self:deliver(from, value)
+    elseif kind == REPLY then
+        settle(id, value)
+    elseif kind == FAILURE then
+        settle(id, nil, remote_error(value))
+    elseif kind ~= REQUEST then
+        return nil, new_error(PROTOCOL, "receive")
+    elseif not state.answer then
+        self:fail(id, asker, new_error(UNSUPPORTED, nil, { message = "nobody answers there" }))
+    else
+        self:wait_for(may_run)
+        run(serve, self, id, asker, from, value)
+    end
+    return true
+end
+
+-- Passes a frame of our child on to another one, or to all of them and to us.
+function Channel:pass_on(kind, id, to, payload)
+    if to == ALL then
+        for _, channel in pairs(state.channels) do
+            if channel ~= self then channel:post(kind, id, self.pid, PEER, payload) end
+        end
+        return self:take(kind, id, PEER, payload)
+    end
+    local channel = state.channels[to]
+    if channel then
+        channel:post(kind, id, self.pid, PEER, payload)
+    elseif kind == REQUEST then
+        self:fail(id, PEER, new_error(ESRCH))
+    end
+    return true
+end
+
+local function read_in(channel)
+    core.shieldPush() -- for good: only the end of the channel, or of the process, ends this task
+    C.links_ending_stay(1)
+    local socket, head = channel.socket, head_type()
+    local bytes, payload, ok, err
+    repeat
+        bytes, err = socket:read(HEAD)
+        if err then break end
+        ffi.copy(head, bytes, HEAD)
+        if head.version ~= VERSION or head.length > ipc.MESSAGE_MAX then
+            err = new_error(PROTOCOL, "receive")
+            break
+        end
+        local kind, id, from, to = head.kind, head.id, head.from, head.to
+        payload, err = socket:read(head.length)
+        if err then break end
+        if channel.pid and to ~= PEER then
+            ok, err = channel:pass_on(kind, id, to, payload)
+        else
+            ok, err = channel:take(kind, id, channel.pid and PEER or from, payload)
+        end
+    until not ok
+    C.links_ending_stay(-1)
+    channel:close(err)
+end
+
+local function open(fd, pid)
+    local tcp = require "links.tcp"
+    local socket, err = tcp.adopt(fd, { readBufferSize = 64 })
+    if not socket then
+        require("links.unix").closeFd(fd)
+        return nil, err
+    end
+    local channel = setmetatable({
+        socket = socket,
+        pid = pid, -- of a child
+        name = pid or "master",
+        out = {},
+        queued = 0,
+        room = core.queue(),
+    }, Channel)
+    state.had_channel = true
+    if state.holders == 0 then socket:unref() end
+    core.spawn(read_in, channel)
+    return channel
+end
+
+--- Takes up our end of the channel to a child that has just been started.
+function ipc.attach(pid, fd)
+    local channel, err = open(fd, pid)
+    if not channel then return nil, err end
+    state.channels[pid] = channel
+    return true
+end
+
+--- Takes up the channel that our parent has given us, if he has.
+function ipc.inherit()
+    local fd = C.links_process_inherited()
+    if fd < 0 then return end
+    state.parent = open(fd)
+    state.parent_pid = C.links_process_ppid()
+end
+
+-- --- For the public functions ------------------------------------------------------------------
+
+--- The channels that lead to somebody, and for whom a frame is at their other end; nil and an error
+--- where none does. `child_of` finds the process id of a child by any that it had.
+function ipc.find(to, child_of)
+    if to == "*" then
+        local list = {}
+        each_channel(function(channel) list[#list + 1] = channel end)
+        return list, ALL
+    end
+    if to == "master" or to == state.parent_pid then
+        if state.parent then return { state.parent }, PEER end
+        return nil, new_error(ENOTCONN, "send")
+    end
+    local child = state.channels[to] or state.channels[child_of(to)]
+    if child then return { child }, PEER end
+    if state.parent then return { state.parent }, to end
+    return nil, new_error(ESRCH, "send")
+end
+
+--- Sends an encoded value over these channels.
+function ipc.send(list, to, payload)
+    if #payload > ipc.MESSAGE_MAX then return nil, new_error(TOO_LARGE, "send") end
+    local failure
+    for _, channel in ipairs(list) do
+        local _, err = channel:post(MESSAGE, 0, PEER, channel.pid and PEER or to, payload)
+        if err and (#list == 1 or err.code == errors.code("ECANCELED") or err.deadline) then
+            return nil, err
+        end
+        failure = failure or err
+    end
+    return not failure or nil, failure
+end
+
+--- The next message: its value, nil, and who sent it.
+function ipc.receive(ms)
+    local until_ms = ms and core.now() + ms
+    while state.first > state.last do
+        if count_of_channels() == 0 then
+            return nil, new_error(state.had_channel and EOF or ENOTCONN, "receive")
+        end
+        hold(1)
+        local left = until_ms and math.max(until_ms - core.now(), 0)
+        local status = core.park(state.receivers, left, "process receive")
+        hold(-1)
+        if status ~= 0 then return nil, new_error(status, "receive") end
+    end
+    local message = state.inbox[state.first]
+    state.inbox[state.first] = nil
+    state.first = state.first + 1
+    core.wakeAll(state.space)
+    return message.value, nil, message.from
+end
+
+--- Sends a request and waits for its answer.
+function ipc.request(channel, to, payload, ms)
+    if #payload > ipc.MESSAGE_MAX then return nil, new_error(TOO_LARGE, "request") end
+    if state.npending >= ipc.PENDING_MAX then return nil, new_error(FULL, "request") end
+    local until_ms = ms and core.now() + ms
+    repeat state.next_id = (state.next_id + 1) % 2 ^ 32 until not state.pending[state.next_id]
+    local id, slot = state.next_id, { channel = channel, queue = core.queue() }
+    state.pending[id] = slot
+    state.npending = state.npending + 1
+    hold(1)
+    local sent, err = channel:post(REQUEST, id, PEER, channel.pid and PEER or to, payload)
+    local status = 0
+    while sent and not slot.done and status == 0 do
+        local left = until_ms and math.max(until_ms - core.now(), 0)
+        status = core.park(slot.queue, left, "process request")
+    end
+    hold(-1)
+    state.pending[id] = nil
+    state.npending = state.npending - 1
+    if slot.done then return slot.value, slot.err end
+    return nil, err or new_error(status, "request")
+end
+
+--- Sets, or takes away, the function that answers requests.
+function ipc.answer(fn)
+    if (fn ~= nil) ~= (state.answer ~= nil) then hold(fn and 1 or -1) end
+    state.answer = fn
+end
+
+--- Handlers of messages have come or gone. Those that wait get what waits for them.
+function ipc.listen()
+    local listening = #events.listeners("message") > 0
+    if listening == state.listening then return end
+    state.listening = listening
+    hold(listening and 1 or -1)
+    while listening and state.first <= state.last do
+        local message = state.inbox[state.first]
+        state.inbox[state.first] = nil
+        state.first = state.first + 1
+        hand_to_listeners(message.from, message.value)
+    end
+    core.wakeAll(state.space)
+end
+
+--- Ends channels.
+function ipc.disconnect(list)
+    for _, channel in ipairs(list) do channel:close() end
+end
+
+return ipc
