@@ -5,8 +5,8 @@
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
 --- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
---- middleware for it: see http.middleware. `http.get`, `http.post` and the others make requests: see
---- http.client.
+--- middleware for it: see http.middleware. `http.get`, `http.post` and the others make requests:
+--- see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"

@@ -6,9 +6,9 @@
 --- `res:json()`. An answer with a status of 400 and more is an answer, and no error, unless
 --- expectStatus says otherwise.
 ---
---- Besides "http://..." a URL may be that of a Unix socket: "unix:/run/docker.sock:/v1/info". Nothing
---- that is given can break out of its place in the request: a control character in a header field, or
---- in a URL, is an error.
+--- Besides "http://..." a URL may be that of a Unix socket: "unix:/run/docker.sock:/v1/info".
+--- Nothing that is given can break out of its place in the request: a control character in a header
+--- field, or in a URL, is an error.
 ---
 --- What all of these functions take as options:
 ---
@@ -33,25 +33,27 @@
 ---     retries          0         how often a request that failed is made again (GET, HEAD, PUT,
 ---                                DELETE, OPTIONS only), within the timeout
 ---     retryOn          {"ECONNRESET", 502, 503, 504}  names of errors and statuses after which
----     backoff          {base = 100, max = 5000}  ms before the first retry at most, and before any:
+---     backoff          {base = 100, max = 5000}  ms before the first retry at most, and before
+---                                                any:
 ---                                it is by chance, the limit doubles, and Retry-After is heeded
 ---     resolve          nil       {["host"] = "address"}: instead of looking the name up
----     denyPrivate      false     refuse addresses of this machine and of private networks, for URLs
----                                that strangers have given: EACCES
+---     denyPrivate      false     refuse addresses of this machine and of private networks, for
+---                                URLs that strangers have given: EACCES
 ---     unix             nil       the path of a Unix socket to connect to, whatever the host is
 ---     tls              nil       options of TLS, for https
----     expectStatus     nil       a status, or a list of those: others are the error HTTP_BAD_STATUS
+---     expectStatus     nil       a status, or a list of those: others are the error
+---                                HTTP_BAD_STATUS
 ---     onProgress       nil       onProgress(sent, total): while the body is sent
 local check = require "links.check"
 local task = require "links.task"
-local options = require "links.http.client.options"
+local known = require "links.http.client.options"
 local start = require "links.http.client.start"
 
 local http = {}
 local methods = {}
 local Client = { __index = methods, __name = "http client" }
 
-local REQUEST, WHOLE = options.REQUEST, options.WHOLE
+local REQUEST, WHOLE = known.REQUEST, known.WHOLE
 local request = start.request
 
 -- The client of http.get and the others.
@@ -92,7 +94,9 @@ local shared = setmetatable(start.client(), Client)
 ---                         nobody knows
 --- @wait
 --- @usage local http = require "http"
---- local server = assert(http.createServer(8080, function(req) return "you asked for " .. req.path end))
+--- local server = assert(http.createServer(8080, function(req)
+---     return "you asked for " .. req.path
+--- end))
 --- local base = "http://127.0.0.1:" .. server:address().port
 --- local res = assert(http.get(base .. "/hello", { timeout = 2000 }))
 --- assert(res.status == 200 and res.body == "you asked for /hello")
@@ -116,7 +120,8 @@ end
 --- assert(res.contentLength == 5 and res.body == "")
 --- server:close()
 function http.head(url, options)
-    local res, err = request(shared, "http.head(url[, options])", "HEAD", url, nil, options, REQUEST)
+    local res, err = request(shared, "http.head(url[, options])", "HEAD", url, nil, options,
+        REQUEST)
     return res, err
 end
 
@@ -167,11 +172,11 @@ end
 --- 100-continue` it is held back until the server asks for it, or for a second.
 ---
 --- @param url      string  as for http.get
---- @param body     any     string; a list of strings; a function that returns the next piece, nil at
----                         the end, or nil and an error; an open file of fs.open, from where it is;
----                         {path = "..."}, a file; a socket, until its end; or anything with a method
----                         read(n), such as a request of a server. nil: none, or that of the options
----                         json or form
+--- @param body     any     string; a list of strings; a function that returns the next piece, nil
+---                         at the end, or nil and an error; an open file of fs.open, from where it
+---                         is; {path = "..."}, a file; a socket, until its end; or anything with a
+---                         method read(n), such as a request of a server. nil: none, or that of the
+---                         options json or form
 --- @param options  table   see above. Default: {}
 --- @return response        it may come before all of the body has been sent
 --- @return nil, err        as http.get, and what the function or the file said;
@@ -225,8 +230,8 @@ end
 --- assert(res.body == "PATCH")
 --- server:close()
 function http.patch(url, body, options)
-    local res, err = request(shared, "http.patch(url, body[, options])", "PATCH", url, body, options,
-        REQUEST)
+    local res, err = request(shared, "http.patch(url, body[, options])", "PATCH", url, body,
+        options, REQUEST)
     return res, err
 end
 
@@ -263,7 +268,7 @@ function http.request(options)
     return res, err
 end
 
--- --- several at a time --------------------------------------------------------------------------------
+-- --- several at a time -----------------------------------------------------------------------
 
 local ALL_OPTIONS = { concurrency = { default = 16, type = "integer", min = 1, max = 65535 } }
 
@@ -312,7 +317,7 @@ function http.all(requests, options)
     return results, failed
 end
 
--- --- files ---------------------------------------------------------------------------------------------
+-- --- files -----------------------------------------------------------------------------------
 
 local function upload(client, signature, url, parts, given)
     start.check(signature, url, given, REQUEST, 2)
@@ -329,8 +334,8 @@ end
 ---
 --- @param url      string        as for http.get
 --- @param parts    string|table  a path: the file is sent as the field "file". Or field = value: a
----                               string or number, {path =, filename =, type =} for a file, {data =,
----                               filename =, type =} for what is to look like one, or a list of
+---                               string or number, {path =, filename =, type =} for a file, {data
+---                               =, filename =, type =} for what is to look like one, or a list of
 ---                               those. Fields go in the order of their names
 --- @param options  table         see above; onProgress(sent, total) tells how far it is
 --- @return response
@@ -342,7 +347,7 @@ end
 --- @usage local http = require "http"
 --- local server = assert(http.createServer(8080, function(req)
 ---     local fields, files = req:files()
----     return fields.title .. ": " .. files.text[1].filename
+---     return fields.title .. ": " .. files[1].filename
 --- end))
 --- local url = "http://127.0.0.1:" .. server:address().port
 --- local res = assert(http.upload(url, { title = "Read", text = { path = "README.md" } }))
@@ -370,8 +375,8 @@ local function download(client, signature, url, path, given)
     return require("links.http.client.download").run(client, url, path, given or {})
 end
 
---- Downloads a file. It appears under its name when it is complete, and not before: until then it is
---- `path .. ".part"`.
+--- Downloads a file. It appears under its name when it is complete, and not before: until then it
+--- is `path .. ".part"`.
 ---
 --- A download that broke off is resumed by the next one of the same file, where the server can do
 --- that (Range) and says that it is still the same (If-Range): what tells is kept in `path ..
@@ -384,10 +389,10 @@ end
 ---                                       leave nothing after a failure
 ---                         sha256  nil   the checksum that it must have, in hexadecimal digits
 ---                         timeout  0    ms for all of it; 0: no limit but idleTimeout
----                         onProgress(bytes, total) tells how far it is; total is nil where it is not
----                         known. It is not decompressed, and maxBodySize is no limit
---- @return table           {bytes = its size, path = `path`, resumed = bytes that were there already,
----                         or false}
+---                         onProgress(bytes, total) tells how far it is; total is nil where it is
+---                         not known. It is not decompressed, and maxBodySize is no limit
+--- @return table           {bytes = its size, path = `path`, resumed = bytes that were there
+---                         already, or false}
 --- @return nil, err        as http.get, and as fs.open, file:write and fs.rename;
 ---                         HTTP_BAD_STATUS    the status is none of 200 and 206 (err.status)
 ---                         HTTP_BAD_CHECKSUM  it is another file; nothing is kept
@@ -405,7 +410,7 @@ function http.download(url, path, options)
     return done, err
 end
 
--- --- clients ------------------------------------------------------------------------------------------
+-- --- clients ---------------------------------------------------------------------------------
 
 local CREATE = "http.createClient([options])"
 
@@ -421,20 +426,22 @@ local CREATE = "http.createClient([options])"
 ---                        maxIdle          64     connections that are kept for later, to all
 ---                        poolIdleTimeout  60000  ms after which such a one is closed; 0: none is
 ---                                                kept
----                        maxWait          256    tasks that may wait for a connection to one server
+---                        maxWait          256    tasks that may wait for a connection to one
+---                                                server
 --- @return client
 --- @return nil, err       HTTP_BAD_URL  baseUrl is none
 --- @raise                 an option of another type or out of bounds, or one that nobody knows
 --- @usage local http = require "http"
 --- local server = assert(http.createServer(8080, function(req) return req.headers["x-app"] end))
 --- local api = assert(http.createClient {
----     baseUrl = "http://127.0.0.1:" .. server:address().port .. "/v1/", headers = { ["X-App"] = "7" },
+---     baseUrl = "http://127.0.0.1:" .. server:address().port .. "/v1/", headers = { ["X-App"] =
+---     "7" },
 --- })
 --- assert(api:get("items").body == "7")
 --- api:close()
 --- server:close()
 function http.createClient(options)
-    start.check(CREATE, "", options, require("links.http.client.options").CLIENT, 1)
+    start.check(CREATE, "", options, known.CLIENT, 1)
     local client, err = start.client(options)
     if not client then return nil, err end
     return setmetatable(client, Client)
@@ -493,8 +500,8 @@ function methods:stats()
     return self._pool:stats()
 end
 
---- Closes the connections that nobody uses, and the others with the end of their answer; whoever waits
---- for one gets CLOSED, and so does every later request. Twice is harmless.
+--- Closes the connections that nobody uses, and the others with the end of their answer; whoever
+--- waits for one gets CLOSED, and so does every later request. Twice is harmless.
 ---
 --- @return true
 --- @usage local client = require("http").createClient()

@@ -1,9 +1,9 @@
 -- Bodies of requests, of whatever they are made: a string, a list of strings, a function that gives
 -- the next piece, a file, a socket, or anything else that can be read.
 --
--- A body has `type` (its Content-Type, or nil), `length` (nil: not known beforehand), `data` where it
--- is a string, and otherwise open(), which returns a function that gives the next piece, nil at the
--- end, or nil and an error. One that can be sent again has `again`.
+-- A body has `type` (its Content-Type, or nil), `length` (nil: not known beforehand), `data` where
+-- it is a string, and otherwise open(), which returns a function that gives the next piece, nil at
+-- the end, or nil and an error. One that can be sent again has `again`.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"

@@ -1,6 +1,6 @@
--- A whole call: a connection from the pool, the request, the answer; again on a new connection where
--- the old one turns out to be dead; again after a failure, where that is asked for; and onwards where
--- the answer redirects.
+-- A whole call: a connection from the pool, the request, the answer; again on a new connection
+-- where the old one turns out to be dead; again after a failure, where that is asked for; and
+-- onwards where the answer redirects.
 local ffi = require "ffi"
 local core = require "links.core"
 local date = require "links.date"
@@ -32,10 +32,10 @@ local MAX_RETRY_AFTER_MS = 3600000
 
 local function clock() return C.links_system_hrtime() / 1e6 end
 
--- --- one request -----------------------------------------------------------------------------------
+-- --- one request -----------------------------------------------------------------------------
 
--- Whether the request may be sent once more: the server has not answered a byte of it, and it either
--- may come twice or did not go out.
+-- Whether the request may be sent once more: the server has not answered a byte of it, and it
+-- either may come twice or did not go out.
 local function may_repeat(plan, made, conn, err)
     if not DEAD[err.code] or conn.answered then return false end
     if made and not made.again then return false end
@@ -84,7 +84,7 @@ local function send_expecting(call, made)
     return res, err
 end
 
--- --- once more after a failure ----------------------------------------------------------------------
+-- --- once more after a failure ---------------------------------------------------------------
 
 local function listed(list, what)
     for _, item in ipairs(list) do
@@ -134,7 +134,7 @@ local function send_retrying(call, made)
     end
 end
 
--- --- redirects --------------------------------------------------------------------------------------
+-- --- redirects -------------------------------------------------------------------------------
 
 local SECRET = { authorization = true, cookie = true, ["proxy-authorization"] = true, host = true }
 local OF_BODY = {
@@ -190,7 +190,8 @@ local function next_hop(call, made, res, location)
         authorization = old.authorization,
     }
     if to.key ~= from.key or to.authority ~= from.authority then
-        plan.headers, plan.inherited = without(plan.headers, SECRET), without(plan.inherited, SECRET)
+        plan.headers = without(plan.headers, SECRET)
+        plan.inherited = without(plan.inherited, SECRET)
         plan.authorization = nil
     end
     if to.user then
@@ -198,7 +199,8 @@ local function next_hop(call, made, res, location)
         if not plan.authorization then return nil, err end
     end
     if drops then
-        plan.headers, plan.inherited = without(plan.headers, OF_BODY), without(plan.inherited, OF_BODY)
+        plan.headers = without(plan.headers, OF_BODY)
+        plan.inherited = without(plan.inherited, OF_BODY)
     end
     return plan, nil, to, drops
 end
@@ -231,7 +233,7 @@ local function follow(call, made)
     end
 end
 
--- --- all of it ----------------------------------------------------------------------------------------
+-- --- all of it -------------------------------------------------------------------------------
 
 local function is_expected(res, expected)
     if type(expected) == "number" then return res.status == expected end

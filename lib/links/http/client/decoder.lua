@@ -1,5 +1,5 @@
--- Bodies that were compressed: gzip and deflate, piece by piece, so that a few bytes can never become
--- more than a limit in one go.
+-- Bodies that were compressed: gzip and deflate, piece by piece, so that a few bytes can never
+-- become more than a limit in one go.
 local errors = require "links.errors"
 local zlib = require "links.zlib"
 local binding = require "links.http.client.ffi"
@@ -73,7 +73,7 @@ function Decoder:read(next_raw, arg)
         return nil, errors.new(UNSUPPORTED, "http", { message = "an unknown Content-Encoding" })
     end
     while not self.ended do
-        local piece, err = self.waiting, nil
+        local piece, err = self.waiting
         self.waiting = nil
         if not piece then
             piece, err = next_raw(arg)

@@ -12,7 +12,8 @@ local exchange = {}
 local fast_head = core.fast.httpReplyHead
 local now, new_error = core.now, errors.new
 
-local ETIMEDOUT, EOF, PROTOCOL = errors.code("ETIMEDOUT"), errors.code("EOF"), errors.code("PROTOCOL")
+local ETIMEDOUT, EOF = errors.code("ETIMEDOUT"), errors.code("EOF")
+local PROTOCOL = errors.code("PROTOCOL")
 local AT_ONCE = 16384     -- bytes of a body that are written without a task
 local HEAD_READ = 16384   -- bytes of one read
 local CONTINUE_MS = 1000  -- RFC 9110, 10.1.1: a client does not wait for ever
@@ -110,7 +111,7 @@ end
 -- that has come from its beginning on, and its length; nil and an error.
 local function read_head(conn, o, writer, limit, up_to_continue)
     local reply, data, began = conn.reply, conn.rest, now()
-    local count, err = 0, nil
+    local count, err = 0
     conn.rest = ""
     if data == "" then
         data, err = read_more(conn, o, writer, limit, began)
@@ -124,7 +125,8 @@ local function read_head(conn, o, writer, limit, up_to_continue)
             if status >= 200 or status == 101 then return data, n end
             count = count + 1
             if count > MAX_INFORMATIONAL then
-                return nil, new_error(PROTOCOL, "http", { message = "too many informational answers" })
+                local message = "too many informational answers"
+                return nil, new_error(PROTOCOL, "http", { message = message })
             end
             data = data:sub(n + 1)
             if status == 100 and up_to_continue then
@@ -152,7 +154,7 @@ local function await_continue(conn, o)
     return nil, n
 end
 
--- --- both -----------------------------------------------------------------------------------------
+-- --- both ------------------------------------------------------------------------------------
 
 local function send_body(conn, plan, made, o)
     if made.data and #made.data <= AT_ONCE then

@@ -1,6 +1,7 @@
 -- Forms with files (multipart/form-data, RFC 7578) as the body of a request. Their length is known
 -- before the first byte is sent; files are read while they are sent.
 local codec = require "links.codec"
+local crypto = require "links.crypto"
 local errors = require "links.errors"
 local mime = require "links.http.mime"
 
@@ -79,7 +80,8 @@ local function list_of(signature, parts, level)
 end
 
 local function head_of(part, boundary)
-    local text = "--" .. boundary .. "\r\nContent-Disposition: form-data; name=" .. quoted(part.name)
+    local text = "--" .. boundary .. "\r\nContent-Disposition: form-data; name="
+        .. quoted(part.name)
     if part.filename then
         text = text .. "; filename=" .. quoted(part.filename) .. "\r\nContent-Type: " .. part.type
     end
@@ -88,11 +90,7 @@ end
 
 -- Nobody may guess it, or a field could pretend to be several.
 local function new_boundary()
-    local file, err = io.open("/dev/urandom", "rb")
-    if not file then error("http.upload: " .. err, 0) end
-    local bytes = file:read(16)
-    file:close()
-    return "links-" .. codec.hex.encode(bytes)
+    return "links-" .. codec.hex.encode(crypto.randomBytes(16))
 end
 
 -- The sizes of the files: true, or nil and an error.

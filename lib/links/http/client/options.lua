@@ -5,7 +5,9 @@ local options = {}
 
 local INT_MAX = 2 ^ 31 - 1
 
-local function ms(default) return { default = default, type = "integer", min = 0, max = INT_MAX } end
+local function ms(default)
+    return { default = default, type = "integer", min = 0, max = INT_MAX }
+end
 
 options.REQUEST = {
     headers = { type = "table" },
@@ -53,7 +55,8 @@ local function check_values(signature, given, level)
     local backoff = given.backoff
     for name, value in pairs(backoff or {}) do
         if name ~= "base" and name ~= "max" then
-            error(signature .. " options.backoff has base and max, not " .. tostring(name), level + 1)
+            error(signature .. " options.backoff has base and max, not " .. tostring(name),
+                level + 1)
         end
         check.integer(signature, "options.backoff." .. name, value, 0, INT_MAX, level)
     end

@@ -1,6 +1,6 @@
--- The connections of a client: kept when an answer has been read to its end, for the next request to
--- the same server. There are never more than maxPerHost to one server, and never more than maxIdle
--- that wait for work.
+-- The connections of a client: kept when an answer has been read to its end, for the next request
+-- to the same server. There are never more than maxPerHost to one server, and never more than
+-- maxIdle that wait for work.
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"

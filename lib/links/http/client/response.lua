@@ -1,14 +1,16 @@
 --- The answer to a request, as http.get and the others return it.
 ---
---- Fields: `status`, `reason`, `headers` (by name, in any case; repeated ones joined by ", "), `body`
---- (a string; nil with the option stream), `url` (where it came from in the end), `redirects` (a list
---- of the URLs that led there), `version` ("1.1"), `protocol` ("http/1.1"), `contentLength` (nil where
---- it is not known, or not what the body has once decompressed), `trailers` (once the body has been read), `remoteAddress`, `remotePort`, and
---- `timing`: milliseconds for `dns`, `connect` and `tls` (0 on a connection that was there already),
---- until the head of the answer (`ttfb`) and until its end (`total`).
+--- Fields: `status`, `reason`, `headers` (by name, in any case; repeated ones joined by ", "),
+--- `body` (a string; nil with the option stream), `url` (where it came from in the end),
+--- `redirects` (a list of the URLs that led there), `version` ("1.1"), `protocol` ("http/1.1"),
+--- `contentLength` (nil where it is not known, or not what the body has once decompressed),
+--- `trailers` (once the body has been read), `remoteAddress`, `remotePort`, and `timing`:
+--- milliseconds for `dns`, `connect` and `tls` (0 on a connection that was there already), until
+--- the head of the answer (`ttfb`) and until its end (`total`).
 ---
---- With the option stream the body is still to be read, by the methods below: as fast as the program
---- asks for it, and no faster. Read it to its end or close it: its connection waits for that.
+--- With the option stream the body is still to be read, by the methods below: as fast as the
+--- program asks for it, and no faster. Read it to its end or close it: its connection waits for
+--- that.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
@@ -32,7 +34,7 @@ local LINE_MAX = 1048576
 local methods = {}
 local Response = { __name = "http response" }
 
--- --- the head -------------------------------------------------------------------------------------
+-- --- the head --------------------------------------------------------------------------------
 
 local Headers = {}
 
@@ -42,15 +44,15 @@ function Headers.__index(headers, name)
 end
 
 -- The head has been checked: each line is a name, a colon, a value.
-local function each_field(head, from, fn)
-    for name, value in head:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)\r\n", from) do
+local function each_field(head, fn)
+    for name, value in head:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)\r\n") do
         fn(name:lower(), (value:gsub("[ \t]+$", "")))
     end
 end
 
 local function fields_of(text)
     local headers = {}
-    each_field(text, 1, function(name, value)
+    each_field(text, function(name, value)
         local before = headers[name]
         headers[name] = before and before .. ", " .. value or value
     end)
@@ -115,13 +117,13 @@ end
 function methods:headerAll(name)
     check.type("res:headerAll(name)", "name", name, "string")
     local values, wanted = {}, name:lower()
-    each_field(self._head:sub(self._fields + 1), 1, function(key, value)
+    each_field(self._head:sub(self._fields + 1), function(key, value)
         if key == wanted then values[#values + 1] = value end
     end)
     return values
 end
 
--- --- the body as it comes -------------------------------------------------------------------------
+-- --- the body as it comes --------------------------------------------------------------------
 
 local function stamp(res)
     res._ended = C.links_system_hrtime() / 1e6
@@ -205,7 +207,7 @@ end
 raw[CHUNKED] = function(res)
     local reply = res._conn.reply
     while true do
-        local data, err = res._rest, nil
+        local data, err = res._rest
         if data == "" then
             data, err = fetch(res, PIECE)
             if not data then return fail(res, err) end
@@ -363,7 +365,7 @@ end
 --- assert(res:json()[2] == 2)
 --- server:close()
 function methods:json()
-    local text, err = self.body, nil
+    local text, err = self.body
     if not text then
         text, err = self:readAll()
         if not text then return nil, err end
@@ -425,10 +427,10 @@ end
 --- The events of a stream of events (text/event-stream), for a loop, as they come.
 ---
 --- @param max  integer  bytes that a line, and the data of an event, may have. Default: 1048576
---- @return function     event, err = next(): {event = string ("message" unless told), data = string,
----                      id = string (the last one told; "" where none was), retry = integer (ms;
----                      the last one told; nil where none was)}; nil at the end; nil, err for a failure, as
----                      res:lines
+--- @return function     event, err = next(): {event = string ("message" unless told), data =
+---                      string, id = string (the last one told; "" where none was), retry = integer
+---                      (ms; the last one told; nil where none was)}; nil at the end; nil, err for
+---                      a failure, as res:lines
 --- @raise               `max` is no such integer
 --- @wait
 --- @usage local http = require "http"
@@ -449,7 +451,8 @@ end
 ---
 --- @param path  string  the file; one that is there is replaced
 --- @return integer      how many bytes
---- @return nil, err     as res:read, and as fs.open and file:write; nothing is left of the file then
+--- @return nil, err     as res:read, and as fs.open and file:write; nothing is left of the file
+---                      then
 --- @raise               `path` is not a string
 --- @wait
 --- @usage local http, fs = require "http", require "fs"
@@ -485,7 +488,7 @@ function methods:close()
     return true
 end
 
--- --- for the client -------------------------------------------------------------------------------
+-- --- for the client --------------------------------------------------------------------------
 
 local response = { Response = Response }
 

@@ -1,4 +1,5 @@
--- From the arguments of http.get and the others to a call: what the caller got wrong is raised here.
+-- From the arguments of http.get and the others to a call: what the caller got wrong is raised
+-- here.
 local check = require "links.check"
 local errors = require "links.errors"
 local body = require "links.http.client.body"
