@@ -122,7 +122,7 @@ local function of_value(signature, value, level)
         local made, err = of_table(signature, value, level + 1)
         return made, err
     end
-    check.type(signature, "body", value, "string|table|function|nil", level)
+    check.type(signature, "body", value, "string|table|function|nil", level + 1)
 end
 
 -- The body of a request by its argument and its options: one of them at most. nil: there is none;

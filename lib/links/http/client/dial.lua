@@ -109,7 +109,11 @@ end
 function dial.open(to, o, timing)
     local make = to.unix and open_unix or open_tcp
     local socket, err = make(to, o, timing)
-    if not socket or to.scheme ~= "https" then return socket, err end
+    if not socket then
+        if err.name == "ETIMEDOUT" and not err.deadline then err.timeout = "connect" end
+        return nil, err
+    end
+    if to.scheme ~= "https" then return socket end
     return secure(socket, to)
 end
 

@@ -20,7 +20,7 @@ local PLAIN = "^(https?)://([%w.-]+):?(%d*)(/?[%w%-._~!$&'()*+,;=:@/?]*)$"
 
 local function parts_of(text)
     local scheme, host, port, rest = text:match(PLAIN)
-    if not scheme or (rest ~= "" and rest:byte() ~= 47) or host:find("^[%d.]+$") then
+    if not scheme or (rest ~= "" and rest:byte() ~= 47) or #port > 4 or host:find("^[%d.]+$") then
         return url.parse(text)
     end
     local path, query = rest:match("^([^?]*)%?(.*)$")
