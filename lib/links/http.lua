@@ -1,11 +1,12 @@
---- HTTP: servers whose handlers read as if they were alone.
+--- HTTP: servers whose handlers read as if they were alone, and requests to other servers.
 ---
 --- Every request runs in a task of its own kind: a handler may wait on anything, and the others go
 --- on meanwhile.
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
 --- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
---- middleware for it: see http.middleware.
+--- middleware for it: see http.middleware. `http.get`, `http.post` and the others make requests:
+--- see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -180,6 +181,12 @@ local LAZY = {
     router = { "links.http.router", "new" },
     static = { "links.http.static", "static" },
 }
+for _, name in ipairs {
+    "all", "createClient", "delete", "download", "get", "head", "options", "patch", "post", "put",
+    "request", "upload",
+} do
+    LAZY[name] = { "links.http.client", name }
+end
 for _, name in ipairs {
     "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
 } do

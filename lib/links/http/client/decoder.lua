@@ -1,0 +1,97 @@
+-- Bodies that were compressed: gzip and deflate, piece by piece, so that a few bytes can never
+-- become more than a limit in one go.
+local errors = require "links.errors"
+local zlib = require "links.zlib"
+local binding = require "links.http.client.ffi"
+
+local decoder = {}
+local Decoder = {}
+Decoder.__index = Decoder
+
+local DECOMPRESS, UNSUPPORTED = errors.code("HTTP_DECOMPRESS"), errors.code("UNSUPPORTED")
+local BODY_TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE")
+-- Deflate makes a byte of 1032 at most, so a slice gives 4 MiB at most.
+local SLICE = 4096
+
+local function failure(err, max)
+    if err.name == "TOO_LARGE" then
+        return errors.new(BODY_TOO_LARGE, "http", {
+            message = "the body is larger than " .. max .. " bytes once decompressed",
+        })
+    end
+    if err.name == "PARSE" or err.name == "EOF" then
+        return errors.new(DECOMPRESS, "http", { cause = err })
+    end
+    return err
+end
+
+-- "deflate" is zlib's format (RFC 9110, 8.4.1.2), but there are servers that leave its header out.
+local function has_zlib_header(first)
+    local a, b = first:byte(1, 2)
+    return b ~= nil and a % 16 == 8 and (a * 256 + b) % 31 == 0
+end
+
+local function open(self, first)
+    local kind = "gunzip"
+    if self.coding == binding.DEFLATE then
+        kind = has_zlib_header(first) and "inflate" or "inflateRaw"
+    end
+    self.z = zlib.stream(kind, { maxSize = self.max })
+end
+
+local function decode(self, piece)
+    if not self.z then
+        -- Two bytes say which kind of deflate it is.
+        piece = self.held .. piece
+        self.held = ""
+        if #piece < 2 and self.coding == binding.DEFLATE then
+            self.held = piece
+            return ""
+        end
+        open(self, piece)
+    end
+    if #piece > SLICE then
+        self.waiting = piece:sub(SLICE + 1)
+        piece = piece:sub(1, SLICE)
+    end
+    return self.z:write(piece)
+end
+
+local function finish(self)
+    self.ended = true
+    -- An empty body is not compressed, whatever its header says.
+    if not self.z and self.held == "" then return nil end
+    if not self.z then open(self, self.held) end
+    local rest, err = self.z:finish()
+    if not rest then return nil, failure(err, self.max) end
+    return rest ~= "" and rest or nil
+end
+
+-- The next decoded bytes of what next_raw(arg) gives; nil at the end, nil and an error.
+function Decoder:read(next_raw, arg)
+    if self.coding == binding.OTHER then
+        return nil, errors.new(UNSUPPORTED, "http", { message = "an unknown Content-Encoding" })
+    end
+    while not self.ended do
+        local piece, err = self.waiting
+        self.waiting = nil
+        if not piece then
+            piece, err = next_raw(arg)
+            if err then return nil, err end
+        end
+        if not piece then return finish(self) end
+        piece, err = decode(self, piece)
+        if not piece then return nil, failure(err, self.max) end
+        if piece ~= "" then return piece end
+    end
+end
+
+-- Makes one for a coding of the reply. What is read at once is limited by maxBodySize, what is
+-- streamed only by how fast it is read.
+function decoder.new(coding, o)
+    return setmetatable({
+        coding = coding, held = "", max = o.stream and 2 ^ 53 or o.maxBodySize,
+    }, Decoder)
+end
+
+return decoder

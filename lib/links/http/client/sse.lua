@@ -1,0 +1,94 @@
+-- Streams of events, as the HTML standard has them (9.2.6, Interpreting an event stream).
+local errors = require "links.errors"
+
+local sse = {}
+
+local function too_large()
+    return nil, errors.new(errors.code("EXCEED_BUF_SIZE"), "http", {
+        message = "the data of an event is larger than the limit",
+    })
+end
+
+local fields = {}
+
+function fields.event(state, value) state.event = value end
+
+function fields.data(state, value)
+    state.data[#state.data + 1] = value
+    state.size = state.size + #value + 1
+end
+
+function fields.id(state, value)
+    if not value:find("%z") then state.id = value end
+end
+
+function fields.retry(state, value)
+    if value:find("^%d+$") then state.retry = tonumber(value) end
+end
+
+local function take(state, line)
+    local name, value = line:match("^([^:]*): ?(.*)$")
+    if not name then name, value = line, "" end
+    local field = fields[name] -- a line that begins with a colon is a comment
+    if field then field(state, value) end
+end
+
+local function begin(state)
+    state.event, state.data, state.size = "", {}, 0
+end
+
+-- The next line: CR, LF, or both end one. Several pieces may make it up.
+local function line_reader(res, max)
+    local ahead, after_cr = "", false
+    return function()
+        local from = 1
+        while true do
+            if after_cr and ahead ~= "" then
+                if ahead:byte() == 10 then ahead = ahead:sub(2) end
+                after_cr = false
+            end
+            local at = ahead:find("[\r\n]", from)
+            if at and at <= max + 1 then
+                local line = ahead:sub(1, at - 1)
+                after_cr = ahead:byte(at) == 13
+                ahead = ahead:sub(at + 1)
+                return line
+            end
+            if at or #ahead > max then return too_large() end
+            from = #ahead + 1
+            local piece, err = res:read()
+            -- A line that does not end is not complete, and none.
+            if not piece then return nil, err end
+            ahead = ahead .. piece
+        end
+    end
+end
+
+-- An iterator over the events of an answer.
+function sse.events(res, max)
+    local state = { id = "" }
+    local next_line, first = line_reader(res, max), true
+    begin(state)
+    return function()
+        while true do
+            local line, err = next_line()
+            if not line then return nil, err end
+            if first then line, first = line:gsub("^\239\187\191", ""), false end
+            if line ~= "" then
+                take(state, line)
+                if state.size > max then return too_large() end
+            elseif state.data[1] then
+                local event = {
+                    event = state.event ~= "" and state.event or "message", id = state.id,
+                    data = table.concat(state.data, "\n"), retry = state.retry,
+                }
+                begin(state)
+                return event
+            else
+                begin(state)
+            end
+        end
+    end
+end
+
+return sse
