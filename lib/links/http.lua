@@ -1,12 +1,12 @@
 --- HTTP: servers whose handlers read as if they were alone, and requests to other servers.
 ---
 --- Every request runs in a task of its own kind: a handler may wait on anything, and the others go
---- on meanwhile.
+--- on meanwhile. When its client leaves, what the handler waits for ends with ECANCELED.
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
---- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
---- middleware for it: see http.middleware. `http.get`, `http.post` and the others make requests:
---- see http.client.
+--- `http.bearer`, `http.bodyLimit`, `http.limit`, `http.concurrency`, `http.timeout`,
+--- `http.secureHeaders` and `http.requestId` make middleware for it: see http.middleware.
+--- `http.get`, `http.post` and the others make requests: see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -22,7 +22,8 @@ local INT_MAX = 2 ^ 31 - 1
 
 -- Names, defaults and bounds of the options; those of C have the name that C knows them by.
 local OPTIONS = {
-    host = { default = "0.0.0.0", type = "string" },
+    host = { type = "string" },
+    family = { default = 4, type = "integer", min = 4, max = 6 },
     backlog = { default = 511, type = "integer", min = 1, max = 65535, c = "backlog" },
     reuseport = { default = true, type = "boolean", c = "reuseport" },
     nodelay = { default = true, type = "boolean", c = "nodelay" },
@@ -30,6 +31,8 @@ local OPTIONS = {
     maxConnections = { default = 65535, type = "integer", min = 1, max = INT_MAX,
         c = "max_connections" },
     maxPipelined = { default = 16, type = "integer", min = 1, max = 65535, c = "max_pipelined" },
+    maxRequestsPerConnection = { default = 0, type = "integer", min = 0, max = INT_MAX,
+        c = "max_requests" },
     maxRequestLine = { default = 8192, type = "integer", min = 64, max = 1048576,
         c = "max_request_line" },
     maxHeaderSize = { default = 16384, type = "integer", min = 64, max = 1048576,
@@ -46,30 +49,106 @@ local OPTIONS = {
         c = "keep_alive_timeout" },
     writeTimeout = { default = 60000, type = "integer", min = 0, max = INT_MAX,
         c = "write_timeout" },
+    handlerTimeout = { default = 0, type = "integer", min = 0, max = INT_MAX,
+        c = "handler_timeout" },
+    minBodyRate = { default = 500, type = "integer", min = 0, max = INT_MAX, c = "min_body_rate" },
+    cancelOnAbort = { default = true, type = "boolean", c = "cancel_on_abort" },
+    trustedProxies = { type = "table" },
+    proxyProtocol = { default = false, type = "boolean", c = "proxy_protocol" },
+    requestId = { default = true, type = "boolean" },
+    compress = { default = false, type = "boolean|table" },
+    onError = { type = "function" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
 }
 
 local SIGNATURE = "http.createServer(port, handler[, options])"
 
--- `port` may be {port =, host =}: then its host goes before that of the options.
-local function place(port, options)
-    local host = options.host
-    if type(port) == "table" then
-        for key in pairs(port) do
-            if key ~= "port" and key ~= "host" then
-                error(SIGNATURE .. ' unknown field "' .. tostring(key) ..
-                    '" in port: there are port and host', 3)
+local PLACE = {
+    host = { type = "string" }, port = { type = "integer", min = 0, max = 65535 },
+    path = { type = "string" },
+    mode = { default = tonumber("660", 8), type = "integer", min = 0, max = 511 },
+    unlink = { default = true, type = "boolean" },
+}
+
+local function default_host(options)
+    return options.host or options.family == 6 and "::" or "0.0.0.0"
+end
+
+-- One place to listen at: {host =, port =} or {path =, mode =, unlink =}.
+local function place_of(item, options)
+    if type(item) == "string" then
+        local path = item:match("^unix:(.+)$")
+        if not path then
+            error(SIGNATURE .. ' port must be [integer] from 0 to 65535, "unix:" and a path, a'
+                .. ' table or a list of these, not "' .. item:sub(1, 40) .. '"', 4)
+        end
+        return { path = path, mode = PLACE.mode.default, unlink = true }
+    end
+    if type(item) ~= "table" then
+        check.integer(SIGNATURE, "port", item, 0, 65535, 3)
+        return { host = default_host(options), port = item }
+    end
+    for key in pairs(item) do
+        if not PLACE[key] then
+            error(SIGNATURE .. ' unknown field "' .. tostring(key) ..
+                '" in port: there are port and host, or path, mode and unlink', 4)
+        end
+    end
+    if item.path ~= nil then
+        local place = check.options(SIGNATURE, item, PLACE, 3)
+        if place.port or place.host then
+            error(SIGNATURE .. " port has a path and a port or host: it is one or the other", 4)
+        end
+        return place
+    end
+    check.type(SIGNATURE, "port.host", item.host, "string|nil", 3)
+    check.integer(SIGNATURE, "port", item.port, 0, 65535, 3)
+    return { host = item.host or default_host(options), port = item.port }
+end
+
+local function places_of(port, options)
+    if type(port) ~= "table" or port[1] == nil then return { place_of(port, options) } end
+    local places = {}
+    for i, item in ipairs(port) do places[i] = place_of(item, options) end
+    return places
+end
+
+local PROXIES = {
+    loopback = { "127.0.0.0/8", "::1" },
+    private = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7" },
+}
+
+-- Gives the proxies to the server, and returns the field that is believed.
+local function trust(handle, proxies)
+    if not proxies or #proxies == 0 then return nil end
+    for _, proxy in ipairs(proxies) do
+        for _, network in ipairs(PROXIES[proxy] or { proxy }) do
+            if type(network) ~= "string" or C.links_http_trust(handle, network) < 0 then
+                error(SIGNATURE .. " options.trustedProxies must be a list such as"
+                    .. ' { "10.0.0.1", "fd00::/8", "loopback", "private", "unix:" }, not '
+                    .. tostring(network), 3)
             end
         end
-        if port.host ~= nil then
-            check.type(SIGNATURE, "port.host", port.host, "string", 2)
-            host = port.host
-        end
-        port = port.port
     end
-    check.integer(SIGNATURE, "port", port, 0, 65535, 2)
-    return host, port
+    local header = proxies.header or "X-Forwarded-For"
+    if header ~= "X-Forwarded-For" and header ~= "Forwarded" then
+        error(SIGNATURE .. ' options.trustedProxies.header must be "X-Forwarded-For" or'
+            .. ' "Forwarded"', 3)
+    end
+    return header
+end
+
+local function listen(handle, place)
+    local rc
+    if place.path then
+        rc = C.links_http_listen_unix(handle, place.path, #place.path, place.mode,
+            place.unlink and 1 or 0)
+    else
+        rc = C.links_http_listen(handle, place.host, place.port)
+    end
+    if rc == 0 then return true end
+    return nil, errors.new(rc, "listen", { address = place.path or place.host, port = place.port })
 end
 
 local function to_c(options)
@@ -88,6 +167,15 @@ local function to_c(options)
     return o
 end
 
+local function with_compression(handler, options)
+    local filter = require("links.http.compress")._filter(SIGNATURE,
+        options == true and {} or options, 2)
+    return function(req, res)
+        res._filter = filter
+        return handler(req, res)
+    end
+end
+
 --- Starts a server. It serves until it is closed, and keeps the process alive that long.
 ---
 --- The handler gets the request and the response, and answers with what it returns:
@@ -98,10 +186,17 @@ end
 --- for others. An error that it raises is a 500 for its client, a line with a traceback in the log,
 --- and nothing else.
 ---
---- @param port     integer|table  0 to 65535, 0 for any free one; or {port = integer, host =
----                                string}
---- @param handler  function       handler(req, res), or a router (http.router)
+--- A client that closes its connection has left: the handler's wait ends with ECANCELED,
+--- `req.aborted` is true, and functions given to req:onClose are called. What was asked by a client
+--- that shuts down its side together with the request, as `nc` does, is answered as usual.
+---
+--- @param port     integer|string|table  where to listen: a port, 0 for any free one;
+---                                "unix:/path", or "unix:@name" for an abstract one; {port =,
+---                                host =}; {path =, mode = 432 (octal 660) for the file, unlink =
+---                                true}; or a list of these
+--- @param handler  function  handler(req, res), or a router (http.router)
 --- @param options  table  host              "0.0.0.0"  a numeric address, IPv4 or IPv6
+---                        family            4          4 or 6: "::" is the default host then
 ---                        backlog           511        connections the system queues for us
 ---                        reuseport         true       other processes of this user may listen on
 ---                                                     the port too. Unless it is given, a port on
@@ -111,6 +206,8 @@ end
 ---                        maxConnections    65535      at once; beyond, they wait in the backlog
 ---                        maxPipelined      16         requests of one connection in one turn of
 ---                                                     the loop
+---                        maxRequestsPerConnection  0  the answer to the last one closes; 0: any
+---                                                     number
 ---                        maxRequestLine    8192       bytes; beyond: 414
 ---                        maxHeaderSize     16384      bytes of all header fields; beyond: 431
 ---                        maxHeaders        100        header fields; beyond: 431
@@ -118,17 +215,49 @@ end
 ---                        highWaterMark     65536      bytes of output before res:write waits
 ---                        headerTimeout     10000      ms for a head to come; then: 408
 ---                        bodyTimeout       30000      ms without a byte of a body that is read
+---                        minBodyRate       500        bytes a second that a body must come with,
+---                                                     on average, once it has been waited for for
+---                                                     5 s; slower: ETIMEDOUT
 ---                        keepAliveTimeout  65000      ms between two requests
 ---                        writeTimeout      60000      ms without the client taking a byte
+---                        handlerTimeout    0          ms for a handler to begin its answer; then
+---                                                     what it waits for ends with ECANCELED, and
+---                                                     the client gets 503
+---                        cancelOnAbort     true       end what a handler waits for when its client
+---                                                     leaves
+---                        trustedProxies    {}         addresses and networks of proxies: what
+---                                                     these say is req.remoteAddress, req.scheme
+---                                                     and req.host. Also "loopback", "private",
+---                                                     and "unix:" for who comes by a Unix socket.
+---                                                     They say it by X-Forwarded-For, -Proto and
+---                                                     -Host; with header = "Forwarded" in the
+---                                                     table by that field (RFC 7239), and only by
+---                                                     it
+---                        proxyProtocol     false      every connection begins with a header of the
+---                                                     PROXY protocol, version 1 or 2; only for a
+---                                                     port that nobody but the proxy reaches
+---                        requestId         true       req.id: taken from X-Request-Id or
+---                                                     traceparent, or made. It is in the log line
+---                                                     of an error, and, where it has been read
+---                                                     before the head is sent, in the response
+---                        compress          false      compress answers, as http.compress does; a
+---                                                     table: with these options
+---                        onError           nil        onError(err, req, res, traceback): what it
+---                                                     returns is the answer where a handler
+---                                                     raises, or returns nil and an error;
+---                                                     nothing: 500 and a line in the log, as
+---                                                     without it
 ---                        serverHeader      "links"    the Server field; false: none
 ---                        dateHeader        true       send a Date field
 ---                        A time of 0 is no limit.
---- @return server                 :address() :connections() :stats() :close([ms])
+--- @return server                 :address() :addresses() :connections() :stats() :close([ms])
 --- @return nil, err               EADDRINUSE     the port is taken (err.address, err.port)
 ---                                EADDRNOTAVAIL  the address is not of this machine
 ---                                EACCES         the port is for root only
 ---                                EINVAL         the host is no numeric address
 ---                                EMFILE         no descriptor is left
+---                                and for a path as unix.createServer. Where one of several places
+---                                fails, it listens at none
 --- @raise                         an argument or an option of another type or out of bounds, or one
 ---                                that nobody knows
 --- @usage local http = require "http"
@@ -144,17 +273,23 @@ function http.createServer(port, handler, options)
     -- Whoever does not ask to share a port wants to hear that it is taken.
     local shares = type(options) == "table" and options.reuseport == true
     options = check.options(SIGNATURE, options, OPTIONS)
-    local host, number = place(port, options)
+    if options.family == 5 then error(SIGNATURE .. " options.family must be 4 or 6, not 5", 2) end
+    if options.compress then handler = with_compression(handler, options.compress) end
+    local places = places_of(port, options)
     -- `options` holds on to the string that `o` points to until C has copied it.
     local o = to_c(options)
     o.exclusive = shares and 0 or 1
-    local out = ffi.new("links_http_server *[1]")
-    local rc = C.links_http_listen(out, host, number, o)
-    if rc < 0 then
-        return listening.failed(errors.new(rc, "listen", { address = host, port = number }))
+    local handle = ffi.gc(C.links_http_open(o), C.links_http_free)
+    options.trust = trust(handle, options.trustedProxies)
+    for _, place in ipairs(places) do
+        local ok, err = listen(handle, place)
+        if not ok then
+            C.links_http_free(ffi.gc(handle, nil))
+            return listening.failed(err)
+        end
     end
     listening.began()
-    return server.start(out[0], handler)
+    return server.start(handle, handler, options)
 end
 
 --- The reason phrase of a status.
@@ -188,7 +323,8 @@ for _, name in ipairs {
     LAZY[name] = { "links.http.client", name }
 end
 for _, name in ipairs {
-    "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
+    "basicAuth", "bearer", "bodyLimit", "concurrency", "cors", "limit", "requestId",
+    "secureHeaders", "timeout",
 } do
     LAZY[name] = { "links.http.middleware", name }
 end

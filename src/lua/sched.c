@@ -47,7 +47,12 @@ static struct {
 
 task *sched_current(void) { return sched.current; }
 
-bool sched_is_marked(void) { return sched.current && sched.current->has_env; }
+uint32_t sched_id(const task *t) { return t->id; }
+
+bool sched_is_marked(void)
+{
+    return sched.current && (sched.current->has_env || sched.current->cancelled);
+}
 
 task *sched_swap_current(task *t)
 {

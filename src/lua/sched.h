@@ -32,8 +32,12 @@ enum {
 /* The task that runs now; NULL outside step 5, and in finalizers. */
 task *sched_current(void);
 
-/* The running task has been given something of its own: a name, local values, functions to call on
- * a cancel. It must not be put to another use then, where the next user would find them. */
+/* The number that Lua knows a task by. */
+uint32_t sched_id(const task *t);
+
+/* The running task has been cancelled, or given something of its own: a name, local values,
+ * functions to call on a cancel. It must not be put to another use then, where the next user would
+ * find them. */
 bool sched_is_marked(void);
 
 /* Parks the running task on `q` for at most `timeout_ms` (0: as long as it takes), or until the

@@ -304,7 +304,7 @@ describe("an http connection", function()
             local ok, err
             repeat ok, err = res:write(("x"):rep(100000)) until not ok
             result = err.name
-        end)
+        end, { cancelOnAbort = false })
         local c = wire.connect(port)
         c:send(GET)
         wire.turn(3)

@@ -90,7 +90,8 @@ local REFUSED = {
     { "HTTP/2.0", "GET /x HTTP/2.0\r\nHost: a\r\n\r\n", 505 },
     { "HTTP/1.2", "GET /x HTTP/1.2\r\nHost: a\r\n\r\n", 505 },
     { "a method that nobody knows", "FETCH /x HTTP/1.1\r\nHost: a\r\n\r\n", 501 },
-    { "CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501 },
+    { "CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405 },
+    { "TRACE", "TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n", 405 },
     { "a TLS hello", "\22\3\1\2\0\1\0\1\252\3\3", 400 },
     { "both lengths", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
         400 },
@@ -161,6 +162,7 @@ local function expect_refusal(c, case)
     local status = case[3]
     if type(status) == "table" then status = res.status == status[2] and status[2] or status[1] end
     assert.same({ status, "close" }, { res.status, res.headers.connection })
+    if status == 405 then assert.truthy(res.headers.allow:find("GET, HEAD", 1, true)) end
     assert.is_true(c:isClosed())
 end
 

@@ -32,7 +32,9 @@ static int dial(void)
 {
     address at;
     struct sockaddr_storage ss;
-    address_parse(&at, "127.0.0.1", server->port);
+    links_http_place place;
+    cr_assert_eq(links_http_address(server, 0, &place), 0);
+    address_parse(&at, place.text, place.port);
     socklen_t len = address_to_sockaddr(&at, &ss);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert_eq(connect(fd, (struct sockaddr *)&ss, len), 0);
@@ -49,7 +51,8 @@ static void setup(void)
 {
     loop = ev_loop_new();
     cr_assert_eq(vm_open(loop), 0);
-    cr_assert_eq(links_http_listen(&server, "127.0.0.1", 0, &options), 0);
+    server = links_http_open(&options);
+    cr_assert_eq(links_http_listen(server, "127.0.0.1", 0), 0);
     client = dial();
     turn(2);
     cr_assert_eq(server->connections, 1);

@@ -1,5 +1,5 @@
--- Bodies that mean something: JSON and forms of a request; JSON, HTML, text and redirects of a
--- response.
+--- Bodies that mean something: JSON and forms of a request; JSON, HTML, text and redirects of a
+--- response.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"

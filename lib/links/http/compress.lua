@@ -35,11 +35,11 @@ local function has_plain_body(status)
     return status >= 200 and status ~= 204 and status ~= 205 and status ~= 206 and status ~= 304
 end
 
-local function make_patterns(signature, types)
+local function make_patterns(signature, types, level)
     local patterns = {}
     for i, kind in ipairs(types) do
         if type(kind) ~= "string" or not kind:find("/", 1, true) then
-            error(signature .. ' options.types must be a list such as {"text/*"}', 3)
+            error(signature .. ' options.types must be a list such as {"text/*"}', level + 2)
         end
         local pattern = kind:lower():gsub("[%^$().%[%]+%-?%%]", "%%%0"):gsub("%*", "[^;/]*")
         patterns[i] = "^" .. pattern .. "$"
@@ -139,6 +139,16 @@ function filter.last(_, res, data)
     return stream:finish(data)
 end
 
+-- private: what a response has as its filter to be compressed.
+function http._filter(signature, options, level)
+    local o = check.options(signature, options, OPTIONS, level + 1)
+    return {
+        options = o, patterns = make_patterns(signature, o.types or TYPES, level + 1),
+        deflate = { level = o.level },
+        whole = filter.whole, piece = filter.piece, last = filter.last,
+    }
+end
+
 --- Makes a middleware that compresses the answers of what is within it.
 ---
 --- Left alone are answers that are coded already (Content-Encoding), parts (206), those with
@@ -163,13 +173,7 @@ end
 --- end))
 --- server:close()
 function http.compress(options)
-    local signature = "http.compress([options])"
-    local o = check.options(signature, options, OPTIONS)
-    local self = {
-        options = o, patterns = make_patterns(signature, o.types or TYPES),
-        deflate = { level = o.level },
-        whole = filter.whole, piece = filter.piece, last = filter.last,
-    }
+    local self = http._filter("http.compress([options])", options, 1)
     return function(_, res, next_handler)
         -- A response in memory is read by nobody who would have to unpack it.
         if res._r and res._r.sent == 0 then res._filter = self end

@@ -1,4 +1,4 @@
--- Cookies: those of the request (RFC 6265), and those that a response sets.
+--- Cookies: those of the request (RFC 6265), and those that a response sets.
 local check = require "links.check"
 local date = require "links.date"
 
@@ -10,7 +10,7 @@ local MAX_SIZE = 4096
 
 -- The first of a name counts: that with the longest path, which browsers send first (RFC 6265,
 -- 5.4).
-function lazy.cookies(_, req)
+lazy.cookies = function(_, req)
     local found, n = {}, 0
     for pair in (req:header("cookie") or ""):gmatch("[^;]+") do
         local name, value = pair:match("^%s*([^=%s]+)%s*=%s*(.-)%s*$")
@@ -84,10 +84,9 @@ local function check_cookie(signature, name, value, options)
     end
 end
 
--- A response does not know how it is sent, so "auto" is decided by who gave it its request.
 local function is_secure(res, options)
     if options.secure ~= "auto" then return options.secure end
-    return res.secure == true or options.sameSite == "None" or options.partitioned
+    return options.sameSite == "None" or options.partitioned or res:_isSecure()
 end
 
 local function set_cookie(res, signature, name, value, options)

@@ -3,7 +3,9 @@
 -- the others, and know neither C nor a socket.
 local extend = {}
 
-local PARTS = { "query", "cookies", "negotiate", "bodies", "multipart", "sendfile" }
+local PARTS = {
+    "query", "cookies", "negotiate", "bodies", "multipart", "sendfile", "sse", "peer",
+}
 
 local function install(kind, methods, lazy)
     for _, name in ipairs(PARTS) do

@@ -4,12 +4,13 @@ local ffi = require "ffi"
 ffi.cdef [[
 typedef struct links_http_options {
     int backlog, reuseport, exclusive, nodelay, v6only;
-    int max_connections, max_pipelined;
+    int max_connections, max_pipelined, max_requests;
     int max_request_line, max_header_size, max_headers;
     int high_water_mark;
-    int header_timeout, body_timeout, keep_alive_timeout, write_timeout;
+    int header_timeout, body_timeout, keep_alive_timeout, write_timeout, handler_timeout;
+    int min_body_rate;
     double max_body_size;
-    int date_header;
+    int date_header, cancel_on_abort, proxy_protocol;
     const char *server_header;
 } links_http_options;
 typedef struct links_http_server {
@@ -18,10 +19,17 @@ typedef struct links_http_server {
     int32_t connections;
     int32_t upgraded;
     int32_t queued;
-    int32_t port;
-    int32_t family;
+    int32_t idle, reading, writing;
     double accepted, refused, requests, rejected;
+    double bytes_in, bytes_out;
+    double answers[6];
 } links_http_server;
+typedef struct links_http_place {
+    int32_t family;
+    int32_t port;
+    int32_t len;
+    char text[112];
+} links_http_place;
 typedef struct links_http_req {
     const char *url;
     uint32_t url_len;
@@ -32,26 +40,37 @@ typedef struct links_http_req {
     uint8_t minor;
     uint8_t sent;
     uint8_t has_body;
+    uint8_t cut;
 } links_http_req;
-int links_http_listen(links_http_server **server, const char *host, int port,
-                                const links_http_options *options);
+links_http_server *links_http_open(const links_http_options *options);
+int links_http_listen(links_http_server *server, const char *host, int port);
+int links_http_listen_unix(links_http_server *server, const char *path, size_t len,
+                                     int mode, int unlink_stale);
+int links_http_trust(links_http_server *server, const char *network);
+int links_http_trusts(const links_http_server *server, const char *address);
 links_http_req *links_http_next(links_http_server *server, int answered);
+uint32_t links_http_left(links_http_server *server, int *cut);
 void links_http_worker(links_http_server *server, int change, int busy);
 void links_http_stop(links_http_server *server);
 int links_http_drained(links_http_server *server, double timeout_ms);
 void links_http_abort(links_http_server *server);
 void links_http_free(links_http_server *server);
 void links_http_stats(links_http_server *server);
-int links_http_address(links_http_server *server, char *text);
+int links_http_address(const links_http_server *server, int nth, links_http_place *place);
 const char *links_http_method(int method);
 const char *links_http_path(const links_http_req *r, int *len);
 const char *links_http_query(const links_http_req *r, int *len);
 int links_http_find(const links_http_req *r, const char *name, size_t len, int after);
 const char *links_http_field_name(const links_http_req *r, int index, int *len);
 const char *links_http_field_value(const links_http_req *r, int index, int *len);
-int links_http_peer(const links_http_req *r, char *text, int *port);
+void links_http_peer(const links_http_req *r, links_http_place *place);
+void links_http_local(const links_http_req *r, links_http_place *place);
+double links_http_age(const links_http_req *r);
+const links_http_server *links_http_server_of(const links_http_req *r);
 int links_http_is_live(const links_http_server *server, double key);
 int links_http_read(links_http_req *r, size_t max, const char **data);
+const char *links_http_trailers(const links_http_req *r, int *len);
+int links_http_watch(links_http_req *r);
 struct links_tcp;
 int links_http_can_upgrade(links_http_req *r, const char *proto, size_t len);
 int links_http_upgrade(links_http_req *r, const char *proto, size_t len,
@@ -66,6 +85,8 @@ void links_http_reset(links_http_req *r);
 int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
 int links_http_start(links_http_req *r, int status, double length);
 int links_http_write(links_http_req *r, const char *data, size_t len);
+int links_http_inform(links_http_req *r, int status);
+int links_http_flush(links_http_req *r);
 int links_http_finish(links_http_req *r);
 void links_http_break(links_http_req *r);
 const char *links_http_reason(int status);
@@ -80,4 +101,8 @@ return {
     HEADERS_SENT = -21007,
     SET = 0,
     ADD = 1,
+    TRAILER = 2,
+    INFORM = 3,
+    LEFT = 1,
+    LATE = 2,
 }

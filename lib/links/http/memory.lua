@@ -1,20 +1,14 @@
 -- Requests that nobody has sent: a request and a response in memory, with the methods and the rules
 -- of those that C has, for router:call and for tests without a socket.
-local ffi = require "ffi"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
-local binding = require "links.http.ffi"
+local answers = require "links.http.answers"
 local extend = require "links.http.extend"
-
-local C = binding.C
 
 local memory = {}
 
 local MAX_BODY = 1048576
-
--- What a handler that returns `nil, err` of these has to tell its client, as in the server.
-local STATUS_OF = { HTTP_BODY_TOO_LARGE = 413, HTTP_BAD_FRAMING = 400, EOF = 400, ETIMEDOUT = 408 }
 
 local function new_error(name, what)
     return errors.new(errors.code(name), what)
@@ -94,6 +88,11 @@ function request:body(max)
     return table.concat(pieces)
 end
 
+function request:onClose(fn)
+    check.type("req:onClose(fn)", "fn", fn, "function")
+    return true
+end
+
 function request:discard()
     repeat local piece = read_piece(self, 65536) until piece == ""
     return true
@@ -135,7 +134,8 @@ local function new_request(method, url, options)
     return setmetatable({
         method = method, url = target, rawPath = path, queryString = query, version = "1.1",
         headers = setmetatable(headers, Headers), remoteAddress = "127.0.0.1", remotePort = 0,
-        contentLength = length, _fields = fields, _rest = type(body) == "string" and body or "",
+        contentLength = length, aborted = false, trailers = {}, _fields = fields,
+        _rest = type(body) == "string" and body or "",
         _next = type(body) == "function" and body or nil,
     }, Request)
 end
@@ -251,30 +251,47 @@ function response:send(status, body, headers)
     return self:finish(body)
 end
 
+-- What goes before or behind an answer has no place in what router:call returns.
+function response:trailer(name, value)
+    check_field("res:trailer(name, value)", name, value, 1)
+    if self._over then return nil, new_error("CLOSED", "http header") end
+    return true
+end
+
+function response:informational(status, headers)
+    local signature = "res:informational(status[, headers])"
+    check.integer(signature, "status", status, 102, 199)
+    check.type(signature, "headers", headers, "table|nil")
+    return is_open(self, "http inform")
+end
+
+function response:earlyHints(headers)
+    check.type("res:earlyHints(headers)", "headers", headers, "table")
+    return is_open(self, "http inform")
+end
+
+function response:_isSecure() return self._req.scheme == "https" end
+
+function response:_requestHeader(name)
+    return self._req:header(name)
+end
+
+function response:flush()
+    return self:write("")
+end
+
 extend.response(response)
 
 -- --- the answer ---------------------------------------------------------------------------------
 
-local function phrase(status)
-    return ffi.string(C.links_http_reason(status)) .. "\n"
-end
-
--- What the handler returned is the answer, but for what it has given by `res`; as in the server.
+-- What the handler returned is the answer, but for what it has given by `res`.
 local function answer(res, a, b, c)
     if res._over then return end
     if res._sent then return res:finish() end
-    if a == nil and errors.is(b) then
-        local status = b.status or STATUS_OF[b.name]
-        if not status then error(b, 0) end
-        return res:send(status, phrase(status))
-    end
-    local status, body, headers = res.status, a, b
-    if type(a) == "number" then
-        status, body, headers = a, b, c
-        if body == nil then body = status >= 400 and phrase(status) or "" end
-    elseif a == nil then
-        if status == 200 then error("the handler returned without an answer", 0) end
-        body = ""
+    local status, body, headers, kind = answers.read(res.status, a, b, c)
+    if not status then
+        if body == answers.NONE then error("the handler " .. body, 0) end
+        error(body, 0)
     end
     res.status = status
     for name, value in pairs(headers or {}) do res:setHeader(name, value) end
@@ -282,7 +299,7 @@ local function answer(res, a, b, c)
         for piece in body do res:write(piece) end
         return res:finish()
     end
-    if type(body) == "table" then return res:json(body) end
+    if kind and not res:getHeader("content-type") then res:setHeader("Content-Type", kind) end
     return res:finish(body)
 end
 
@@ -299,7 +316,7 @@ end
 --- @return integer, table, string
 function memory.call(handler, method, url, options)
     local req = new_request(method, url, options)
-    local res = setmetatable({ status = 200, _fields = {}, _pieces = {} }, Response)
+    local res = setmetatable({ status = 200, _req = req, _fields = {}, _pieces = {} }, Response)
     answer(res, handler(req, res))
     local body = table.concat(res._pieces)
     local fields = res._fields

@@ -8,21 +8,12 @@ local bit = require "bit"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
-
-ffi.cdef [[
-int getentropy(void *buffer, size_t length);
-]]
-local C = ffi.C
+local peer = require "links.http.peer"
+local random_bytes = require "links.http.random"
 
 local middleware = {}
 
 local INT_MAX = 2 ^ 31 - 1
-
-local function random_bytes(n)
-    local block = ffi.new("uint8_t[?]", n)
-    if C.getentropy(block, n) ~= 0 then error("http: the system has no random numbers", 0) end
-    return ffi.string(block, n)
-end
 
 -- Adds a name to Vary, unless it is there.
 local function vary(res, name)
@@ -415,18 +406,9 @@ local REQUEST_ID_OPTIONS = {
     trust = { default = false, type = "boolean" },
 }
 
--- Random for the process, and counted within it: unique, and cheap. It is no secret.
-local prefix, counter
-
-local function new_id()
-    if not prefix or counter == 0xffffffff then
-        prefix, counter = codec.hex.encode(random_bytes(12)), 0
-    end
-    counter = counter + 1
-    return prefix .. ("%08x"):format(counter)
-end
-
 --- Gives each request an id, in `req.id` and in the response, so that it can be found in the logs.
+--- A server does so by itself (see http.createServer, requestId) for the requests whose id is read;
+--- this does it for all, under a name of one's own, and does not believe clients unless told to.
 ---
 --- @param options  table  header  "X-Request-Id"  the field
 ---                        trust   false           take the id that the client has sent, where it is
@@ -445,7 +427,7 @@ function middleware.requestId(options)
     local name, trust = options.header, options.trust
     return function(req, res, next)
         local given = trust and req:header(name)
-        local id = given and #given <= 128 and given:match("^[%w%-._]+$") or new_id()
+        local id = given and #given <= 128 and given:match("^[%w%-._]+$") or peer.new_id()
         req.id = id
         res:setHeader(name, id)
         return next()

@@ -1,6 +1,6 @@
--- multipart/form-data (RFC 7578, RFC 2046): the parts of a body, read as they come. What is in
--- memory
--- is never more than a piece of the body and a header block, however large the parts are.
+--- multipart/form-data (RFC 7578, RFC 2046): the parts of a body, read as they come. What is in
+--- memory
+--- is never more than a piece of the body and a header block, however large the parts are.
 local check = require "links.check"
 local errors = require "links.errors"
 

@@ -1,4 +1,4 @@
--- What the client sends, and what it would like to get (RFC 9110, 12.5.1).
+--- What the client sends, and what it would like to get (RFC 9110, 12.5.1).
 local check = require "links.check"
 
 local negotiate = {}

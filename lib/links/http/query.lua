@@ -1,4 +1,4 @@
--- The query of a request, and what else hangs on its address.
+--- The query of a request, and what else hangs on its address.
 local ffi = require "ffi"
 local check = require "links.check"
 local codec = require "links.codec"
@@ -29,7 +29,7 @@ function query:_target()
 end
 
 -- The first value of each name; all of them, in order, are behind req:queryAll.
-function lazy.query(_, req)
+lazy.query = function(_, req)
     local first, all = {}, {}
     codec._eachArg(req.queryString, MAX_ARGS, function(name, value)
         if first[name] == nil then
@@ -42,9 +42,9 @@ function lazy.query(_, req)
     return first
 end
 
-function lazy.params() return {} end
+lazy.params = function() return {} end
 
-function lazy.ctx() return {} end
+lazy.ctx = function() return {} end
 
 --- All values of a name in the query, in order.
 ---

@@ -1,5 +1,20 @@
--- The request that a handler sees. It holds a pointer into its connection until it has been
--- answered, and Lua strings of what has been asked for; every field is made when it is first read.
+--- The request that a handler sees. It can be used until it has been answered.
+---
+--- Fields: `method`, `url` (the target as it was sent), `path` (decoded once), `rawPath`,
+--- `queryString`, `query` (the first value of each name), `version` ("1.0" or "1.1"), `headers` (by
+--- name, in any case), `cookies`, `trailers` (what came behind a body in chunks, once it has been
+--- read), `contentLength` (nil where it is not known beforehand), `params` (of the route), `ctx` (a
+--- table for the program), `id`, `server`, `startTime` (ms since 1970), `aborted` (the client has
+--- left).
+---
+--- `remoteAddress` ("unix:" for a Unix socket), `remotePort`, `scheme` and `host` are what the
+--- connection says, or what a proxy says that the server trusts; `localAddress` and `localPort` are
+--- our end of the connection.
+---
+--- The pages http.bodies (JSON, forms), http.multipart, http.query and http.negotiate have more.
+--
+-- It holds a pointer into its connection until it has been answered, and Lua strings of what has
+-- been asked for; every field is made when it is first read.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
@@ -7,6 +22,7 @@ local errors = require "links.errors"
 local binding = require "links.http.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
+local LEFT = binding.LEFT
 local wait, new_error = core.wait, errors.new
 local ffi_string = ffi.string
 
@@ -14,9 +30,7 @@ local READ_SIZE = 65536
 local TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE") or 21003
 
 local out_len = ffi.new("int[1]")
-local out_port = ffi.new("int[1]")
 local out_data = ffi.new("const char *[1]")
-local out_text = ffi.new("char[46]")
 
 local METHODS = {}
 for i = 0, 255 do
@@ -41,10 +55,13 @@ function Request.__index(req, key)
     local method = methods[key]
     if method then return method end
     local make = lazy[key]
-    if not make then return nil end
-    local value = make(handle(req), req)
-    rawset(req, key, value)
-    return value
+    if make then
+        local value = make(handle(req), req)
+        rawset(req, key, value)
+        return value
+    end
+    if key == "aborted" then return handle(req).cut == LEFT end
+    if key == "trailers" then return methods._trailers(req) end
 end
 
 function Request.__tostring(req)
@@ -52,46 +69,30 @@ function Request.__tostring(req)
     return "http request: " .. req.method .. " " .. req.url
 end
 
-function lazy.method(r) return METHODS[r.method] end
+lazy.method = function(r) return METHODS[r.method] end
 
-function lazy.url(r) return ffi_string(r.url, r.url_len) end
+lazy.url = function(r) return ffi_string(r.url, r.url_len) end
 
-function lazy.version(r) return r.minor == 0 and "1.0" or "1.1" end
+lazy.version = function(r) return r.minor == 0 and "1.0" or "1.1" end
 
-function lazy.rawPath(r) return ffi_string(C.links_http_path(r, out_len), out_len[0]) end
+lazy.rawPath = function(r) return ffi_string(C.links_http_path(r, out_len), out_len[0]) end
 
 local function decode(digits) return string.char(tonumber(digits, 16)) end
 
-function lazy.path(_, req)
+lazy.path = function(_, req)
     local path = req.rawPath
     if not path:find("%", 1, true) then return path end
     return (path:gsub("%%(%x%x)", decode))
 end
 
-function lazy.queryString(r)
+lazy.queryString = function(r)
     local query = C.links_http_query(r, out_len)
     return out_len[0] >= 0 and ffi_string(query, out_len[0]) or ""
 end
 
 -- nil, and not -1, where the length is not known beforehand.
-function lazy.contentLength(r)
+lazy.contentLength = function(r)
     if r.content_length >= 0 then return r.content_length end
-end
-
-local function peer(r, req)
-    local n = C.links_http_peer(r, out_text, out_port)
-    rawset(req, "remoteAddress", ffi_string(out_text, n))
-    rawset(req, "remotePort", out_port[0])
-end
-
-function lazy.remoteAddress(r, req)
-    peer(r, req)
-    return rawget(req, "remoteAddress")
-end
-
-function lazy.remotePort(r, req)
-    peer(r, req)
-    return rawget(req, "remotePort")
 end
 
 -- Repeated fields are one list (RFC 9110, 5.3), and cookies have a list of their own.
@@ -106,7 +107,7 @@ function Headers.__index(headers, name)
     return rawget(headers, name:lower())
 end
 
-function lazy.headers(r)
+lazy.headers = function(r)
     local headers = {}
     for i = 0, r.fields - 1 do
         local name = C.links_http_field_name(r, i, out_len)
@@ -267,6 +268,45 @@ function methods:upgrade(proto)
     local err = new_error(rc, "http upgrade")
     err.status = UPGRADE_STATUS[err.name]
     return nil, err
+end
+
+-- private: req.trailers, the fields behind a body in chunks; empty before all of it has been read.
+function methods:_trailers()
+    local text = C.links_http_trailers(handle(self, 2), out_len)
+    local trailers = {}
+    for name, value in ffi_string(text, out_len[0]):gmatch("([^:\r\n]+):[ \t]*(.-)[ \t]*\r\n") do
+        name = name:lower()
+        local before = trailers[name]
+        trailers[name] = before and join(name, before, value) or value
+    end
+    return setmetatable(trailers, Headers)
+end
+
+local GONE = -errors.code("EOF")
+
+--- Calls a function, in a task of its own, when the client leaves before the request has been
+--- answered. A server tells its handlers by itself too: unless `cancelOnAbort` is false, what they
+--- wait for ends with ECANCELED then.
+---
+--- @param fn  function  fn()
+--- @return true
+--- @raise               `fn` is not a function, or the request is over
+--- @usage local http = require "http"
+--- local server = assert(http.createServer(0, function(req)
+---     req:onClose(function() print("nobody waits for this any more") end)
+---     return "hello"
+--- end))
+--- server:close()
+function methods:onClose(fn)
+    check.type("req:onClose(fn)", "fn", fn, "function")
+    handle(self)
+    core.spawn(function()
+        if C.links_http_is_live(self._h, self._key) == 0 then return end
+        local rc = C.links_http_watch(self._r)
+        if rc == AGAIN then rc = wait() end
+        if rc == GONE then fn() end
+    end)
+    return true
 end
 
 require("links.http.extend").request(methods, lazy)

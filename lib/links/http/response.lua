@@ -1,5 +1,11 @@
--- The response that a handler sees. Fields are kept by C, as the bytes they will be, so that
--- nothing is built twice; the status and who has answered are kept here.
+--- The response of a handler: `res.status`, header fields, and a body that is given at once or in
+--- pieces. `res.headersSent` says whether the head is on its way.
+---
+--- What a response can be made of besides is on the pages http.bodies (JSON, HTML, redirects),
+--- http.cookies, http.sse and http.static (files).
+--
+-- Fields are kept by C, as the bytes they will be, so that nothing is built twice; the status and
+-- who has answered are kept here.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
@@ -7,7 +13,7 @@ local errors = require "links.errors"
 local binding = require "links.http.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
-local SET, ADD = binding.SET, binding.ADD
+local SET, ADD, TRAILER, INFORM = binding.SET, binding.ADD, binding.TRAILER, binding.INFORM
 local HEADERS_SENT, CLOSED = binding.HEADERS_SENT, binding.CLOSED
 local UNSUPPORTED, EXCEED_BUF_SIZE = binding.UNSUPPORTED, binding.EXCEED_BUF_SIZE
 local wait, new_error = core.wait, errors.new
@@ -46,7 +52,7 @@ end
 
 local function refuse_field(signature, name, value, rc, level)
     if rc == HEADERS_SENT then return nil, new_error(rc, "http header") end
-    local reason = rc == UNSUPPORTED and " is set by links itself, or to no such value"
+    local reason = rc == UNSUPPORTED and " is set by links itself, or cannot be set here"
         or rc == EXCEED_BUF_SIZE
             and " is too much: the header fields of a response are 16384 bytes at most"
         or " is not a valid header field"
@@ -192,12 +198,29 @@ function methods:write(data)
     return write_all(self, data)
 end
 
+-- A filter that changes nothing: with one, an answer takes the way on which trailers are seen to.
+local PLAIN = {
+    whole = function(_, _, _, body) return body end,
+    piece = function(_, _, data) return data end,
+    last = function(_, _, data) return data end,
+}
+
+-- Trailers need chunks, whatever is known of the length.
+local function respond_with_trailers(res, status, body)
+    local r = res._r
+    C.links_http_unset(r, "Content-Length", 14)
+    local rc = C.links_http_start(r, status, -1)
+    if rc < 0 and rc ~= CLOSED then return nil, new_error(rc, "http finish") end
+    return res:finish(body)
+end
+
 -- Answers with all of the body at once.
 local function respond(res, status, body, level)
     check_status(status, level + 1)
     if res._filter then body = res._filter:whole(res, status, body) end
     local r = res._r
     if not r then return nil, new_error(CLOSED, "http finish") end
+    if res._trailers then return respond_with_trailers(res, status, body) end
     if #body <= WHOLE_MAX then
         local rc = C.links_http_respond(r, status, body, #body)
         if rc == HEADERS_SENT then return nil, new_error(rc, "http finish") end
@@ -252,6 +275,116 @@ function methods:finish(data)
 end
 
 methods["end"] = methods.finish
+
+--- Adds a trailer field: one that is sent behind the body, such as a checksum of it. It makes the
+--- body go in chunks; to HTTP/1.0, and where a Content-Length is kept to, nothing is sent of it.
+--- Where the head is not on its way yet, it announces the field (Trailer).
+---
+--- @param name   string         of the field; any case
+--- @param value  string|number  its value
+--- @return true
+--- @return nil, err  CLOSED  the response is finished
+--- @raise            what cannot stand in a trailer: as res:setHeader, and fields that say how to
+---                   read the message (Content-Type, ...) or whom it is for
+--- @usage local http = require "http"
+--- local server = assert(http.createServer(0, function(_, res)
+---     res:trailer("X-Rows", 2)
+---     res:write("one\n")
+---     return res:finish("two\n")
+--- end))
+--- server:close()
+function methods:trailer(name, value)
+    local signature = "res:trailer(name, value)"
+    local ok, err = set_field(self, signature, TRAILER, name, value, 1)
+    if not ok then return nil, err end
+    if self._r.sent == 0 then
+        C.links_http_set(self._r, ADD, "Trailer", 7, name, #name)
+        self._trailers = true
+        self._filter = self._filter or PLAIN
+    end
+    return true
+end
+
+--- Sends an informational response (1xx) before the answer itself.
+---
+--- @param status   integer  102 to 199; 100 is sent by reading the body, 101 is for req:upgrade
+--- @param headers  table    its fields: name = value, or name = list of values. Default: none
+--- @return true             sent, or the client speaks HTTP/1.0 and would not understand it
+--- @return nil, err         HTTP_HEADERS_SENT  the head of the response is on its way
+---                          CLOSED             the response is finished, or the client has left
+--- @raise                   an argument of another type or out of bounds; as res:setHeader
+function methods:informational(status, headers)
+    local signature = "res:informational(status[, headers])"
+    check.integer(signature, "status", status, 102, 199)
+    check.type(signature, "headers", headers, "table|nil")
+    local r = self._r
+    for name, value in pairs(headers or {}) do
+        for _, one in ipairs(type(value) == "table" and value or { value }) do
+            local ok, err = set_field(self, signature, INFORM, name, one, 1)
+            if not ok then return nil, err end
+        end
+    end
+    if not r then return nil, new_error(CLOSED, "http inform") end
+    local rc = C.links_http_inform(r, status)
+    if rc == 0 or rc == UNSUPPORTED then return true end
+    return nil, new_error(rc, "http inform")
+end
+
+--- Tells the client what it will need (103 Early Hints, RFC 8297), while the answer is not ready
+--- yet. Browsers and proxies begin to load then.
+---
+--- @param headers  table  fields, such as { Link = "</style.css>; rel=preload; as=style" }
+--- @return true
+--- @return nil, err       as res:informational
+--- @raise                 as res:informational
+--- @usage local http = require "http"
+--- local server = assert(http.createServer(0, function(_, res)
+---     res:earlyHints{ Link = { "</style.css>; rel=preload; as=style" } }
+---     return "hello"
+--- end))
+--- server:close()
+function methods:earlyHints(headers)
+    check.type("res:earlyHints(headers)", "headers", headers, "table")
+    return self:informational(103, headers)
+end
+
+--- Waits until all that was written has been handed to the system; it begins with the head, where
+--- that has not been sent. What is written leaves at the end of the turn without this too: this is
+--- for who wants to know how fast the client takes it.
+---
+--- @return true
+--- @return nil, err  as res:write
+--- @raise            res.status is no status
+--- @wait
+function methods:flush()
+    local ok, err = self:write("")
+    if not ok then return nil, err end
+    while true do
+        local r = self._r
+        if not r then return nil, new_error(CLOSED, "http flush") end
+        local rc = C.links_http_flush(r)
+        if rc == 0 then return true end
+        if rc == AGAIN then rc = wait() end
+        if rc ~= 0 then return nil, new_error(rc, "http flush") end
+    end
+end
+
+-- private: whether the client came by TLS, to us or to a proxy that is trusted.
+function methods:_isSecure()
+    local r = self._r
+    if not r then return false end
+    local req = { _r = r, _h = C.links_http_server_of(r), _key = r.key }
+    return setmetatable(req, require("links.http.request")).scheme == "https"
+end
+
+-- private: a field of the request that this is the response to.
+function methods:_requestHeader(name)
+    local r = self._r
+    local i = r and C.links_http_find(r, name, #name, -1) or -1
+    if i < 0 then return nil end
+    local value = C.links_http_field_value(r, i, out_len)
+    return ffi.string(value, out_len[0])
+end
 
 --- Answers with everything in one call.
 ---

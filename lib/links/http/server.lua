@@ -1,11 +1,15 @@
--- The server's workers: coroutines that each take a request, call the handler and answer with what
--- it returns, and go on with the next one without going back to the loop.
+--- A server, as http.createServer gives it: where it listens, what it does, and how it ends.
+--
+-- Its workers are coroutines that each take a request, call the handler and answer with what it
+-- returns, and go on with the next one without going back to the loop.
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
 local binding = require "links.http.ffi"
 local Request = require "links.http.request"
+local answers = require "links.http.answers"
 local response = require "links.http.response"
+local servers = require "links.http.servers"
 
 local C, AGAIN = binding.C, binding.AGAIN
 local Response, over = response.Response, response.over
@@ -15,61 +19,30 @@ local wait, spawn = core.wait, core.spawn
 local setmetatable, type, xpcall = setmetatable, type, xpcall
 
 local ECANCELED = -errors.code("ECANCELED")
-
--- What a handler that returns `nil, err` of these has to tell its client.
-local STATUS_OF = {
-    HTTP_BODY_TOO_LARGE = 413,
-    HTTP_BAD_FRAMING = 400,
-    EOF = 400,
-    ETIMEDOUT = 408,
-}
+local LEFT, LATE = binding.LEFT, binding.LATE
 
 local server = {}
-
-local function phrase(status)
-    return ffi.string(C.links_http_reason(status)) .. "\n"
-end
 
 local function describe(req)
     local ok, text = pcall(function() return req.method .. " " .. req.url end)
     return ok and text or "a request"
 end
 
-local function report(what)
-    io.stderr:write("links: http: ", what, "\n")
+-- With the id of the request, by which the line can be found by what the client has got.
+local function report(req, what)
+    local ok, id = pcall(function() return req.id end)
+    io.stderr:write("links: http: ", ok and id and "[" .. id .. "] " or "", what, "\n")
 end
 
 local function on_error(err)
     return { err, debug.traceback("", 2) }
 end
 
--- A 500, or where some of another answer has been sent already, the end of the connection, which is
--- all that tells the client.
-local function fail(req, res, what)
-    report(what)
-    local r = res._r
-    if not r then return end
-    if r.sent == 1 then
-        C.links_http_break(r)
-        over(res)
-        return
-    end
-    C.links_http_reset(r)
-    respond(res, 500, phrase(500), 1)
-end
-
-local function fail_with(req, res, trace)
-    local err = trace[1]
+local function text_of(err)
     if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
-        err = "(error object is a table value)"
+        return "(error object is a table value)"
     end
-    fail(req, res, "error in the handler of " .. describe(req) .. ": " .. tostring(err) .. trace[2])
-end
-
-local function encode(value)
-    local text, err = require("links.json").encode(value)
-    if not text then error("http: a handler returned a table: " .. err.message, 0) end
-    return text
+    return tostring(err)
 end
 
 local function stream_body(res, pieces)
@@ -80,66 +53,107 @@ local function stream_body(res, pieces)
     return res:finish()
 end
 
--- What the handler has returned is the answer, but for the parts of it that have been given by
--- `res`.
-local function answer(req, res, a, b, c)
+-- What a handler has returned is the answer, but for the parts of it that have been given by `res`.
+-- Returns what is wrong with it, if something is.
+local function answer(res, a, b, c)
     local r = res._r
     if not r then return end
     if r.sent == 1 then
         res:finish()
         return
     end
-    if a == nil and errors.is(b) then
-        local status = b.status or STATUS_OF[b.name]
-        if not status then
-            return fail(req, res, "the handler of " .. describe(req) .. " returned " .. tostring(b))
-        end
-        return respond(res, status, phrase(status), 1)
+    local status, body, headers, kind = answers.read(res.status, a, b, c)
+    if not status then return body end
+    for name, value in pairs(headers or {}) do
+        set_fields(res, "http: the headers of a handler:", name, value, 1)
     end
-    local status, body, headers = res.status, a, b
-    if type(a) == "number" then
-        status, body, headers = a, b, c
-        res.status = a
-        if body == nil then body = status >= 400 and phrase(status) or "" end
-    elseif a == nil then
-        if status == 200 then
-            return fail(req, res, "the handler of " .. describe(req) ..
-                " returned without an answer")
-        end
-        body = ""
+    if type(body) == "function" then
+        res.status = status
+        stream_body(res, body)
+        return
     end
-    if headers ~= nil then
-        if type(headers) ~= "table" then
-            error("http: the headers that a handler returns must be a table, not a " ..
-                type(headers), 0)
-        end
-        for name, value in pairs(headers) do
-            set_fields(res, "http: the headers of a handler:", name, value, 1)
-        end
+    if kind and not res:getHeader("content-type") then res:setHeader("Content-Type", kind) end
+    respond(res, status, body, 1)
+end
+
+-- Answers with what a handler has returned, or raised. Returns what went wrong, and the traceback
+-- where it was raised.
+local function settle(res, ok, a, b, c)
+    if ok then
+        ok, a = xpcall(answer, on_error, res, a, b, c)
+        if ok then return a end
     end
-    if type(body) == "function" then return stream_body(res, body) end
-    if type(body) == "table" then
-        body = encode(body)
-        if not res:getHeader("content-type") then
-            res:setHeader("Content-Type", "application/json")
-        end
+    return a[1] == nil and "nil" or a[1], a[2]
+end
+
+-- Lets the program say what an error is to its client. True where it has.
+local function ask_program(self, req, res, err, trace)
+    if not self._onError then return false end
+    if res._r and res._r.sent == 0 then C.links_http_reset(res._r) end
+    res.status = 500
+    local ok, a, b, c = xpcall(self._onError, on_error, err, req, res, trace)
+    -- It only looked.
+    if ok and a == nil and b == nil and res._r and res._r.sent == 0 then return false end
+    local again, trace_of_it = settle(res, ok, a, b, c)
+    if again == nil then return true end
+    report(req, "error in onError of " .. describe(req) .. ": " .. text_of(again)
+        .. (trace_of_it or ""))
+    return false
+end
+
+-- What a handler makes of a wait that has been ended under it.
+local function is_cancel(err)
+    if err == answers.NONE then return true end
+    if errors.is(err) then return err.name == "ECANCELED" or err.name == "CLOSED" end
+    return text_of(err):find("ECANCELED", 1, true) ~= nil
+end
+
+-- A 500, or where some of another answer has been sent already, the end of the connection, which is
+-- all that tells the client.
+local function fail(self, req, res, err, trace)
+    local r, status = res._r, 500
+    local cut = r and r.cut or 0
+    if cut ~= 0 and is_cancel(err) then
+        -- Nobody is there to be told, and what ended the handler was no fault of its own.
+        if cut == LEFT then return end
+        status = 503
+        report(req, "the handler of " .. describe(req) .. " took longer than handlerTimeout")
+    elseif ask_program(self, req, res, err, trace) then
+        return
+    elseif trace then
+        report(req, "error in the handler of " .. describe(req) .. ": " .. text_of(err) .. trace)
+    else
+        local what = err == answers.NONE and err or "returned " .. text_of(err)
+        report(req, "the handler of " .. describe(req) .. " " .. what)
     end
-    if type(body) ~= "string" then
-        error("http: a handler must return a string, a status, a table or a function, not a " ..
-            type(body), 0)
-    end
-    return respond(res, status, body, 1)
+    r = res._r
+    if not r or r.sent == 1 then return end
+    C.links_http_reset(r)
+    local id = rawget(req, "id")
+    if id then C.links_http_set(r, binding.SET, "X-Request-Id", 12, id, #id) end
+    respond(res, status, answers.phrase(status), 1)
 end
 
 -- Runs what may raise, and sees to it that the request is over afterwards.
-local function finish(req, res, ok, a, b, c)
-    if ok then
-        ok, a = xpcall(answer, on_error, req, res, a, b, c)
-    end
-    if not ok then fail_with(req, res, a) end
+local function finish(self, req, res, ok, a, b, c)
+    local err, trace = settle(res, ok, a, b, c)
+    if err ~= nil then fail(self, req, res, err, trace) end
     if res._r then
         C.links_http_break(res._r)
         over(res)
+    end
+end
+
+-- Cancels the handlers whose clients have left, or that have taken too long.
+local function cancel_left(self)
+    local cut = ffi.new("int[1]")
+    while true do
+        local id = C.links_http_left(self._h, cut)
+        if id == 0 then return end
+        local worker = self._workers[id]
+        if worker then
+            worker:cancel(cut[0] == LATE and "handlerTimeout" or "the client has left")
+        end
     end
 end
 
@@ -168,7 +182,7 @@ local function take_requests(self, handle, handler)
             C.links_http_respond(r, 200, a, #a)
             res._r = false
         else
-            finish(req, res, ok, a, b, c)
+            finish(self, req, res, ok, a, b, c)
         end
         answered = 1
     end
@@ -176,11 +190,19 @@ end
 
 function work(self)
     local handle, handler = self._h, self._handler
+    local me = core.current()
+    local _, _, _, id = core.info(me)
+    self._workers[id] = me
     local status, answered
     repeat
         status, answered = take_requests(self, handle, handler)
         if status == AGAIN then status = wait() end
+        if status == LEFT then
+            cancel_left(self)
+            status = 0
+        end
     until status ~= 0
+    self._workers[id] = nil
     C.links_http_worker(handle, -1, 0)
     -- A handler that has cancelled its own task, or left something in it (a name, local values),
     -- must not leave the server without a worker, nor the next request with that one.
@@ -195,22 +217,54 @@ local methods = {}
 local Server = { __index = methods, __name = "http server" }
 
 function Server.__tostring(self)
-    local at = self:address()
-    return "http server: " .. (at.family == 6 and "[" .. at.address .. "]" or at.address) .. ":" ..
-        at.port
+    local list = {}
+    for i, at in ipairs(self:addresses()) do
+        list[i] = at.path and "unix:" .. at.path
+            or (at.family == 6 and "[" .. at.address .. "]" or at.address) .. ":" .. at.port
+    end
+    return "http server: " .. (list[1] and table.concat(list, ", ") or "closed")
 end
 
---- Where the server listens.
+-- Where the server listens, as it was when it began to.
+local function places_of(handle)
+    local list, place = {}, ffi.new("links_http_place")
+    while C.links_http_address(handle, #list, place) == 0 do
+        local text = ffi.string(place.text, place.len)
+        list[#list + 1] = place.family == 0 and { family = "unix", path = text }
+            or { family = place.family, port = place.port, address = text }
+    end
+    return list
+end
+
+local function copy(place)
+    local to = {}
+    for key, value in pairs(place) do to[key] = value end
+    return to
+end
+
+--- Where the server listens: the first place, where there are several.
 ---
---- @return table  {family = 4 or 6, port = integer, address = string}
+--- @return table  {family = 4 or 6, port = integer, address = string}; {family = "unix", path =
+---                string}
 --- @usage local http = require "http"
 --- local server = assert(http.createServer(0, function() return "hello" end))
 --- assert(server:address().port > 0)
 --- server:close()
 function methods:address()
-    local text = ffi.new("char[46]")
-    local n = C.links_http_address(self._h, text)
-    return { family = self._h.family, port = self._h.port, address = ffi.string(text, n) }
+    return copy(self._places[1])
+end
+
+--- All places that the server listens at.
+---
+--- @return table  a list of such tables as server:address returns
+--- @usage local http = require "http"
+--- local server = assert(http.createServer({ 0, 0 }, function() return "hello" end))
+--- assert(#server:addresses() == 2)
+--- server:close()
+function methods:addresses()
+    local list = {}
+    for i, place in ipairs(self._places) do list[i] = copy(place) end
+    return list
 end
 
 --- How many connections there are now.
@@ -220,30 +274,36 @@ function methods:connections()
     return self._h.connections
 end
 
---- What the server has done.
+--- What the server does now, and has done.
 ---
 --- @return table  connections  open now, those that were upgraded included
 ---                upgraded     taken over for another protocol (req:upgrade) and still open
+---                idle         of the others: waiting for a request
+---                reading      of the others: a request, or its body, is coming
+---                writing      of the others: an answer is going out. What is left has a handler at
+---                             work
 ---                queued       requests that wait for a worker
 ---                accepted     connections since the start
 ---                refused      connections turned away for want of a descriptor
 ---                requests     handed to handlers since the start
 ---                rejected     bad requests, answered without a handler
+---                bytesIn      bytes read
+---                bytesOut     bytes of answers, those included that are still on their way
+---                statuses     answers by class: {["2xx"] = integer, ...}
 --- @usage local http = require "http"
 --- local server = assert(http.createServer(0, function() return "hello" end))
---- assert(server:stats().requests == 0)
+--- assert(server:stats().requests == 0 and server:stats().statuses["2xx"] == 0)
 --- server:close()
 function methods:stats()
     local h = self._h
     C.links_http_stats(h)
+    local statuses = {}
+    for digit = 2, 5 do statuses[digit .. "xx"] = h.answers[digit] end
     return {
-        connections = h.connections,
-        upgraded = h.upgraded,
-        queued = h.queued,
-        accepted = h.accepted,
-        refused = h.refused,
-        requests = h.requests,
-        rejected = h.rejected,
+        connections = h.connections, upgraded = h.upgraded, idle = h.idle,
+        reading = h.reading, writing = h.writing,
+        queued = h.queued, accepted = h.accepted, refused = h.refused, requests = h.requests,
+        rejected = h.rejected, bytesIn = h.bytes_in, bytesOut = h.bytes_out, statuses = statuses,
     }
 end
 
@@ -280,12 +340,16 @@ function methods:close(ms)
     return nil, errors.new(status, "http close")
 end
 
---- Makes a server of a handle that listens, and starts its workers.
-function server.start(handle, handler)
-    local self = setmetatable({ _h = ffi.gc(handle, C.links_http_free), _handler = handler },
-        Server)
+-- private: makes a server of a handle that listens, which the caller's ffi.gc owns, and starts its
+-- workers. options: onError, requestId, trust.
+function server.start(handle, handler, options)
+    local self = setmetatable({
+        _h = handle, _handler = handler, _workers = {}, _places = places_of(handle),
+        _onError = options.onError, _requestId = options.requestId, _trust = options.trust,
+    }, Server)
+    servers.add(handle, self)
     for _ = 1, 2 do
-        C.links_http_worker(self._h, 1, 0)
+        C.links_http_worker(handle, 1, 0)
         spawn(work, self)
     end
     return self

@@ -2,13 +2,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "modules/net/proxy.h"
 #include "server.h"
 
 enum {
+    BODY_RATE_MS = 5000,  /* a body is waited for that long before its rate counts */
     READ_MIN = 2048,      /* less room than this at the end of the buffer: make some */
     EMPTY_LINES_MAX = 8,  /* before a request line (RFC 9112, 2.2) */
     DRAIN_MAX = 262144,   /* of a body that nobody has read, rather than closing */
@@ -30,6 +33,12 @@ static void set_state(http_conn *c, enum http_conn_state state)
 static void wake(const http_conn *c, waitq *q, int status)
 {
     if (waitq_wake_all(q, status))
+        ev_loop_again(c->server->net->loop);
+}
+
+static void wake_one(const http_conn *c, waitq *q)
+{
+    if (waitq_wake_one(q, 0))
         ev_loop_again(c->server->net->loop);
 }
 
@@ -89,8 +98,10 @@ static ssize_t fill(http_conn *c)
         return -EAGAIN;
     make_room(c);
     ssize_t n = stream_read(&c->stream, c->in->data + c->in->end, c->in->size - c->in->end);
-    if (n > 0)
+    if (n > 0) {
         c->in->end += (uint32_t)n;
+        c->server->view.bytes_in += (double)n;
+    }
     return n;
 }
 
@@ -114,6 +125,22 @@ static void gone(http_conn *c)
         http_server_forget(s);
 }
 
+/* The handler that has the request is not to go on. It is cancelled by a worker: what runs on a
+ * cancel is Lua's. */
+static void cut(http_request *r, int why)
+{
+    http_server *s = r->conn->server;
+    if (r->view.cut)
+        return;
+    r->view.cut = (uint8_t)why;
+    if (r->extra && why == LINKS_HTTP_LEFT)
+        wake(r->conn, &r->extra->watchers, LINKS_EOF);
+    if (why == LINKS_HTTP_LATE || s->options.cancel_on_abort) {
+        list_push_back(&s->left, &r->link);
+        wake_one(r->conn, &s->idle);
+    }
+}
+
 void http_conn_abort(http_conn *c, int code)
 {
     if (!http_conn_is_alive(c))
@@ -134,6 +161,7 @@ void http_conn_abort(http_conn *c, int code)
         r->body_error = code;
     wake(c, &r->readers, code);
     wake(c, &r->writers, code);
+    cut(r, LINKS_HTTP_LEFT);
 }
 
 /* Reads what the client still sends and drops it, until he has seen our end and closes his. */
@@ -180,7 +208,7 @@ static void begin_closing(http_conn *c, bool may_have_input)
 void http_conn_retire(http_conn *c)
 {
     c->keep_alive = false;
-    if (c->state == CONN_IDLE)
+    if (c->state <= CONN_IDLE)
         begin_closing(c, false);
 }
 
@@ -209,11 +237,13 @@ static void dispatch(http_conn *c, int len)
     r->at = c->in->start;
     r->head_len = (uint32_t)len;
     c->in->start += (uint32_t)len;
-    c->keep_alive = h->keep_alive && !c->server->stopped;
+    c->keep_alive = h->keep_alive && !c->server->stopped &&
+                    ++c->requests != (uint32_t)c->server->options.max_requests;
 
     r->is_chunked = h->chunked;
     r->body_left = h->content_length > 0 ? h->content_length : 0;
     r->body_read = 0;
+    r->waited_ms = r->parked_ms = 0;
     r->body_error = 0;
     r->continued = !h->expect_continue;
     if (r->is_chunked)
@@ -309,6 +339,29 @@ static void next_head(http_conn *c)
         read_heads(c);
 }
 
+/* Reads the header in which a proxy tells whom it passes on; what follows is a connection like
+ * any other. */
+static void read_proxy(http_conn *c)
+{
+    ssize_t n = fill(c);
+    if (n == -EAGAIN)
+        return;
+    proxy_header header;
+    int len = n < 0 ? (int)n : proxy_parse(&header, c->in->data, c->in->end);
+    if (len < 0) {
+        c->server->view.rejected += n > 0;
+        http_conn_abort(c, len);
+        return;
+    }
+    if (!len)
+        return;
+    if (header.source.family)
+        c->peer = header.source;
+    c->in->start += (uint32_t)len;
+    set_state(c, CONN_IDLE);
+    next_head(c);
+}
+
 /* --- bodies -------------------------------------------------------------------------------- */
 
 static bool body_is_complete(const http_request *r)
@@ -337,6 +390,8 @@ static long body_next(http_request *r, size_t max, const char **data)
         if (end - at > max)
             end = at + max;
         long rc = chunked_next(&r->decoder, in->data, end, &at, data);
+        if (r->decoder.tail)
+            http_extra_receive(r, in->data + at - r->decoder.tail, r->decoder.tail);
         in->start = (uint32_t)at;
         if (rc || chunked_done(&r->decoder) || in->start == in->end)
             return rc;
@@ -365,6 +420,26 @@ static void send_continue(http_request *r)
     }
 }
 
+/* Until when the client may stay silent; 0: as long as he likes, -1: he has been too slow. Only
+ * the time counts in which he was waited for. */
+static int patience(http_request *r)
+{
+    const links_http_options *o = &r->conn->server->options;
+    int64_t now = now_ms(r->conn);
+    if (r->parked_ms)
+        r->waited_ms += now - r->parked_ms;
+    r->parked_ms = now;
+    if (!o->min_body_rate)
+        return o->body_timeout;
+    int64_t due = r->body_read * 1000 / o->min_body_rate;
+    int64_t left = (due > BODY_RATE_MS ? due : BODY_RATE_MS) - r->waited_ms;
+    if (left <= 0)
+        return -1;
+    if (o->body_timeout && o->body_timeout < left)
+        return o->body_timeout;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
 long http_conn_body(http_request *r, size_t max, const char **data)
 {
     http_conn *c = r->conn;
@@ -382,6 +457,10 @@ long http_conn_body(http_request *r, size_t max, const char **data)
             return body_fail(r, (int)n);
         if (n > 0) {
             r->body_read += n;
+            if (r->parked_ms) {
+                r->waited_ms += now_ms(c) - r->parked_ms;
+                r->parked_ms = 0;
+            }
             if ((double)r->body_read > c->server->options.max_body_size)
                 return body_fail(r, LINKS_HTTP_BODY_TOO_LARGE);
             return n;
@@ -391,8 +470,10 @@ long http_conn_body(http_request *r, size_t max, const char **data)
         send_continue(r);
         ssize_t got = fill(c);
         if (got == -EAGAIN) {
-            c->since_ms = now_ms(c);
-            return sched_park(&r->readers, c->server->options.body_timeout, SCHED_IO, "http body");
+            int timeout = patience(r);
+            if (timeout < 0)
+                return body_fail(r, -ETIMEDOUT);
+            return sched_park(&r->readers, timeout, SCHED_IO, "http body");
         }
         if (got < 0)
             return body_fail(r, (int)got);
@@ -449,7 +530,6 @@ void http_conn_answered(http_request *r)
     bool go_on = !http_conn_will_close(r);
 
     assert(c->state == CONN_BUSY);
-    c->served = true;
     if (http_conn_is_alive(c) && go_on && !complete) {
         waitq_wake_all(&r->readers, LINKS_CLOSED);
         http_response_reset(r);
@@ -519,13 +599,19 @@ static void on_readable(stream *s)
 {
     http_conn *c = conn_of(s);
     switch (c->state) {
+    case CONN_PROXY:
+        read_proxy(c);
+        break;
     case CONN_IDLE:
     case CONN_HEAD:
         read_heads(c);
         break;
     case CONN_BUSY:
-        /* Not read beyond what the handler asks for: the socket's buffer is the limit. */
-        waitq_wake_one(&c->req->readers, 0);
+        /* Not read beyond what the handler asks for: the socket's buffer is the limit. An end that
+         * nobody reads is a client who leaves; one that came with the request was told of before,
+         * and is a client who has nothing more to say. */
+        if (!waitq_wake_one(&c->req->readers, 0) && s->hung_up && !c->req->queued)
+            cut(c->req, LINKS_HTTP_LEFT);
         break;
     case CONN_DRAIN:
         drain(c);
@@ -566,16 +652,19 @@ static int timeout_of(const http_conn *c)
 {
     const links_http_options *o = &c->server->options;
     switch (c->state) {
-    case CONN_IDLE:
-        return c->served ? o->keep_alive_timeout : o->header_timeout;
+    case CONN_PROXY:
     case CONN_HEAD:
         return o->header_timeout;
+    case CONN_IDLE:
+        return c->requests ? o->keep_alive_timeout : o->header_timeout;
+    case CONN_BUSY: /* for a handler to begin its answer */
+        return c->req->worker && !c->req->view.sent && !c->req->view.cut ? o->handler_timeout : 0;
     case CONN_DRAIN:
         return o->body_timeout;
     case CONN_LINGER:
         return LINGER_MS;
     default:
-        return 0; /* a handler has its own waits; what is written is looked at apart */
+        return 0; /* what is written is looked at apart */
     }
 }
 
@@ -583,6 +672,8 @@ static void expire(http_conn *c)
 {
     if (c->state == CONN_HEAD)
         refuse(c, 408);
+    else if (c->state == CONN_BUSY)
+        cut(c->req, LINKS_HTTP_LATE);
     else
         http_conn_abort(c, -ETIMEDOUT);
 }
@@ -633,6 +724,6 @@ void http_conn_open(http_server *server, int fd, const address *peer)
     ev_timer_init(&c->timer, on_timer);
     list_push_back(&server->conns, &c->link);
     server->view.connections++;
-    set_state(c, CONN_IDLE);
+    set_state(c, server->options.proxy_protocol ? CONN_PROXY : CONN_IDLE);
     ev_timer_start(server->net->loop, &c->timer, server->tick_ms, 0);
 }

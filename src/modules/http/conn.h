@@ -1,8 +1,8 @@
 /*
  * A connection of the server: from the bytes of the socket to requests, one at a time, and back.
  *
- *   IDLE -> HEAD -> BUSY -> (DRAIN ->) IDLE ...           a client that behaves
- *                \-> CLOSING -> LINGER -> gone            one that does not, and the last request
+ *   (PROXY ->) IDLE -> HEAD -> BUSY -> (DRAIN ->) IDLE ...   a client that behaves
+ *                \-> CLOSING -> LINGER -> gone               one that does not, and the last request
  *
  * While it is idle it holds a struct of some 200 bytes and nothing else: the request, the input
  * buffer and the output come from pools and go back.
@@ -22,6 +22,7 @@ typedef struct http_conn http_conn;
 typedef struct http_request http_request;
 
 enum http_conn_state {
+    CONN_PROXY,   /* a proxy is to say first whom it passes on */
     CONN_IDLE,    /* no byte of a request has come */
     CONN_HEAD,    /* some have */
     CONN_BUSY,    /* the head is complete: in the queue, or with a worker */
@@ -37,14 +38,14 @@ struct http_conn {
     ev_timer timer;
     chunk *in; /* [start, end) is not yet parsed; a request's head lies before it */
     http_request *req;
-    int64_t since_ms; /* the state began, or last got a byte where that matters */
-    int64_t wrote_ms; /* output last moved */
-    uint32_t turn;    /* the turn of the server in which ... */
-    uint16_t in_turn; /* ... so many requests were begun */
+    int64_t since_ms;  /* the state began, or last got a byte where that matters */
+    int64_t wrote_ms;  /* output last moved */
+    uint32_t turn;     /* the turn of the server in which ... */
+    uint16_t in_turn;  /* ... so many requests were begun */
+    uint32_t requests; /* since it was opened */
     uint8_t state;
     bool keep_alive;
     bool linger; /* input may be unread: closing now would reset the answer away */
-    bool served; /* it has had an answer */
     bool moved;  /* to another owner, who leaves the server in its place */
     address peer;
 };
@@ -60,17 +61,29 @@ typedef struct http_response {
     int64_t left; /* bytes of the declared length still to come; -1: none declared */
 } http_response;
 
+/* What few requests have: made when it is first needed, in extra.c. */
+typedef struct http_extra {
+    chunk *received; /* trailer fields that came */
+    chunk *trailers; /* those to send */
+    chunk *informs;  /* fields of the next informational response */
+    waitq watchers;  /* woken when the client leaves, or the request is over */
+} http_extra;
+
 struct http_request {
     links_http_req view; /* first: Lua's pointer is ours */
     http_conn *conn;
     http_request *next_free;
     uint32_t id; /* its place in server->generations */
-    list link;   /* in server->queue or server->later */
+    list link;   /* in server->queue, server->later or server->left */
     waitq readers, writers;
+    task *worker;      /* whose handler has it */
+    http_extra *extra; /* NULL: nothing of that */
     http_response res;
     uint32_t at, head_len; /* of the head in conn->in */
     int64_t body_left;     /* by length */
     int64_t body_read;
+    int64_t waited_ms; /* for bytes of the body, in all */
+    int64_t parked_ms; /* since when a reader waits for some; 0: none does */
     chunked decoder;
     int body_error; /* stays once it has happened */
     bool is_chunked;
@@ -104,6 +117,13 @@ void http_conn_move(http_request *r, stream *to, const stream_ops *ops, chunk **
 
 /* The stream can take no more: breaks off. */
 void http_conn_broken(http_request *r);
+
+/* What the request has of the rare things; made where it has nothing yet. */
+http_extra *http_request_extra(http_request *r);
+void http_extra_free(http_request *r);
+
+/* Keeps a piece of the trailers that come behind a body. */
+void http_extra_receive(http_request *r, const char *data, size_t len);
 
 static inline bool http_conn_is_alive(const http_conn *c) { return stream_is_open(&c->stream); }
 

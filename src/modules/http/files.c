@@ -247,6 +247,7 @@ static int finish_sending(http_request *r)
 static void append(http_request *r, const file_version *v, int64_t from, int64_t len)
 {
     stream *s = &r->conn->stream;
+    http_count_sent(r, (size_t)len);
     if (v->body)
         stream_append(s, v->body + from, (size_t)len);
     else

@@ -242,8 +242,9 @@ static int check_target(const http_head *h, const char *base, const seen *seen)
     const char *url = base + h->url;
     if (!seen->host && h->minor == 1)
         return -400;
-    if (h->method == HTTP_CONNECT)
-        return -501;
+    /* Tunnels are a proxy's; TRACE would give scripts what is kept from them (cookies). */
+    if (h->method == HTTP_CONNECT || h->method == HTTP_TRACE)
+        return -405;
     if (url[0] == '/')
         return 0;
     if (url[0] == '*')

@@ -14,29 +14,40 @@
 
 #include "base/err.h"
 
-/* Times in milliseconds, sizes in bytes; 0 for a time is no limit. */
+/* Times in milliseconds, sizes in bytes; 0 for a time or a rate is no limit. */
 typedef struct links_http_options {
     int backlog, reuseport, exclusive, nodelay, v6only;
-    int max_connections, max_pipelined;
+    int max_connections, max_pipelined, max_requests; /* max_requests: of one connection */
     int max_request_line, max_header_size, max_headers;
     int high_water_mark;
-    int header_timeout, body_timeout, keep_alive_timeout, write_timeout;
+    int header_timeout, body_timeout, keep_alive_timeout, write_timeout, handler_timeout;
+    int min_body_rate; /* bytes a second */
     double max_body_size;
-    int date_header;
+    int date_header, cancel_on_abort, proxy_protocol;
     const char *server_header; /* NULL: none is sent */
 } links_http_options;
 
 /* The fields that Lua may read of a server. */
 typedef struct links_http_server {
-    int32_t status;      /* why links_http_next had none: LINKS_AGAIN, or the worker is to end */
-    int32_t want;        /* workers that ought to be spawned now */
+    int32_t status; /* why links_http_next had none: LINKS_AGAIN, LINKS_HTTP_LEFT, or the worker is
+                       to end */
+    int32_t want;   /* workers that ought to be spawned now */
     int32_t connections; /* upgraded ones included */
     int32_t upgraded;
     int32_t queued;
-    int32_t port;
-    int32_t family;                               /* 4 or 6 */
+    int32_t idle, reading, writing;               /* connections, as of links_http_stats */
     double accepted, refused, requests, rejected; /* counted since the start */
+    double bytes_in, bytes_out;
+    double answers[6]; /* by the first digit of their status; [0]: of none of these */
 } links_http_server;
+
+/* Where a server listens, or a connection is. */
+typedef struct links_http_place {
+    int32_t family; /* 4, 6; 0 for a Unix socket */
+    int32_t port;
+    int32_t len; /* of the address, or of the path */
+    char text[112];
+} links_http_place;
 
 /* The fields that Lua may read of a request. */
 typedef struct links_http_req {
@@ -49,16 +60,39 @@ typedef struct links_http_req {
     uint8_t minor;         /* of HTTP/1.minor */
     uint8_t sent;          /* the head of the answer is on its way */
     uint8_t has_body;
+    uint8_t cut; /* its handler is not to go on: LINKS_HTTP_LEFT, LINKS_HTTP_LATE */
 } links_http_req;
 
-/* Listens on a numeric address. Returns 0 and the server, to be freed by links_http_free, or
- * -errno (-EINVAL for what is no address). */
-LINKS_API int links_http_listen(links_http_server **server, const char *host, int port,
-                                const links_http_options *options);
+enum {
+    LINKS_HTTP_LEFT = 1, /* the client has left, or was given up */
+    LINKS_HTTP_LATE = 2, /* the handler has not begun to answer within handler_timeout */
+};
 
-/* The next request, or NULL; server->status says why, and LINKS_AGAIN there is parked. `answered`
- * is 1 where this worker comes back from a request. */
+/* A server that does not listen yet, to be freed by links_http_free; NULL for a server_header that
+ * is too long. */
+LINKS_API links_http_server *links_http_open(const links_http_options *options);
+
+/* Listens on a numeric address, besides where it listens already. Returns 0 or -errno (-EINVAL for
+ * what is no address). */
+LINKS_API int links_http_listen(links_http_server *server, const char *host, int port);
+
+/* Listens on a Unix socket; the arguments and the errors are those of unix_bind. */
+LINKS_API int links_http_listen_unix(links_http_server *server, const char *path, size_t len,
+                                     int mode, int unlink_stale);
+
+/* Believes what this address ("10.0.0.1"), network ("10.0.0.0/8") or "unix:" says of the clients it
+ * passes on. 0 or -EINVAL. */
+LINKS_API int links_http_trust(links_http_server *server, const char *network);
+
+/* Whether an address, or "unix:", is one of those: 1, 0, or -EINVAL for what is no address. */
+LINKS_API int links_http_trusts(const links_http_server *server, const char *address);
+
+/* The next request, or NULL; server->status says why: LINKS_AGAIN is parked, LINKS_HTTP_LEFT that
+ * there are handlers to be cancelled. `answered` is 1 where this worker comes back from a request. */
 LINKS_API links_http_req *links_http_next(links_http_server *server, int answered);
+
+/* The id of a task whose handler is to be cancelled, and why in *cut; 0 where there is none left. */
+LINKS_API uint32_t links_http_left(links_http_server *server, int *cut);
 
 /* A worker begins (1) or ends (-1; `busy` where it ends without having come back). */
 LINKS_API void links_http_worker(links_http_server *server, int change, int busy);
@@ -75,11 +109,11 @@ LINKS_API void links_http_abort(links_http_server *server);
 /* Stops, aborts and frees. The finalizer of the handle. */
 LINKS_API void links_http_free(links_http_server *server);
 
-/* Brings the fields up to date that are not kept so: accepted, refused. */
+/* Brings the fields up to date that are not kept so: accepted, refused, idle, reading, writing. */
 LINKS_API void links_http_stats(links_http_server *server);
 
-/* The address the server listens on; its length, text in `text` (46 bytes). */
-LINKS_API int links_http_address(links_http_server *server, char *text);
+/* The nth place (0: first) that the server listens at. 0, or -1 beyond the last. */
+LINKS_API int links_http_address(const links_http_server *server, int nth, links_http_place *place);
 
 /* --- the request --------------------------------------------------------------------------- */
 
@@ -98,8 +132,15 @@ LINKS_API int links_http_find(const links_http_req *r, const char *name, size_t 
 LINKS_API const char *links_http_field_name(const links_http_req *r, int index, int *len);
 LINKS_API const char *links_http_field_value(const links_http_req *r, int index, int *len);
 
-/* The peer's address: its length, text in `text` (46 bytes), and its port. */
-LINKS_API int links_http_peer(const links_http_req *r, char *text, int *port);
+/* Where the peer is, as the PROXY protocol has it where that is spoken; and our end. */
+LINKS_API void links_http_peer(const links_http_req *r, links_http_place *place);
+LINKS_API void links_http_local(const links_http_req *r, links_http_place *place);
+
+/* For how many milliseconds the request has been here. */
+LINKS_API double links_http_age(const links_http_req *r);
+
+/* The server that the request is of. */
+LINKS_API const links_http_server *links_http_server_of(const links_http_req *r);
 
 /* Whether the request that had this key is still its worker's: what Lua asks before it follows the
  * pointer of a request that may have been answered since. */
@@ -109,6 +150,14 @@ LINKS_API int links_http_is_live(const links_http_server *server, double key);
  * connection, 0 at the end of the body, or a failure that stays: HTTP_BODY_TOO_LARGE,
  * HTTP_BAD_FRAMING, EOF when the client has left, ETIMEDOUT. Parks. */
 LINKS_API int links_http_read(links_http_req *r, size_t max, const char **data);
+
+/* The trailer fields that came behind the body, as "Name: value\r\n" lines; *len 0 before its end,
+ * and where there are none. */
+LINKS_API const char *links_http_trailers(const links_http_req *r, int *len);
+
+/* Parks until the client has left (LINKS_EOF) or the request is over (LINKS_CLOSED): the status of
+ * the wait. LINKS_EOF at once where he has left already. */
+LINKS_API int links_http_watch(links_http_req *r);
 
 /* --- another protocol ------------------------------------------------------------------------ */
 
@@ -130,13 +179,15 @@ LINKS_API const char *links_http_head(const links_http_req *r, int *len);
 /* --- the response -------------------------------------------------------------------------- */
 
 enum {
-    LINKS_HTTP_SET = 0, /* replaces fields of that name */
-    LINKS_HTTP_ADD = 1, /* adds another one */
+    LINKS_HTTP_SET = 0,     /* replaces fields of that name */
+    LINKS_HTTP_ADD = 1,     /* adds another one */
+    LINKS_HTTP_TRAILER = 2, /* adds one behind the body */
+    LINKS_HTTP_INFORM = 3,  /* adds one to the next informational response */
 };
 
 /* Stages a field of the response. Returns 0; -EINVAL for a name or value that cannot stand in a
- * head, LINKS_UNSUPPORTED for one that links itself sets, LINKS_EXCEED_BUF_SIZE when all together are
- * more than 16 KiB, LINKS_HTTP_HEADERS_SENT. */
+ * head, LINKS_UNSUPPORTED for one that links itself sets, or that cannot be a trailer;
+ * LINKS_EXCEED_BUF_SIZE when all together are more than 16 KiB, LINKS_HTTP_HEADERS_SENT. */
 LINKS_API int links_http_set(links_http_req *r, int mode, const char *name, size_t name_len,
                              const char *value, size_t value_len);
 
@@ -161,6 +212,13 @@ LINKS_API int links_http_start(links_http_req *r, int status, double length);
 /* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared length.
  * Parks while the client is slower than we are. */
 LINKS_API int links_http_write(links_http_req *r, const char *data, size_t len);
+
+/* Sends an informational response (1xx) with the fields staged for it, and forgets them. 0;
+ * LINKS_UNSUPPORTED to HTTP/1.0, where nothing is sent; LINKS_HTTP_HEADERS_SENT; LINKS_CLOSED. */
+LINKS_API int links_http_inform(links_http_req *r, int status);
+
+/* 0 when the system has taken all that was written so far; LINKS_CLOSED. Parks. */
+LINKS_API int links_http_flush(links_http_req *r);
 
 /* Ends an answer begun by links_http_start; the request is over. 0 or LINKS_CLOSED. */
 LINKS_API int links_http_finish(links_http_req *r);

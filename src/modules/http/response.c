@@ -24,6 +24,10 @@ static stream *out_of(http_request *r) { return &r->conn->stream; }
 const char *links_http_reason(int status)
 {
     switch (status) {
+    case 103: /* these two came after http-parser's list */
+        return "Early Hints";
+    case 425:
+        return "Too Early";
 #define REASON(code, name, text)                                                                   \
     case code:                                                                                     \
         return #text;
@@ -138,24 +142,39 @@ static int set_connection(http_request *r, const char *value, size_t len)
     return 0;
 }
 
-int links_http_set(links_http_req *lr, int mode, const char *name, size_t name_len,
-                   const char *value, size_t value_len)
+/* What says how the message is to be read, or who may, must be known before the body (RFC 9110,
+ * 6.5.1); and what is of one connection only, or of the final answer, is not for a 1xx either. */
+static bool is_for_head_only(const char *name, size_t len)
 {
-    http_request *r = req_of(lr);
-    http_response *res = &r->res;
-    if (res->started)
-        return LINKS_HTTP_HEADERS_SENT;
-    int rc = check_field(name, name_len, value, value_len);
-    if (rc < 0)
-        return rc;
-    if (name_len == 10 && equals(name, "connection", 10))
-        return set_connection(r, value, value_len);
+    static const char *const names[] = {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "date",
+        "host",
+        "keep-alive",
+        "set-cookie",
+        "te",
+        "trailer",
+        "upgrade",
+        "www-authenticate",
+        "proxy-connection",
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (http_equals(name, len, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
 
-    if (!res->fields)
-        res->fields = chunk_get(&r->conn->server->net->chunks);
-    if (mode == LINKS_HTTP_SET || (name_len == 14 && equals(name, "content-length", 14)))
-        remove_lines(res, name, name_len);
-    chunk *c = res->fields;
+/* Adds a line to those in `*to`. */
+static int add_line(http_request *r, chunk **to, const char *name, size_t name_len,
+                    const char *value, size_t value_len)
+{
+    if (!*to)
+        *to = chunk_get(&r->conn->server->net->chunks);
+    chunk *c = *to;
     if (name_len + value_len + 4 > c->size - c->end)
         return LINKS_EXCEED_BUF_SIZE;
     char *at = c->data + c->end;
@@ -164,6 +183,34 @@ int links_http_set(links_http_req *lr, int mode, const char *name, size_t name_l
     memcpy(at + name_len + 2, value, value_len);
     memcpy(at + name_len + 2 + value_len, "\r\n", 2);
     c->end += (uint32_t)(name_len + value_len + 4);
+    return 0;
+}
+
+int links_http_set(links_http_req *lr, int mode, const char *name, size_t name_len,
+                   const char *value, size_t value_len)
+{
+    http_request *r = req_of(lr);
+    http_response *res = &r->res;
+    if (res->started && mode != LINKS_HTTP_TRAILER)
+        return LINKS_HTTP_HEADERS_SENT;
+    int rc = check_field(name, name_len, value, value_len);
+    if (rc < 0)
+        return rc;
+    if (mode == LINKS_HTTP_TRAILER || mode == LINKS_HTTP_INFORM) {
+        if (is_for_head_only(name, name_len))
+            return LINKS_UNSUPPORTED;
+        http_extra *x = http_request_extra(r);
+        return add_line(r, mode == LINKS_HTTP_TRAILER ? &x->trailers : &x->informs, name, name_len,
+                        value, value_len);
+    }
+    if (name_len == 10 && equals(name, "connection", 10))
+        return set_connection(r, value, value_len);
+
+    if (mode == LINKS_HTTP_SET || (name_len == 14 && equals(name, "content-length", 14)))
+        remove_lines(res, name, name_len);
+    rc = add_line(r, &res->fields, name, name_len, value, value_len);
+    if (rc < 0)
+        return rc;
     note(res, name, name_len, true);
     return 0;
 }
@@ -302,6 +349,7 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     touch(r->conn);
 
     uint32_t staged = res->fields ? res->fields->end : 0;
+    size_t out_before = s->out_len;
     bool fits = staged <= CHUNK_SIZE - HEAD_MAX - more;
     char *start = stream_reserve(s, HEAD_MAX + more + (fits ? staged : 0)), *at = start;
     at = put_status(at, status);
@@ -321,6 +369,9 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     stream_commit(s, (size_t)(at - start));
     res->started = true;
     r->view.sent = 1;
+    unsigned digit = (unsigned)status / 100;
+    r->conn->server->view.answers[digit < 6 ? digit : 0]++;
+    http_count_sent(r, s->out_len - out_before);
     return at;
 }
 
@@ -350,6 +401,8 @@ int links_http_respond(links_http_req *lr, int status, const char *body, size_t 
         memcpy(at, body, len);
         stream_commit(s, len);
     }
+    if (!silent)
+        http_count_sent(r, len);
     http_conn_answered(r);
     return 0;
 }
@@ -397,6 +450,17 @@ static void append_chunk(stream *s, const char *data, size_t len)
     stream_append(s, "\r\n", 2);
 }
 
+/* The last chunk, and the trailers behind it. */
+static void append_end(http_request *r)
+{
+    stream *s = out_of(r);
+    chunk *trailers = r->extra ? r->extra->trailers : NULL;
+    stream_append(s, "0\r\n", 3);
+    if (trailers)
+        stream_append(s, trailers->data, trailers->end);
+    stream_append(s, "\r\n", 2);
+}
+
 int links_http_write(links_http_req *lr, const char *data, size_t len)
 {
     http_request *r = req_of(lr);
@@ -420,6 +484,7 @@ int links_http_write(links_http_req *lr, const char *data, size_t len)
     if (len > mark)
         len = mark;
     touch(r->conn);
+    http_count_sent(r, len);
     if (res->chunked)
         append_chunk(s, data, len);
     else
@@ -442,9 +507,47 @@ int links_http_finish(links_http_req *lr)
         return 0;
     }
     if (r->res.chunked)
-        stream_append(out_of(r), "0\r\n\r\n", 5);
+        append_end(r);
     http_conn_answered(r);
     return 0;
+}
+
+int links_http_inform(links_http_req *lr, int status)
+{
+    http_request *r = req_of(lr);
+    stream *s = out_of(r);
+    chunk *fields = r->extra ? r->extra->informs : NULL;
+    int rc = 0;
+
+    if (r->res.started) {
+        rc = LINKS_HTTP_HEADERS_SENT;
+    } else if (!http_conn_is_alive(r->conn)) {
+        rc = LINKS_CLOSED;
+    } else if (lr->minor == 0) {
+        rc = LINKS_UNSUPPORTED;
+    } else {
+        touch(r->conn);
+        char *start = stream_reserve(s, HEAD_MAX), *at = put_status(start, status);
+        stream_commit(s, (size_t)(at - start));
+        if (fields)
+            stream_append(s, fields->data, fields->end);
+        stream_append(s, "\r\n", 2);
+    }
+    if (fields) {
+        chunk_put(&r->conn->server->net->chunks, fields);
+        r->extra->informs = NULL;
+    }
+    return rc;
+}
+
+int links_http_flush(links_http_req *lr)
+{
+    http_request *r = req_of(lr);
+    if (!http_conn_is_alive(r->conn))
+        return r->body_error ? r->body_error : LINKS_CLOSED;
+    if (!out_of(r)->out_len)
+        return 0;
+    return sched_park(&r->writers, 0, SCHED_IO, "http flush");
 }
 
 void links_http_break(links_http_req *lr) { http_conn_broken(req_of(lr)); }
@@ -461,11 +564,16 @@ void http_write_refusal(http_conn *c, int status)
     const char *reason = links_http_reason(status);
     int common_len;
     const char *common = http_server_common(s, &common_len);
+    const char *allow = status == 405 || status == 501
+                            ? "Allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n"
+                            : "";
     char *at = stream_reserve(&c->stream, HEAD_MAX);
     int n = snprintf(at, HEAD_MAX,
-                     "HTTP/1.1 %d %s\r\n%.*sContent-Type: text/plain; charset=utf-8\r\n"
+                     "HTTP/1.1 %d %s\r\n%.*s%sContent-Type: text/plain; charset=utf-8\r\n"
                      "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
-                     status, reason, common_len, common, strlen(reason) + 1, reason);
+                     status, reason, common_len, common, allow, strlen(reason) + 1, reason);
     assert(n > 0 && n < HEAD_MAX);
+    s->view.answers[status / 100]++;
+    s->view.bytes_out += n;
     stream_commit(&c->stream, (size_t)n);
 }

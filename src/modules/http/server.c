@@ -55,18 +55,28 @@ http_request *http_request_new(http_conn *c)
     } else {
         r = mem_alloc(sizeof(*r) - sizeof(http_head) + http_head_size(s->limits.header_count));
         list_init(&r->link);
+        r->extra = NULL;
+        r->view.cut = 0;
         waitq_init(&r->readers);
         waitq_init(&r->writers);
         r->id = id_take(s);
     }
     r->conn = c;
+    r->worker = NULL;
     r->queued = false;
     r->res = (http_response){.left = -1};
     http_head_init(&r->head, &s->limits);
     return r;
 }
 
-void http_request_over(http_request *r) { r->conn->server->generations[r->id]++; }
+void http_request_over(http_request *r)
+{
+    r->conn->server->generations[r->id]++;
+    if (r->extra)
+        http_extra_free(r);
+    if (r->view.cut)
+        list_remove(&r->link);
+}
 
 void http_request_free(http_request *r)
 {
@@ -135,7 +145,9 @@ static bool over_budget(http_server *s)
 static links_http_req *park_worker(http_server *s)
 {
     int idle = s->workers - s->busy;
-    if (s->stopped && !s->view.connections)
+    if (!list_empty(&s->left))
+        s->view.status = LINKS_HTTP_LEFT;
+    else if (s->stopped && !s->view.connections)
         s->view.status = LINKS_CLOSED;
     else if (idle > HTTP_IDLE_WORKERS && list_empty(&s->queue))
         s->view.status = LINKS_EOF;
@@ -158,6 +170,7 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
     http_request *r = CONTAINER_OF(s->queue.next, http_request, link);
     list_remove(&r->link);
     r->queued = false;
+    r->worker = sched_current();
     s->taken++;
     s->busy++;
     s->view.queued--;
@@ -170,6 +183,19 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
         s->view.want = want < HTTP_SPAWN_MAX ? want : HTTP_SPAWN_MAX;
     }
     return &r->view;
+}
+
+uint32_t links_http_left(links_http_server *ls, int *cut)
+{
+    http_server *s = server_of(ls);
+    for (list *l; (l = list_pop_front(&s->left));) {
+        http_request *r = CONTAINER_OF(l, http_request, link);
+        if (!r->worker)
+            continue;
+        *cut = r->view.cut;
+        return sched_id(r->worker);
+    }
+    return 0;
 }
 
 void links_http_worker(links_http_server *ls, int change, int busy)
@@ -195,14 +221,6 @@ static void on_turn_end(net_hook *hook)
 
 /* --- connections --------------------------------------------------------------------------- */
 
-static void on_accept(listener *l, int fd, const address *peer)
-{
-    http_server *s = CONTAINER_OF(l, http_server, listener);
-    http_conn_open(s, fd, peer);
-    if (s->view.connections >= s->options.max_connections)
-        listener_pause(l);
-}
-
 static void unref(http_server *s)
 {
     if (s->referenced)
@@ -214,7 +232,8 @@ void http_server_forget(http_server *s)
 {
     s->view.connections--;
     if (!s->stopped) {
-        listener_resume(&s->listener);
+        if (s->view.connections == s->options.max_connections - 1)
+            http_server_pause(s, false);
     } else if (!s->view.connections) {
         waitq_wake_all(&s->drained, 0);
         waitq_wake_all(&s->idle, 0);
@@ -281,7 +300,8 @@ const char *http_server_common(http_server *s, int *len)
 
 static int shortest(const links_http_options *o)
 {
-    const int all[] = {o->header_timeout, o->body_timeout, o->keep_alive_timeout, o->write_timeout};
+    const int all[] = {o->header_timeout, o->body_timeout, o->keep_alive_timeout, o->write_timeout,
+                       o->handler_timeout};
     int min = 60000;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i] > 0 && all[i] < min)
@@ -289,16 +309,11 @@ static int shortest(const links_http_options *o)
     return min;
 }
 
-int links_http_listen(links_http_server **server, const char *host, int port,
-                      const links_http_options *options)
+links_http_server *links_http_open(const links_http_options *options)
 {
-    address at;
-    int rc = address_parse(&at, host, port);
-    if (rc < 0)
-        return rc;
     /* Room for it, and for the date. */
     if (options->server_header && strlen(options->server_header) > HTTP_COMMON_MAX - 64)
-        return -EINVAL;
+        return NULL;
 
     http_server *s = mem_new(http_server);
     s->options = *options;
@@ -311,37 +326,22 @@ int links_http_listen(links_http_server **server, const char *host, int port,
     if (head_max > HTTP_MAX_HEADER_SIZE)
         http_parser_set_max_header_size(head_max);
     s->tick_ms = shortest(options);
-    s->listener.accepted = on_accept;
+    list_init(&s->listeners);
     list_init(&s->conns);
     list_init(&s->guests);
     list_init(&s->queue);
     list_init(&s->later);
+    list_init(&s->left);
     waitq_init(&s->idle);
     waitq_init(&s->drained);
-
-    listener_options lo = {
-        .backlog = options->backlog,
-        .reuseport = options->reuseport,
-        .exclusive = options->exclusive,
-        .nodelay = options->nodelay,
-        .v6only = options->v6only,
-    };
-    rc = listener_open(&s->listener, sched_loop(), &at, &lo);
-    if (rc < 0) {
-        mem_free(s);
-        return rc;
-    }
     if (options->server_header)
         s->server_header = strdup(options->server_header);
     s->options.server_header = NULL;
     s->net = net_open(sched_loop());
-    s->view.port = s->listener.local.port;
-    s->view.family = s->listener.local.family;
     net_hook_start(s->net, &s->hook, on_turn_end);
     ev_ref(s->net->loop);
     s->referenced = true;
-    *server = &s->view;
-    return 0;
+    return &s->view;
 }
 
 void links_http_stop(links_http_server *ls)
@@ -350,7 +350,7 @@ void links_http_stop(links_http_server *ls)
     if (s->stopped)
         return;
     s->stopped = true;
-    listener_close(&s->listener);
+    http_server_stop_listeners(s);
     for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
         next = l->next;
         http_conn_retire(CONTAINER_OF(l, http_conn, link));
@@ -396,7 +396,9 @@ static void release(ev_release *release)
         s->free_requests = r->next_free;
         mem_free(r);
     }
+    http_server_free_listeners(s);
     net_close(s->net);
+    mem_free(s->trusted);
     mem_free(s->generations);
     mem_free(s->free_ids);
     free(s->server_header);
@@ -419,17 +421,6 @@ void links_http_free(links_http_server *ls)
     net_hook_stop(&s->hook);
     unref(s);
     ev_release_later(s->net->loop, &s->release, release);
-}
-
-void links_http_stats(links_http_server *ls)
-{
-    ls->accepted = (double)server_of(ls)->listener.naccepted;
-    ls->refused = (double)server_of(ls)->listener.nrefused;
-}
-
-int links_http_address(links_http_server *ls, char *text)
-{
-    return address_format(&server_of(ls)->listener.local, text);
 }
 
 /* --- reading a request ---------------------------------------------------------------------- */
@@ -490,13 +481,6 @@ const char *links_http_field_value(const links_http_req *lr, int index, int *len
     const http_request *r = req_of(lr);
     *len = (int)r->head.fields[index].value_len;
     return http_request_base(r) + r->head.fields[index].value;
-}
-
-int links_http_peer(const links_http_req *lr, char *text, int *port)
-{
-    const address *peer = &req_of(lr)->conn->peer;
-    *port = peer->port;
-    return address_format(peer, text);
 }
 
 int links_http_read(links_http_req *lr, size_t max, const char **data)

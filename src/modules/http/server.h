@@ -7,6 +7,8 @@
 
 #include "conn.h"
 #include "modules/net/listener.h"
+#include "modules/net/network.h"
+#include "modules/net/unix.h"
 
 enum {
     HTTP_TURN_BUDGET = 1024,  /* requests handed out between two looks at the system's events */
@@ -17,10 +19,18 @@ enum {
     HTTP_COMMON_MAX = 256,    /* bytes of the fields that every answer has */
 };
 
+/* One of the places that a server listens at; in listen.c. */
+typedef struct http_listener {
+    listener listener;
+    http_server *server;
+    list link; /* in server->listeners */
+    unix_file file;
+} http_listener;
+
 struct http_server {
     links_http_server view; /* first: Lua's pointer is ours */
     net *net;
-    listener listener;
+    list listeners;
     net_hook hook;
     ev_release release;
     http_limits limits;
@@ -32,6 +42,7 @@ struct http_server {
     list guests; /* connections that were upgraded to another protocol */
     list queue;  /* requests to hand out */
     list later;  /* of connections that have had their share of this turn */
+    list left;   /* requests whose handlers are to be cancelled */
     waitq idle;  /* workers */
     waitq drained;
     int workers, busy;
@@ -45,6 +56,10 @@ struct http_server {
     uint32_t *generations; /* by request id: counted up when a request is over */
     uint32_t *free_ids;
     uint32_t nids, nfree_ids, ids_size;
+
+    network *trusted; /* proxies that are believed */
+    int ntrusted;
+    bool trusts_unix;
 
     int64_t common_s; /* the second that `common` was made for */
     int common_len;
@@ -61,6 +76,13 @@ void http_request_over(http_request *r);
 /* Puts a request whose head is complete in the queue and sees to it that somebody comes. */
 void http_server_push(http_server *s, http_request *r);
 
+/* Stops listening everywhere; http_server_free_listeners frees what is left of that. */
+void http_server_stop_listeners(http_server *s);
+void http_server_free_listeners(http_server *s);
+
+/* Takes connections from the queues of the system, or leaves them there. */
+void http_server_pause(http_server *s, bool pause);
+
 /* A connection has gone. */
 void http_server_forget(http_server *s);
 
@@ -75,6 +97,12 @@ void http_write_refusal(http_conn *c, int status);
 
 /* Writes the head that changes the protocol (101), with the fields that are staged. */
 void http_write_switch(http_request *r);
+
+/* Counts what is handed to the stream of an answer. */
+static inline void http_count_sent(const http_request *r, size_t len)
+{
+    r->conn->server->view.bytes_out += (double)len;
+}
 
 /* Gives up what was staged of an answer. */
 void http_response_reset(http_request *r);
