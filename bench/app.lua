@@ -1,4 +1,4 @@
--- The servers of http.sh and memory.sh beside hello: links app.lua NAME, one of `handlers` or routed.
+-- The servers of http.sh and memory.sh beside hello: links app.lua NAME (of `handlers`, or routed).
 -- Prints its port.
 local http = require "http"
 

@@ -1,5 +1,5 @@
--- The load: `wrk ... -s wrk.lua URL -- DEPTH [BYTES]` sends DEPTH pipelined requests per write, with
--- BYTES each a POST of so many; it ends with one line for the scripts: completed requests,
+-- The load: `wrk ... -s wrk.lua URL -- DEPTH [BYTES]` sends DEPTH pipelined requests per write,
+-- with BYTES each a POST of so many; it ends with one line for the scripts: completed requests,
 -- microseconds, socket errors, replies other than 2xx or 3xx. wrk reads these three globals.
 -- luacheck: globals init request done wrk
 
