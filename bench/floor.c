@@ -9,17 +9,10 @@
  * connection is closed, which the load generator reports and http.sh refuses.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "floor.h"
+
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* As many bytes and fields as the servers it is held against send. */
 static const char reply[] =
@@ -31,16 +24,10 @@ static const char reply[] =
     "\r\n"
     "Hello, World!";
 
-enum { REPLY_LEN = sizeof reply - 1, MAX_PIPELINED = 256, MAX_EVENTS = 256 };
+enum { REPLY_LEN = sizeof reply - 1, MAX_PIPELINED = 256 };
 
 static char replies[MAX_PIPELINED * REPLY_LEN];
 static char input[65536];
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 /* Written so that the compiler makes vector code of it: 16 requests are counted in about 25 ns. */
 static size_t count_requests(const char *p, size_t len)
@@ -78,54 +65,9 @@ static bool serve(int fd)
     }
 }
 
-static void accept_all(int ep, int listener)
-{
-    int fd, one = 1;
-    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = fd};
-        if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0)
-            die("epoll_ctl");
-    }
-}
-
-static int listen_on(struct sockaddr_in *addr)
-{
-    int one = 1;
-    socklen_t len = sizeof *addr;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        bind(fd, (struct sockaddr *)addr, len) < 0 || listen(fd, 511) < 0 ||
-        getsockname(fd, (struct sockaddr *)addr, &len) < 0)
-        die("listen");
-    return fd;
-}
-
 int main(int argc, char **argv)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET,
-                               .sin_port = htons((in_port_t)(argc > 1 ? atoi(argv[1]) : 0)),
-                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (size_t i = 0; i < MAX_PIPELINED; i++)
         memcpy(replies + i * REPLY_LEN, reply, REPLY_LEN);
-
-    int listener = listen_on(&addr);
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = listener};
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev) < 0)
-        die("epoll");
-    printf("%d\n", ntohs(addr.sin_port));
-    fflush(stdout);
-
-    for (;;) {
-        struct epoll_event events[MAX_EVENTS];
-        int n = epoll_wait(ep, events, MAX_EVENTS, -1);
-        for (int i = 0; i < n; i++) {
-            int fd = events[i].data.fd;
-            if (fd == listener)
-                accept_all(ep, listener);
-            else if (!serve(fd))
-                close(fd);
-        }
-    }
+    floor_run(argc > 1 ? argv[1] : NULL, serve);
 }

@@ -47,9 +47,9 @@ need_links() {
     [ -x "$LINKS" ] || die "$LINKS is not there: run make first, or set LINKS"
 }
 
-# tool NAME: the path of a helper written in C, compiled when its source is newer.
+# tool NAME: the path of a helper written in C, compiled when its source or a header is newer.
 tool() {
-    if [ ! -x "$tools/$1" ] || [ "$bench/$1.c" -nt "$tools/$1" ]; then
+    if [ ! -x "$tools/$1" ] || [ -n "$(find "$bench/$1.c" "$bench"/*.h -newer "$tools/$1")" ]; then
         mkdir -p "$tools"
         ${CC:-cc} -std=gnu11 -O3 -Wall -Wextra -o "$tools/$1" "$bench/$1.c" >&2
     fi
@@ -99,7 +99,7 @@ nginx_module() {
     return 1
 }
 
-# launch_nginx CONNECTIONS LOCATION: nginx with one worker and a configuration of its own, in $work; the
+# launch_nginx CONNECTIONS LOCATION [MORE]: nginx with one worker and a configuration of its own, in $work; the
 # system's nginx and its files are not touched. Sets server_pid and server_port.
 launch_nginx() {
     launch "$(tool floor)" # for a free port, which nginx cannot choose itself
@@ -129,6 +129,7 @@ http {
     server {
         listen 127.0.0.1:$server_port;
         location / { $2 }
+        ${3:-}
     }
 }
 CONF
@@ -151,10 +152,13 @@ make_files() {
     head -c 1048576 /dev/urandom >"$work/files/1m.bin"
 }
 
-# start links|floor|nginx|nginx-lua [CONNECTIONS]: one of the servers that answer with 13 bytes; or
-# links-files, nginx-files, which answer with the files of make_files.
+# start SERVER [CONNECTIONS]: links, floor, nginx and nginx-lua answer with 13 bytes, links-files and
+# nginx-files with the files of make_files; the others are described in http.sh and app.lua.
 start() {
     case $1 in
+    links-json | links-routed | links-unrouted | links-post | links-stream)
+        launch "$LINKS" "$bench/app.lua" "${1#links-}"
+        ;;
     links-files)
         make_files
         launch "$LINKS" "$bench/files.lua" "$work/files"
@@ -173,8 +177,66 @@ start() {
             ngx.print("Hello, World!")
         }'
         ;;
+    nginx-lua-json)
+        launch_nginx "${2:-1024}" 'default_type application/json; content_by_lua_block {
+            local cjson = require "cjson"
+            local text = cjson.encode({
+                message = "Hello, World!", id = 42, tags = { "a", "b", "c" }, ok = true })
+            ngx.header.content_length = #text
+            ngx.print(text)
+        }'
+        ;;
+    nginx-lua-routed)
+        launch_nginx "${2:-1024}" 'return 404;' 'location ~ ^/user/([^/]+)$ { content_by_lua_block {
+            ngx.header.content_length = 13
+            ngx.print(ngx.var[1] == "1234" and "Hello, World!" or "")
+        } }'
+        ;;
+    nginx-lua-post)
+        launch_nginx "${2:-1024}" 'client_body_buffer_size 64k; content_by_lua_block {
+            ngx.req.read_body()
+            local text = tostring(#ngx.req.get_body_data())
+            ngx.header.content_length = #text
+            ngx.print(text)
+        }'
+        ;;
     *) die "no server named $1" ;;
     esac
+}
+
+# load SECONDS DEPTH CONNECTIONS PATH [BYTES]: wrk, DEPTH requests per write, POSTs with BYTES; sets result
+# to "requests microseconds socket-errors bad-replies".
+load() {
+    # In the background, so that a signal does not wait for wrk.
+    taskset -c "$CLIENT_CPU" wrk -t1 -c"$3" -d"$1" -s "$bench/wrk.lua" \
+        "http://127.0.0.1:$server_port/$4" -- "$2" ${5:-} >"$work/wrk" 2>&1 &
+    client_pid=$!
+    wait "$client_pid" || { cat "$work/wrk" >&2; die "wrk failed"; }
+    client_pid=
+    result=$(sed -n 's/^result //p' "$work/wrk")
+    [ -n "$result" ] || { cat "$work/wrk" >&2; die "no result from wrk"; }
+}
+
+# compare OURS THEIRS TARGET WHAT [difference]: a row of PAIRS pairs of runs, of which the script's function
+# `measure SERVER` makes each; see pairs.awk.
+compare() {
+    : >"$work/pairs"
+    pair=0
+    while [ $pair -lt "$PAIRS" ]; do
+        if [ $((pair % 2)) = 0 ]; then
+            measure "$1"; ours=$measured
+            measure "$2"; theirs=$measured
+        else
+            measure "$2"; theirs=$measured
+            measure "$1"; ours=$measured
+        fi
+        echo "$ours $theirs" >>"$work/pairs"
+        pair=$((pair + 1))
+        note "$4 $pair/$PAIRS: $(echo "$ours $theirs" |
+            awk '{ printf "%.3f us / %.3f us = %.3f", $1, $4, $1 / $4 }')"
+    done
+    summary=$(awk -v how="${5:-ratio}" -f "$bench/pairs.awk" "$work/pairs")
+    row "$4" "${summary%%	*}" "$3" "${summary#*	}"
 }
 
 # row WHAT MEASURED TARGET NOTE: MEASURED is a number and perhaps a unit, TARGET a limit in the same unit

@@ -28,12 +28,12 @@ start_tcp() {
     esac
 }
 
-# measure SERVER WHAT: sets measured to the server's CPU time per message in us.
+# measure SERVER: sets measured to "us-per-message cpu-share messages-per-second" for the subject.
 measure() {
     client=$(tool tcp_client)
-    start_tcp "$1" "$2"
-    how=$2
-    case $2 in
+    start_tcp "$1" "$subject"
+    how=$subject
+    case $how in
     copy | splice) how=pump ;;
     esac
     taskset -c "$CLIENT_CPU" "$client" "$how" "$server_port" "$CONNECTIONS" 500 >/dev/null
@@ -42,7 +42,8 @@ measure() {
         die "no result from tcp_client"
     after=$(server_cpu_ns)
     stop_server
-    measured=$(awk -v cpu=$((after - before)) -v n="${result%% *}" 'BEGIN { printf "%.4f\n", cpu / 1000 / n }')
+    measured=$(echo "$result" | awk -v cpu=$((after - before)) '{
+        printf "%.4f %.3f %.0f\n", cpu / 1000 / $1, cpu / 1000 / $2, $1 * 1e6 / $2 }')
 }
 
 # The program behind the proxy, on the CPU of the client.
@@ -60,42 +61,19 @@ stop_sink() {
     rm -f "$work/sink"
 }
 
-# compare NAME WHAT TARGET
-compare() {
-    : >"$work/pairs"
-    pair=0
-    while [ $pair -lt "$PAIRS" ]; do
-        if [ $((pair % 2)) = 0 ]; then
-            measure links "$1"; ours=$measured
-            measure floor "$1"; theirs=$measured
-        else
-            measure floor "$1"; theirs=$measured
-            measure links "$1"; ours=$measured
-        fi
-        echo "$ours $theirs" >>"$work/pairs"
-        pair=$((pair + 1))
-        note "$1 $pair/$PAIRS: $ours us / $theirs us"
-    done
-    summary=$(awk '{ printf "%.4f %s %s\n", $1 / $2, $1, $2 }' "$work/pairs" | sort -n | awk '
-        { q[NR] = $1; a[NR] = $2; b[NR] = $3 }
-        END { m = int((NR + 1) / 2)
-            printf "%.3f\t%.3f us over %.3f us, %.2f to %.2f", q[m], a[m], b[m], q[1], q[NR] }')
-    row "$2" "${summary%%	*}" "$3" "${summary#*	}"
-}
-
 need taskset awk
 need_links
 [ $# -gt 0 ] || set -- echo churn copy splice idle
 describe_machine
 for subject; do
     case $subject in
-    echo) compare echo "TCP echo of 64 bytes over the floor's" 1.15 ;;
-    churn) compare churn "TCP connect, message, close over the floor's" 1.11 ;;
+    echo) compare links floor 1.15 "TCP echo of 64 bytes / floor" ;;
+    churn) compare links floor 1.11 "TCP connect, message, close / floor" ;;
     copy | splice)
         start_sink
         target=1.11 # 0.9 x the throughput per CPU
         [ "$subject" = copy ] || target=1.0
-        compare "$subject" "TCP proxy of 1 MiB blocks ($subject) over the same in C" "$target"
+        compare links floor "$target" "TCP proxy of 1 MiB blocks ($subject) / the same in C"
         stop_sink
         ;;
     idle)

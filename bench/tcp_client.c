@@ -12,77 +12,37 @@
  * A reply that is not what was sent ends the program with an error.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#define PROGRAM "tcp_client"
+#include "load.h"
 
-enum { MESSAGE = 64, MAX_COUNT = 100000, SOURCES = 16, MAX_EVENTS = 256 };
+#include <stdbool.h>
+#include <sys/epoll.h>
+
+enum { MESSAGE = 64, MAX_COUNT = 100000, MAX_EVENTS = 256 };
 
 static int fds[MAX_COUNT];
 static char message[MESSAGE];
 
-static void die(const char *what)
-{
-    fprintf(stderr, "tcp_client: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-/* Connections come from 127.0.0.1 to 127.0.0.16, or ports would run out. */
-static int connect_to(int port, int i)
-{
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in from = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (in_addr_t)(i % SOURCES))};
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((in_port_t)port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (fd < 0)
-        die("socket");
-    setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&from, sizeof from) < 0 ||
-        connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
-        die("connect");
-    return fd;
-}
+static int64_t now_us(void) { return now_ns() / 1000; }
 
 static void send_message(int fd)
 {
     if (send(fd, message, MESSAGE, MSG_NOSIGNAL) != MESSAGE)
-        die("send");
+        die("send: %s", strerror(errno));
 }
 
 static void take_reply(int fd)
 {
     char reply[MESSAGE];
     if (recv(fd, reply, MESSAGE, MSG_WAITALL) != MESSAGE || memcmp(reply, message, MESSAGE) != 0)
-        die("reply");
+        die("reply: %s", strerror(errno));
 }
 
 static void watch(int ep, int i)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
     if (epoll_ctl(ep, EPOLL_CTL_ADD, fds[i], &ev) < 0)
-        die("epoll_ctl");
+        die("epoll_ctl: %s", strerror(errno));
 }
 
 static void load(int port, int count, int64_t ms, bool churn)
@@ -100,7 +60,7 @@ static void load(int port, int count, int64_t ms, bool churn)
         struct epoll_event events[MAX_EVENTS];
         int n = epoll_wait(ep, events, MAX_EVENTS, 10000);
         if (n <= 0)
-            die("epoll_wait");
+            die("epoll_wait: %s", strerror(errno));
         for (int k = 0; k < n; k++) {
             int i = (int)events[k].data.u32;
             take_reply(fds[i]);
@@ -126,7 +86,7 @@ static void sink(void)
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof at) < 0 ||
         listen(listener, 8) < 0 || getsockname(listener, (struct sockaddr *)&at, &len) < 0)
-        die("listen");
+        die("listen: %s", strerror(errno));
     printf("%d\n", ntohs(at.sin_port));
     fflush(stdout);
     for (;;) {
@@ -146,36 +106,16 @@ static void pump(int port, int64_t ms)
         for (size_t at = 0; at < sizeof block;) {
             ssize_t n = send(fd, block + at, sizeof block - at, MSG_NOSIGNAL);
             if (n < 0)
-                die("send");
+                die("send: %s", strerror(errno));
             at += (size_t)n;
         }
     printf("%ld %lld\n", done, (long long)(now - begin));
 }
 
-static long private_bytes(const char *pid)
-{
-    char path[64], line[256];
-    long kib, sum = 0;
-    snprintf(path, sizeof path, "/proc/%s/smaps_rollup", pid);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        die(path);
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "Private_Clean: %ld", &kib) == 1 ||
-            sscanf(line, "Private_Dirty: %ld", &kib) == 1)
-            sum += kib * 1024;
-    fclose(file);
-    return sum;
-}
-
 /* The last connection is answered once, so that the others have been accepted by then. */
-static void hold(int port, int count, const char *pid)
+static void hold(int port, int count, long pid)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    allow_connections(count);
     int warm = connect_to(port, 0);
     send_message(warm);
     take_reply(warm);
@@ -199,7 +139,7 @@ int main(int argc, char **argv)
     }
     memset(message, 'x', sizeof message);
     if (strcmp(argv[1], "hold") == 0)
-        hold(atoi(argv[2]), count, argv[4]);
+        hold(atoi(argv[2]), count, number(argv[4], 1L << 22));
     else if (strcmp(argv[1], "pump") == 0)
         pump(atoi(argv[2]), atoll(argv[4]));
     else

@@ -40,6 +40,18 @@ function Error.__concat(a, b)
     return tostring(a) .. tostring(b)
 end
 
+-- Name and message by code: an end of file is an error of each connection. Of codes that nobody
+-- knows there are too many to keep.
+local words = {}
+
+local function words_of(code)
+    local found = {
+        name = ffi.string(C.links_err_name(code)), message = ffi.string(C.links_err_message(code)),
+    }
+    if found.name ~= "EUNKNOWN" then words[code] = found end
+    return found
+end
+
 --- Makes an error of a code as C returns it.
 ---
 --- @param code     integer  the code, of either sign: an errno, or one of links' own
@@ -50,24 +62,25 @@ end
 --- assert(err.name == "ETIMEDOUT" and err.code == 110)
 function errors.new(code, syscall, extra)
     if code == REFUSED then core.raiseRefusal() end
-    local err = setmetatable({}, Error)
+    local number = code < 0 and -code or code
+    local deadline = number == -DEADLINE
+    if deadline then number = ETIMEDOUT end
+    local known = words[number] or words_of(number)
+    local err = setmetatable({
+        code = number, name = known.name, message = known.message, syscall = syscall,
+    }, Error)
     if extra then
         for k, v in pairs(extra) do err[k] = v end
     end
-    if code == DEADLINE or code == -DEADLINE then
-        code, err.deadline = ETIMEDOUT, true
-        err.message = ffi.string(C.links_err_message(DEADLINE))
+    if deadline then
+        err.deadline, err.message = true, words_of(DEADLINE).message
     end
-    if code == ECANCELED or code == -ECANCELED then
+    if number == ECANCELED then
         -- The reason that the canceller gave.
         local me = core.current()
         local reason = me and core.env(me).reason
         if reason then err.cause = reason.cause end
     end
-    err.code = err.code or math.abs(code)
-    err.name = err.name or ffi.string(C.links_err_name(code))
-    err.message = err.message or ffi.string(C.links_err_message(code))
-    err.syscall = err.syscall or syscall
     return err
 end
 

@@ -14,7 +14,7 @@ local C = binding.C
 local TOO_LARGE, EXCEED_BUF_SIZE, EOF = binding.TOO_LARGE, binding.EXCEED_BUF_SIZE, binding.EOF
 local EINVAL, ETIMEDOUT = -errors.code("EINVAL"), -errors.code("ETIMEDOUT")
 local fast_read, fast_some = core.fast.tcpRead, core.fast.tcpReadSome
-local fast_line = core.fast.tcpReadLine
+local fast_line, fast_take = core.fast.tcpReadLine, core.fast.tcpTake
 local new_error = errors.new
 local type, concat, ffi_string = type, table.concat, ffi.string
 
@@ -43,9 +43,8 @@ end
 
 -- What a read that failed has to give back: data or nil, and the error.
 local function failed(handle, max, status, what)
-    local n = C.links_tcp_take(handle, max, out_data)
-    local data = n > 0 and ffi_string(out_data[0], n) or nil
-    return data, new_error(status, what)
+    local data = fast_take(handle, max)
+    return data ~= 0 and data or nil, new_error(status, what)
 end
 
 -- More than the buffer holds comes in pieces. What the peer has only announced takes no memory.
@@ -273,7 +272,7 @@ function Socket:peek(n)
     check.integer("socket:peek(n)", "n", n, 1, INT_MAX)
     local rc = call(C.links_tcp_peek, 0, handle, n, out_data)
     if rc >= 0 then return ffi_string(out_data[0], rc) end
-    C.links_tcp_take(handle, 0, out_data)
+    fast_take(handle, 0)
     return nil, new_error(rc, "tcp peek")
 end
 
@@ -303,7 +302,7 @@ function Socket:readInto(buffer, n)
     end
     local got = call(C.links_tcp_read_into, 0, handle, buffer, n)
     if got > 0 then return got end
-    C.links_tcp_take(handle, 0, out_data)
+    fast_take(handle, 0)
     return nil, new_error(got, "tcp read")
 end
 
@@ -329,7 +328,7 @@ end
 function Socket:receiveFd()
     local fd = call(C.links_tcp_receive_fd, 0, self._h)
     if fd >= 0 then return fd end
-    C.links_tcp_take(self._h, 0, out_data)
+    fast_take(self._h, 0)
     return nil, new_error(fd, "tcp receiveFd")
 end
 

@@ -8,8 +8,9 @@ local sockets = require "links.tcp.socket"
 
 local C, AGAIN = binding.C, binding.AGAIN
 local wait, spawn = core.wait, core.spawn
+local fast_close = core.fast.tcpClose
 local own = sockets.own
-local xpcall = xpcall
+local rawget, xpcall = rawget, xpcall
 
 local ETIMEDOUT = -errors.code("ETIMEDOUT")
 local PROXY_TIMEOUT = 10000 -- ms for the PROXY header to come
@@ -57,7 +58,7 @@ local function serve(server, socket)
         return
     end
     local ok, message = xpcall(server._onconnect, on_error, socket, server)
-    if not socket._detached then C.links_tcp_close(handle, 0) end
+    if not rawget(socket, "_detached") then fast_close(handle, 0) end
     if not ok then
         io.stderr:write("links: ", server._module, ": error in onconnect: ", message, "\n")
     end
@@ -192,7 +193,7 @@ local function start(pointer, onconnect, info)
         _h = ffi.gc(pointer, C.links_tcp_server_free),
         _onconnect = onconnect,
         _module = info.module,
-        _proxy = info.proxy,
+        _proxy = info.proxy or false, -- not nil, or each connection would ask __index
         _path = info.path,
     }, Server)
     spawn(accept, self)

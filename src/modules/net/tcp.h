@@ -5,7 +5,7 @@
  *
  * Where a function says "parks", it returns LINKS_AGAIN with the coroutine parked: wait, and with
  * status 0 make the same call again. A read or a write that ends with another status is over:
- * links_tcp_expired, links_tcp_take and links_tcp_write_over say what is left of it.
+ * links_tcp_expired, tcpTake and links_tcp_write_over say what is left of it.
  */
 #ifndef LINKS_MODULES_NET_TCP_H
 #define LINKS_MODULES_NET_TCP_H
@@ -187,9 +187,6 @@ LINKS_API int links_tcp_read_until(links_tcp *socket, const char *sep, size_t se
 
 /* 1 where nothing has come that was not read, not even the end: it may be used for something new. */
 LINKS_API int links_tcp_quiet(links_tcp *socket);
-
-/* Takes what has come of a read that failed: up to `max` bytes. */
-LINKS_API int links_tcp_take(links_tcp *socket, size_t max, const char **data);
 
 /* Whether a wait that has ended with -ETIMEDOUT was without activity all the time, for a reader
  * (0) or a writer (1). 0: go on with the call, which waits for the rest of the time. */

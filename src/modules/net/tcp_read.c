@@ -322,9 +322,9 @@ int links_tcp_quiet(links_tcp *socket)
     return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-int links_tcp_take(links_tcp *socket, size_t max, const char **data)
+ptrdiff_t tcp_fast_take(fastcall *call)
 {
-    tcp *s = tcp_of(socket);
+    tcp *s = call->object;
     /* Somebody else has begun to read meanwhile: it is his now. */
     bool others = !waitq_empty(&s->readers) || (s->reader_woken && s->reader != sched_current());
     if (s->view.closed || others)
@@ -332,9 +332,9 @@ int links_tcp_take(links_tcp *socket, size_t max, const char **data)
     s->reader_woken = false;
     s->read_rest = 0;
     uint32_t n = tcp_have(s);
-    if (n > max)
-        n = (uint32_t)max;
+    if (n > call->number)
+        n = (uint32_t)call->number;
     if (n)
-        *data = tcp_consume(s, n);
-    return (int)n;
+        call->out = tcp_consume(s, n);
+    return n;
 }

@@ -307,6 +307,13 @@ int links_tcp_shutdown(links_tcp *socket)
     return 0;
 }
 
+/* (1: break it off) */
+static ptrdiff_t fast_close(fastcall *call)
+{
+    tcp_close(call->object, call->number == 1);
+    return 0;
+}
+
 bool tcp_over_budget(tcp *s)
 {
     uint64_t turn = ev_loop_stats(s->stream.net->loop)->turns;
@@ -322,7 +329,9 @@ void tcp_open(void)
     fastcall_add("tcpRead", tcp_fast_read);
     fastcall_add("tcpReadSome", tcp_fast_read_some);
     fastcall_add("tcpReadLine", tcp_fast_read_line);
+    fastcall_add("tcpTake", tcp_fast_take);
     fastcall_add("tcpWrite", tcp_fast_write);
+    fastcall_add("tcpClose", fast_close);
 }
 
 /* --- times --------------------------------------------------------------------------------- */

@@ -109,6 +109,9 @@ ptrdiff_t tcp_fast_read(fastcall *call);      /* (n): exactly n bytes; LINKS_TOO
 ptrdiff_t tcp_fast_read_some(fastcall *call); /* (max): 1 to max bytes */
 ptrdiff_t tcp_fast_read_line(fastcall *call); /* (1: keep the line end) */
 
+/* (max): what is left in the buffer, up to that; 0: nothing, or somebody else reads */
+ptrdiff_t tcp_fast_take(fastcall *call);
+
 /* --- writing (tcp_write.c) ------------------------------------------------------------------- */
 
 /* (string): how many bytes of it were taken */
