@@ -208,7 +208,7 @@ describe("process.fork", function()
         local SEE = SAY .. [[
             local process = require "process"
             say(process.cwd(), tostring(io.open("/etc/passwd")), process.ppid)
-            for name in process.env() do if name:find("^LINKS") then say(name) end end]]
+            for name in process.env() do if name:find("^LINKS_[ID]") then say(name) end end]]
 
         it("sees nothing else, and as the user that it is to be", function()
             if not program.is_root() then return pending("needs root") end

@@ -69,6 +69,8 @@ describe("process", function()
     end)
 
     it("tells what memory it has", function()
+        collectgarbage()
+        collectgarbage()
         local memory = process.memoryUsage()
         local kib = tonumber(output("ps", { "-o", "rss=", "-p", ME }))
         assert.is_true(math.abs(memory.rss / 1024 - kib) < 16384)
