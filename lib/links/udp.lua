@@ -50,6 +50,7 @@ local udp = {}
 
 local INT_MAX = 2 ^ 31 - 1
 local SEND_BATCH = 64
+local LONGEST_MS = 2 ^ 40
 local EINVAL = -errors.code("EINVAL")
 
 local methods = {}
@@ -192,14 +193,17 @@ function methods:recv(ms)
     if ms ~= nil then
         check.timeout("socket:recv([ms])", "ms", ms)
         until_ms = core.now() + ms
-        ms = ms == 0 and -1 or math.ceil(ms) -- for C, 0 is as long as it takes
+        -- For C, 0 is as long as it takes.
+        ms = ms == 0 and -1 or math.ceil(math.min(ms, LONGEST_MS))
     end
     local rc = C.links_udp_recv(handle, packet, ms or 0)
     while rc == AGAIN do
         rc = wait()
         if rc == 0 then
             -- Woken, and somebody else was faster, or the datagram was a broken one.
-            if until_ms then ms = math.max(1, math.ceil(until_ms - core.now())) end
+            if until_ms then
+                ms = math.max(1, math.ceil(math.min(until_ms - core.now(), LONGEST_MS)))
+            end
             rc = C.links_udp_recv(handle, packet, ms or 0)
         end
     end

@@ -496,6 +496,22 @@ describe("a wait", function()
         assert.equal(0, zombies())
     end)
 
+    it("of process.run that cannot be, below table.sort, leaves no program behind", function()
+        local path = os.tmpname()
+        local script = "echo $$ > " .. path .. "; exec sleep 60"
+        local ok, err = pcall(table.sort, { 2, 1 }, function()
+            process.run("sh", { "-c", script })
+        end)
+        assert.is_false(ok)
+        assert.truthy(tostring(err):find("cannot yield inside table.sort", 1, true))
+        eventually("its end", function()
+            local pid = tonumber(program.read(path))
+            return not pid or process.wait(pid, 1000)
+        end)
+        os.remove(path)
+        assert.equal(0, zombies())
+    end)
+
     it("in process.run takes one with it that ignores SIGTERM", function()
         local options = { killTimeout = 20 }
         local result, err = task.withTimeout(100, process.run, "sh",

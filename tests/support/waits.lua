@@ -213,6 +213,164 @@ add("pool:get", false, function()
     return function() return pool:get() end
 end)
 
+-- --- Unix sockets, datagrams ---------------------------------------------------------------------
+
+local function unix_pair()
+    local path, accepted = os.tmpname(), sync.channel(1)
+    os.remove(path)
+    local server = require("unix").createServer(path, function(s) accepted:send(s:detach()) end)
+    sockets.keep(assert(server))
+    local client = sockets.keep(assert(require("unix").connect(path, { passFds = true })))
+    sockets.keep(assert(accepted:receive()))
+    return client, path
+end
+
+add("socket:receiveFd", false, function()
+    local socket = unix_pair()
+    return function() return socket:receiveFd() end
+end)
+
+add("socket:sendFd", false, function()
+    local socket = unix_pair()
+    sockets.stuff(socket)
+    return function() return socket:sendFd(0, "x") end
+end)
+
+add("socket:flush", false, function()
+    local socket = sockets.pair()
+    sockets.stuff(socket)
+    socket:write("x")
+    return function() return socket:flush() end
+end)
+
+add("unix.connect", false, function()
+    local path = os.tmpname()
+    os.remove(path)
+    local unix = require "unix"
+    local server = sockets.keep(assert(unix.createServer(path, print, { backlog = 1 })))
+    server:pause()
+    local socket
+    repeat
+        socket = unix.connect(path, { connectTimeout = 20 })
+        if socket then sockets.keep(socket) end
+    until not socket
+    return function() return unix.connect(path) end
+end)
+
+local function datagrams()
+    return sockets.keep(assert(require("udp").createSocket(0, "127.0.0.1")))
+end
+
+add("socket:recv", true, function()
+    local socket = datagrams()
+    return function(ms) return socket:recv(ms) end
+end)
+
+-- --- Names: a server that never answers ----------------------------------------------------------
+
+for name, call in pairs {
+    ["dns.resolve4"] = function(dns, o) return dns.resolve4("waits.test", o) end,
+    ["dns.resolve6"] = function(dns, o) return dns.resolve6("waits.test", o) end,
+    ["dns.resolve"] = function(dns, o) return dns.resolve("waits.test", "MX", o) end,
+    ["dns.lookup"] = function(dns, o) return dns.lookup("waits.test", o) end,
+    ["dns.reverse"] = function(dns, o) return dns.reverse("192.0.2.1", o) end,
+} do
+    add(name, false, function()
+        local hole = "127.0.0.1:" .. datagrams():localAddress().port
+        local options = { servers = { hole }, timeout = 60000, tries = 1 }
+        return function() return call(require "dns", options) end
+    end)
+end
+
+-- --- Children ------------------------------------------------------------------------------------
+
+local process = require "process"
+
+-- One that says nothing and reads nothing, and whose pipe is full.
+local function sleeper()
+    local child = assert(process.spawn("sleep", { "1000" }, { killSignal = "KILL" }))
+    sockets.keep { close = function()
+        child:kill("KILL")
+        child:wait()
+    end }
+    return child
+end
+
+for name, call in pairs {
+    ["child:read"] = function(child) return child:read(1) end,
+    ["child:readline"] = function(child) return child:readline() end,
+    ["child:lines"] = function(child) return child:lines()() end,
+    ["child:readError"] = function(child) return child:readError(1) end,
+    ["child:readErrorLine"] = function(child) return child:readErrorLine() end,
+    ["child:readAll"] = function(child) return child:readAll() end,
+    ["child:write"] = function(child) return child:write(("x"):rep(1e6)) end,
+} do
+    add(name, false, function()
+        local child = sleeper()
+        return function() return call(child) end
+    end)
+end
+
+add("child:wait", true, function()
+    local child = sleeper()
+    return function(ms) return child:wait(ms) end
+end)
+
+add("process.wait", true, function()
+    local pid = sleeper().pid
+    return function(ms) return process.wait(pid, ms) end
+end)
+
+add("process.run", false, function()
+    return function() return process.run("sleep", { "1000" }) end
+end)
+
+add("process.stop", false, function()
+    local child = assert(process.spawn("sh", { "-c", "trap '' TERM; echo; exec sleep 1000" }))
+    child:readline()
+    sockets.keep { close = function()
+        child:kill("KILL")
+        child:wait()
+    end }
+    return function() return process.stop(child.pid) end
+end)
+
+-- --- Messages: a child that does nothing ---------------------------------------------------------
+
+local function silent()
+    local path = os.tmpname()
+    local file = io.open(path, "w")
+    file:write('local process = require "process" process.on("message", function() end)\n')
+    file:write('process.onRequest(function() require("timer").sleep(1e6) end)\n')
+    file:close()
+    local pid = assert(process.fork { file = path, ipc = true })
+    sockets.keep { close = function()
+        process.kill(pid, "KILL")
+        process.wait(pid)
+        os.remove(path)
+    end }
+    return pid
+end
+
+add("process.receive", true, function()
+    silent()
+    return function(ms) return process.receive(ms) end
+end)
+
+add("process.request", true, function()
+    local pid = silent()
+    return function(ms) return process.request(pid, "?", ms) end
+end)
+
+add("process.send", false, function()
+    local pid = silent()
+    process.kill(pid, "STOP")
+    repeat
+        local _, err = task.withTimeout(5, process.send, pid, ("x"):rep(1e5))
+    until err
+    return function() return process.send(pid, ("x"):rep(1e6)) end
+end)
+
 local modules = 0
 
 add("require", false, function()

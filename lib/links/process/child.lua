@@ -17,6 +17,7 @@ local wait, new_error = core.wait, errors.new
 
 local EBUSY, ETIMEDOUT = -errors.code("EBUSY"), -errors.code("ETIMEDOUT")
 local MAX_READ = 2 ^ 31 - 1
+local LONGEST_MS = 2 ^ 40
 local ALL = 1048576
 
 local methods = {}
@@ -230,16 +231,20 @@ function methods:readline(keep)
     return readline(self.stdout, keep, "child readline")
 end
 
---- Iterates over the lines of the child's standard output. An error ends it as the end does.
+--- Iterates over the lines of the child's standard output. It ends with the last line, and with the
+--- first error, which is then the second value of the iterator.
 ---
---- @return function   for `for line in child:lines() do`
+--- @return function   for `for line in child:lines() do`: it returns what child:readline does
 --- @wait
 --- @usage local child = assert(require("process").spawn("printf", { "a\\nb\\n" }))
 --- local all = {}
 --- for line in child:lines() do all[#all + 1] = line end
 --- assert(#all == 2)
 function methods:lines()
-    return function() return (self:readline()) end
+    return function()
+        local line, err = self:readline()
+        return line, err
+    end
 end
 
 --- child:read for the child's standard error.
@@ -318,7 +323,7 @@ end
 function Child.wait_for(handle, ms, signature, level)
     check.timeout(signature, "ms", ms, (level or 1) + 1)
     if ms == 0 and handle.ended == 0 then return nil, new_error(ETIMEDOUT, "wait") end
-    local status = C.links_child_wait(handle, ms or 0)
+    local status = C.links_child_wait(handle, math.min(ms or 0, LONGEST_MS))
     if status == AGAIN then status = wait() end
     if status ~= 0 then return nil, new_error(status, "wait") end
     local signum = handle.signal

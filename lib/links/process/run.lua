@@ -95,17 +95,16 @@ return function(what, input, max)
         open = 0,
         over = core.queue(),
     }, Run)
-    local _, err = task.group(function(group)
+    local ok, failure, err = pcall(task.group, function(group)
         self:feed(group, pipes[1], input)
         self:collect(group, pipes[2], "stdout")
         self:collect(group, pipes[3], "stderr")
         self:supervise()
     end)
     self:close()
-    if err then
-        C.links_child_stop(handle)
-        return nil, err
-    end
+    if err or not ok then C.links_child_stop(handle) end
+    if not ok then error(failure, 0) end -- it cannot wait here, below table.sort say
+    if err then return nil, err end
     local result = self.result
     if result.timedOut then
         return result, errors.new(ETIMEDOUT, "run", { message = "the program's time was up" })
