@@ -385,7 +385,8 @@ describe("http.client", function()
     describe("an answer", function()
         it("has its status, its fields and its body", function()
             local url = origin.serve("HTTP/1.1 404 Not  Here\r\nX-A: 1\r\nx-a:2\r\n" ..
-                "Set-Cookie: a=1\r\nSet-Cookie: b=2, c\r\nX-Blank:  \t b \t\r\nContent-Length: 5\r\n\r\nhello")
+                "Set-Cookie: a=1\r\nSet-Cookie: b=2, c\r\n" ..
+                "X-Blank:  \t b \t\r\nContent-Length: 5\r\n\r\nhello")
             local res = assert(http.get(url))
             assert.equal(404, res.status)
             assert.equal("Not  Here", res.reason)
