@@ -61,10 +61,12 @@ local function fields_of(text)
     return setmetatable(headers, Headers)
 end
 
-local lazy = {}
+-- What is made when it is first asked for.
+local lazy = {
+    headers = function(res) return fields_of(res._head:sub(res._fields + 1)) end,
+}
 
-function lazy.headers(res) return fields_of(res._head:sub(res._fields + 1)) end
-
+-- private: the times by name.
 function lazy.timing(res)
     local made, from = res._made, res._from
     return {
