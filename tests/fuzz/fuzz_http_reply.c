@@ -26,7 +26,7 @@ static long feed(links_http_reply *r, const char *data, size_t size, size_t step
     for (size_t end = 0; end < size && rc == 0;) {
         end = size - end > step ? end + step : size;
         char *copy = copy_of(data, end);
-        rc = reply_head(r, copy, end);
+        rc = reply_head((reply *)r, copy, end);
         free(copy);
     }
     return rc;
@@ -55,13 +55,13 @@ static long decode(links_http_reply *r, const char *data, size_t size, size_t st
 {
     static const char head[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     size_t at = 0, len = 0;
-    long rc = reply_head(r, head, sizeof(head) - 1);
+    long rc = reply_head((reply *)r, head, sizeof(head) - 1);
     assert(rc == (long)sizeof(head) - 1);
     while (at < size && !r->done) {
         size_t n = size - at < step ? size - at : step;
         const char *body = NULL;
         char *copy = copy_of(data + at, n);
-        rc = reply_body(r, copy, n, &body);
+        rc = reply_body((reply *)r, copy, n, &body);
         if (rc > 0) {
             assert(r->used > 0 && r->used <= (double)n && len + (size_t)rc <= size);
             memcpy(out + len, body, (size_t)rc);

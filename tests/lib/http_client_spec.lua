@@ -22,7 +22,8 @@ describe("http.client", function()
         it("has the line and the fields that it needs, and no others", function()
             local url, seen = origin.serve(origin.answer("x"))
             assert.equal("x", assert(http.get(url .. "/a?b=c")).body)
-            assert.equal("GET /a?b=c HTTP/1.1\r\nHost: " .. url:sub(8) .. "\r\nUser-Agent: links\r\n" ..
+            assert.equal("GET /a?b=c HTTP/1.1\r\nHost: " .. url:sub(8)
+                .. "\r\nUser-Agent: links\r\n" ..
                 "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n", seen[1].head)
         end)
 
@@ -46,7 +47,8 @@ describe("http.client", function()
             assert.equal(7, res.contentLength)
             assert.equal("", res.body)
             assert.equal("PURGE", assert(http.request { method = "purge", url = url }).body)
-            assert.equal("PUT", assert(client:request { method = "PUT", url = url, body = "x" }).body)
+            assert.equal("PUT", assert(client:request { method = "PUT", url = url,
+                body = "x" }).body)
             assert.equal("x", seen[#seen].body)
         end)
 
@@ -54,7 +56,8 @@ describe("http.client", function()
             local url, seen = origin.serve(origin.answer("x"))
             assert(http.get(url, {
                 headers = {
-                    ["X-One"] = "1", ["x-number"] = 7, ["X-List"] = { "a", "b" }, Accept = "text/plain",
+                    ["X-One"] = "1", ["x-number"] = 7, ["X-List"] = { "a", "b" },
+                        Accept = "text/plain",
                     ["user-agent"] = false, Host = "elsewhere:80", ["X-Empty"] = "",
                     ["X-Tab"] = "a\tb\200",
                 },
@@ -120,7 +123,8 @@ describe("http.client", function()
 
         it("lets nothing that it is given break out of its place", function()
             local url, seen = origin.serve(origin.answer("x"))
-            local tried = { "a\r\nX: y", "a\nX: y", "a\rX: y", "a\0b", "a\127", "\1", "\r\n\r\nGET /" }
+            local tried = { "a\r\nX: y", "a\nX: y", "a\rX: y", "a\0b", "a\127", "\1",
+                "\r\n\r\nGET /" }
             for _, bad in ipairs(tried) do
                 fails("HTTP_BAD_REQUEST", http.get(url, { headers = { X = bad } }))
                 fails("HTTP_BAD_REQUEST", http.get(url, { headers = { X = { "a", bad } } }))
@@ -151,13 +155,15 @@ describe("http.client", function()
         it("sets the fields of its framing itself", function()
             local url, seen = origin.serve(origin.answer("x"))
             for name, value in pairs {
-                ["Transfer-Encoding"] = "chunked", ["transfer-encoding"] = "gzip", Connection = "upgrade",
+                ["Transfer-Encoding"] = "chunked", ["transfer-encoding"] = "gzip",
+                    Connection = "upgrade",
                 ["Content-Length"] = "3", Expect = "200-ok",
             } do
                 fails("HTTP_BAD_REQUEST", http.post(url, "four", { headers = { [name] = value } }))
             end
             fails("HTTP_BAD_REQUEST", http.get(url, { headers = { ["content-length"] = "3" } }))
-            fails("HTTP_BAD_REQUEST", http.post(url, "x", { headers = { ["content-length"] = "+1" } }))
+            fails("HTTP_BAD_REQUEST", http.post(url, "x",
+                { headers = { ["content-length"] = "+1" } }))
             fails("HTTP_BAD_REQUEST",
                 http.post(url, "x", { headers = { ["content-length"] = { "1", "1" } } }))
             fails("UNSUPPORTED", http.request { method = "CONNECT", url = url })
@@ -200,19 +206,22 @@ describe("http.client", function()
                 function() local _ = http.get("http://a", { headers = { X = true } }) end)
             raises("options.headers.X must be a list of strings",
                 function() local _ = http.get("http://a", { headers = { X = { {} } } }) end)
-            raises("body must be a string", function() local _ = http.post("http://a", { x = 1 }) end)
+            raises("body must be a string", function() local _ = http.post("http://a",
+                { x = 1 }) end)
             raises("body must be %[", function() local _ = http.post("http://a", 7) end)
             raises("there can be one of body",
                 function() local _ = http.post("http://a", "x", { json = 1 }) end)
             raises("options must be %[table%]", function() local _ = http.request("http://a") end)
-            raises("url must be %[string%]", function() local _ = http.request { method = "GET" } end)
+            raises("url must be %[string%]",
+                function() local _ = http.request { method = "GET" } end)
             raises("options.method must be",
                 function() local _ = http.request { method = 7, url = "x" } end)
             raises("options.backoff has base and max",
                 function() local _ = http.get("http://a", { backoff = { min = 1 } }) end)
             raises("options.resolve.x must be",
                 function() local _ = http.get("http://a", { resolve = { x = 7 } }) end)
-            raises("options.maxPerHost", function() local _ = http.createClient { maxPerHost = 0 } end)
+            raises("options.maxPerHost",
+                function() local _ = http.createClient { maxPerHost = 0 } end)
             raises('unknown option "maxPerHost"',
                 function() local _ = http.get("http://a", { maxPerHost = 1 }) end)
             assert.has_error(function() get() end)
@@ -222,8 +231,10 @@ describe("http.client", function()
     describe("a URL", function()
         it("must be one of http, https or a Unix socket", function()
             for _, url in ipairs {
-                "", "/x", "example.org", "ftp://a/", "http:/a", "http://", "http:///x", "http://a:0/",
-                "http://a:70000/", "http://a b/", "http://[::1/", "http://1.2.3/../ ", "http://%41/",
+                "", "/x", "example.org", "ftp://a/", "http:/a", "http://", "http:///x",
+                    "http://a:0/",
+                "http://a:70000/", "http://a b/", "http://[::1/", "http://1.2.3/../ ",
+                    "http://%41/",
                 "http://a/%zz", "http://300.1.1.1/", "unix:", "unix:/x:y", "mailto:a@b",
             } do
                 fails("HTTP_BAD_URL", http.get(url))
@@ -357,7 +368,8 @@ describe("http.client", function()
             local server = sockets.keep(assert(http.createServer(0, function(req)
                 return assert(http.post(url, req)).body
             end, { host = "127.0.0.1" })))
-            local res = assert(http.post("http://127.0.0.1:" .. server:address().port, ("q"):rep(70000)))
+            local res = assert(http.post("http://127.0.0.1:" .. server:address().port,
+                ("q"):rep(70000)))
             assert.equal("70000", res.body)
         end)
 
@@ -372,8 +384,9 @@ describe("http.client", function()
 
     describe("an answer", function()
         it("has its status, its fields and its body", function()
-            local url = origin.serve("HTTP/1.1 404 Not  Here\r\nX-A: 1\r\nx-a:2\r\nSet-Cookie: a=1\r\n" ..
-                "Set-Cookie: b=2, c\r\nX-Blank:  \t b \t\r\nContent-Length: 5\r\n\r\nhello")
+            local url = origin.serve("HTTP/1.1 404 Not  Here\r\nX-A: 1\r\nx-a:2\r\n" ..
+                "Set-Cookie: a=1\r\nSet-Cookie: b=2, c\r\n" ..
+                "X-Blank:  \t b \t\r\nContent-Length: 5\r\n\r\nhello")
             local res = assert(http.get(url))
             assert.equal(404, res.status)
             assert.equal("Not  Here", res.reason)
@@ -471,7 +484,8 @@ describe("http.client", function()
 
         it("end sending a body that the server does not take", function()
             local url = origin.serve(function() timer.sleep(10000) end, { noBody = true })
-            local res, err = http.post(url, ("x"):rep(20000000), { idleTimeout = 50, headerTimeout = 60 })
+            local res, err = http.post(url, ("x"):rep(20000000), { idleTimeout = 50,
+                headerTimeout = 60 })
             assert.is_nil(res)
             assert.equal("ETIMEDOUT", err.name)
         end)
@@ -518,7 +532,8 @@ describe("http.client", function()
             assert.same({ active = 0, idle = 0, waiting = 0, hosts = 0 }, client:stats())
             assert.equal(3, seen.connections)
             local port = sockets.hanging("127.0.0.1")
-            _, err = sockets.cancelled(function() return client:get("http://127.0.0.1:" .. port) end)
+            _, err = sockets.cancelled(function() return client:get("http://127.0.0.1:"
+                .. port) end)
             assert.equal("ECANCELED", err.name)
             assert.same({ active = 0, idle = 0, waiting = 0, hosts = 0 }, client:stats())
         end)
@@ -576,7 +591,8 @@ describe("http.client", function()
 
         it("are checked before any of them begins", function()
             raises("requests%[2%] must be", function() local _ = http.all { "http://a", 7 } end)
-            raises("unknown option", function() local _ = http.all { { url = "http://a", ulr = 1 } } end)
+            raises("unknown option", function() local _ = http.all { { url = "http://a",
+                ulr = 1 } } end)
             raises("url must be", function() local _ = http.all { { method = "GET" } } end)
             raises("concurrency", function() local _ = http.all({}, { concurrency = 0 }) end)
         end)
@@ -586,7 +602,8 @@ describe("http.client", function()
         it("has options of its own, that each request may change", function()
             local url, seen = origin.serve(origin.answer("x"))
             client = sockets.keep(assert(http.createClient {
-                baseUrl = url .. "/v1/", headers = { ["X-A"] = "1", ["X-B"] = "2" }, auth = { "a", "b" },
+                baseUrl = url .. "/v1/", headers = { ["X-A"] = "1", ["X-B"] = "2" }, auth = { "a",
+                    "b" },
             }))
             assert(client:get("items?x#y", { headers = { ["x-b"] = "3", ["X-A"] = false } }))
             assert.equal("/v1/items?x", seen[1].target)

@@ -8,13 +8,15 @@
 
 static links_http_reply *r;
 
+#define R ((reply *)r)
+
 static void setup(void) { r = links_http_reply_new(); }
 
 static void teardown(void) { links_http_reply_free(r); }
 
 TestSuite(reply, .init = setup, .fini = teardown);
 
-static long head(const char *text) { return reply_head(r, text, strlen(text)); }
+static long head(const char *text) { return reply_head(R, text, strlen(text)); }
 
 static void refuses(int code, const char *text)
 {
@@ -25,7 +27,7 @@ static void refuses(int code, const char *text)
     for (size_t n = 1; n <= len && rc == 0; n++) {
         char *copy = malloc(n);
         memcpy(copy, text, n);
-        rc = reply_head(r, copy, n);
+        rc = reply_head(R, copy, n);
         free(copy);
     }
     cr_assert_eq(rc, code, "in bytes: %s", text);
@@ -57,9 +59,9 @@ Test(reply, may_come_in_any_pieces)
     size_t len = strlen(text);
     for (size_t a = 0; a <= len; a++) {
         for (size_t b = a; b < len; b++) {
-            cr_assert_eq(reply_head(r, text, a), a == len ? (long)len : 0);
-            cr_assert_eq(reply_head(r, text, b), 0);
-            cr_assert_eq(reply_head(r, text, len), (long)len);
+            cr_assert_eq(reply_head(R, text, a), a == len ? (long)len : 0);
+            cr_assert_eq(reply_head(R, text, b), 0);
+            cr_assert_eq(reply_head(R, text, len), (long)len);
             cr_assert_eq(r->framing, LINKS_REPLY_CHUNKED);
         }
     }
@@ -146,7 +148,7 @@ Test(reply, refuses_what_is_no_head)
 Test(reply, refuses_a_nul)
 {
     static const char text[] = "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n";
-    cr_assert_eq(reply_head(r, text, sizeof(text) - 1), LINKS_PROTOCOL);
+    cr_assert_eq(reply_head(R, text, sizeof(text) - 1), LINKS_PROTOCOL);
 }
 
 Test(reply, refuses_lengths_that_are_in_doubt)
@@ -180,15 +182,15 @@ Test(reply, has_limits)
     char *text = malloc(size);
     memset(text, 'a', size);
     memcpy(text, "HTTP/1.1 200 OK\r\nA: ", 20);
-    cr_assert_eq(reply_head(r, text, HTTP_REPLY_HEAD_MAX - 1), 0);
-    cr_assert_eq(reply_head(r, text, size), LINKS_HTTP_HEADERS_TOO_LARGE);
+    cr_assert_eq(reply_head(R, text, HTTP_REPLY_HEAD_MAX - 1), 0);
+    cr_assert_eq(reply_head(R, text, size), LINKS_HTTP_HEADERS_TOO_LARGE);
     size_t at = 17;
     for (int i = 0; i < HTTP_REPLY_FIELDS_MAX + 1; i++, at += 5)
         memcpy(text + at, "A: b\r\n", 6), at++;
     memcpy(text + at, "\r\n", 2);
-    cr_assert_eq(reply_head(r, text, at + 2), LINKS_HTTP_HEADERS_TOO_LARGE);
+    cr_assert_eq(reply_head(R, text, at + 2), LINKS_HTTP_HEADERS_TOO_LARGE);
     memcpy(text + at - 6, "\r\n", 2);
-    cr_assert_eq(reply_head(r, text, at - 4), (long)at - 4);
+    cr_assert_eq(reply_head(R, text, at - 4), (long)at - 4);
     free(text);
 }
 
@@ -207,7 +209,7 @@ static long decode(const char *text, size_t len, size_t step, char *out, size_t 
     while (at < len && !r->done) {
         const char *body;
         size_t n = len - at < step ? len - at : step;
-        long got = reply_body(r, text + at, n, &body);
+        long got = reply_body(R, text + at, n, &body);
         if (got < 0)
             return got;
         cr_assert(r->used > 0 && r->used <= (double)n);

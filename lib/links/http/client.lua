@@ -465,6 +465,7 @@ for _, name in ipairs { "post", "put", "patch" } do
     end
 end
 
+-- private: as http.request.
 function methods:request(given)
     local signature = "client:request(options)"
     local method, url, body, own = request_whole(self, signature, given, 1)
@@ -472,16 +473,19 @@ function methods:request(given)
     return res, err
 end
 
+-- private: as http.all.
 function methods:all(requests, given)
     local results, failed = run_all(self, "client:all(requests[, options])", requests, given)
     return results, failed
 end
 
+-- private: as http.upload.
 function methods:upload(url, parts, given)
     local res, err = upload(self, "client:upload(url, parts[, options])", url, parts, given)
     return res, err
 end
 
+-- private: as http.download.
 function methods:download(url, path, given)
     local done, err = download(self, "client:download(url, path[, options])", url, path, given)
     return done, err

@@ -9,7 +9,7 @@
 
 enum { SCRATCH_SIZE = 16384 };
 
-typedef struct reply {
+struct reply {
     links_http_reply view; /* first: Lua's pointer is ours */
     uint32_t line;         /* where the line begins that is not complete yet */
     uint32_t looked;       /* bytes in which its end has been looked for */
@@ -18,9 +18,7 @@ typedef struct reply {
     chunked decoder;
     char *scratch; /* SCRATCH_SIZE, for pieces that do not lie in one place */
     char *trailers;
-} reply;
-
-static reply *reply_of(links_http_reply *r) { return (reply *)r; }
+};
 
 #define IS(s, len, literal) http_equals(s, len, literal, sizeof(literal) - 1)
 
@@ -245,9 +243,8 @@ static long feed_lines(reply *r, const char *data, size_t len)
     }
 }
 
-long reply_head(links_http_reply *reply, const char *data, size_t len)
+long reply_head(reply *r, const char *data, size_t len)
 {
-    struct reply *r = reply_of(reply);
     if (!r->begun)
         begin(r);
     long n = feed_lines(r, data, len);
@@ -282,9 +279,8 @@ static const char *join(reply *r, const char *first, size_t total, const char *p
     return r->scratch;
 }
 
-long reply_body(links_http_reply *reply, const char *data, size_t len, const char **body)
+long reply_body(reply *r, const char *data, size_t len, const char **body)
 {
-    struct reply *r = reply_of(reply);
     size_t at = 0, total = 0, end = len;
     *body = "";
     while (at < end) {
@@ -313,7 +309,7 @@ links_http_reply *links_http_reply_new(void) { return &mem_new(reply)->view; }
 
 void links_http_reply_free(links_http_reply *reply)
 {
-    struct reply *r = reply_of(reply);
+    struct reply *r = (struct reply *)reply;
     mem_free(r->scratch);
     mem_free(r->trailers);
     mem_free(r);

@@ -64,13 +64,16 @@ LINKS_API links_http_reply *links_http_reply_new(void);
 /* The finalizer of the handle. */
 LINKS_API void links_http_reply_free(links_http_reply *reply);
 
+/* What links_http_reply_new has made, for C. */
+typedef struct reply reply;
+
 /* As httpReplyHead. The failures: LINKS_PROTOCOL, LINKS_HTTP_BAD_FRAMING where only the length of
  * the body is in doubt, LINKS_HTTP_HEADERS_TOO_LARGE. After a length or a failure, a new head may
  * begin. */
-long reply_head(links_http_reply *reply, const char *data, size_t len);
+long reply_head(reply *r, const char *data, size_t len);
 
 /* As httpReplyBody. *body is in `data`, or stays until the next call. */
-long reply_body(links_http_reply *reply, const char *data, size_t len, const char **body);
+long reply_body(reply *r, const char *data, size_t len, const char **body);
 
 /* Gives Lua the two functions. */
 void reply_open(void);

@@ -57,15 +57,22 @@ local function of_open_file(file)
 end
 
 local function of_path(path)
-    local file, err = require("links.fs").open(path)
-    if not file then return nil, err end
-    local made
-    made, err = of_open_file(file)
-    if not made then
-        file:close()
-        return nil, err
+    local fs = require "links.fs"
+    local st, err = fs.stat(path)
+    if not st then return nil, err end
+    local made = { length = st.type == "file" and st.size or nil, again = true }
+    local file
+    function made.close()
+        if file then file:close() end
+        file = nil
     end
-    made.close = function() file:close() end
+    function made.open()
+        made.close()
+        local failure
+        file, failure = fs.open(path)
+        if not file then return nil, failure end
+        return function() return file:read(PIECE) end
+    end
     return made
 end
 

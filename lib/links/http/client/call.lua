@@ -286,7 +286,10 @@ local function run(call, made)
     call.deadline = now() + timeout
     local ok, res, err = pcall(perform, call, made)
     local cut = core.deadlinePop(outer, outer_cut, scope)
-    if cut and err and err.deadline and now() >= call.deadline then err = own_timeout(call, err) end
+    -- Deadlines are whole milliseconds.
+    if cut and err and err.deadline and now() > call.deadline - 1 then
+        err = own_timeout(call, err)
+    end
     return ok, res, err
 end
 

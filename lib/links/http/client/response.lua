@@ -20,7 +20,8 @@ local decoder = require "links.http.client.decoder"
 local exchange = require "links.http.client.exchange"
 
 local C = ffi.C
-local NONE, LENGTH, CHUNKED = binding.NONE, binding.LENGTH, binding.CHUNKED
+local NONE, LENGTH = binding.NONE, binding.LENGTH
+local CHUNKED, CLOSE = binding.CHUNKED, binding.CLOSE
 local fast_body = core.fast.httpReplyBody
 local now, new_error = core.now, errors.new
 local sub, concat = string.sub, table.concat
@@ -30,6 +31,7 @@ local EOF, TOO_LARGE, CLOSED = errors.code("EOF"), errors.code("HTTP_BODY_TOO_LA
 local ETIMEDOUT, EBUSY = errors.code("ETIMEDOUT"), errors.code("EBUSY")
 local PIECE = 65536
 local LINE_MAX = 1048576
+local DISCARD_MS = 250
 
 local methods = {}
 local Response = { __name = "http response" }
@@ -59,10 +61,12 @@ local function fields_of(text)
     return setmetatable(headers, Headers)
 end
 
-local lazy = {}
+-- What is made when it is first asked for.
+local lazy = {
+    headers = function(res) return fields_of(res._head:sub(res._fields + 1)) end,
+}
 
-function lazy.headers(res) return fields_of(res._head:sub(res._fields + 1)) end
-
+-- private: the times by name.
 function lazy.timing(res)
     local made, from = res._made, res._from
     return {
@@ -167,8 +171,8 @@ end
 
 -- More bytes of the connection.
 local function fetch(res, max)
-    local conn, o = res._conn, res._o
-    exchange.set_timeouts(conn, o.idleTimeout, o.idleTimeout)
+    local conn, idle_ms = res._conn, res._idle_ms or res._o.idleTimeout
+    exchange.set_timeouts(conn, idle_ms, idle_ms)
     return conn.socket:readSome(max)
 end
 
@@ -224,7 +228,7 @@ raw[CHUNKED] = function(res)
     end
 end
 
-raw[binding.CLOSE] = function(res)
+raw[CLOSE] = function(res)
     local rest = res._rest
     if rest ~= "" then
         res._rest = ""
@@ -267,7 +271,7 @@ local function within(res, fn, ...)
         abandon(res, true)
         error(value, 0)
     end
-    if err and err.deadline and cut and now() >= deadline then
+    if err and err.deadline and cut and now() > deadline - 1 then
         err = exchange.timed_out("total", res._o.timeout, "the body did not come")
         res._err = err
     end
@@ -480,7 +484,7 @@ end
 --- assert(err.name == "CLOSED")
 --- server:close()
 function methods:close()
-    if self._conn then
+    if self._conn or self._ahead ~= "" then
         self._err = new_error(CLOSED, "http")
         self._ahead = ""
         abandon(self, true)
@@ -497,7 +501,8 @@ local response = { Response = Response }
 function response.new(call, conn, data, n, writer)
     local reply, plan = conn.reply, call.plan
     local framing = plan.method == "HEAD" and NONE or reply.framing
-    local keep = reply.keep_alive == 1 and not plan.close and not plan.unsent
+    local keep = reply.keep_alive == 1 and framing ~= CLOSE and reply.status ~= 101
+        and not plan.close and not plan.unsent
     local length = reply.content_length
     local head = sub(data, 1, n)
     local res = setmetatable({
@@ -537,10 +542,13 @@ function response.collect(res)
     return true
 end
 
--- private: throws a short rest away, so that the connection can be used again; a long one, together
--- with the connection.
+-- private: throws a short rest away, so that the connection can be used again; one that is long, or
+-- does not come soon, together with the connection.
 function response.discard(res, max)
     local left = max
+    local is_long = res._framing == CLOSE or (res._framing == LENGTH and res._left > max)
+    if is_long then left = 0 end
+    res._idle_ms = DISCARD_MS
     while res._conn and left > 0 do
         local piece, err = next_raw(res)
         if err or not piece then break end
