@@ -4,8 +4,8 @@
 --- on meanwhile. When its client leaves, what the handler waits for ends with ECANCELED.
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
---- `http.bearer`, `http.bodyLimit`, `http.limit`, `http.concurrency`, `http.timeout`,
---- `http.secureHeaders` and `http.requestId` make middleware for it: see http.middleware.
+--- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
+--- middleware for it: see http.middleware; `http.limit` and `http.concurrency`: see http.limits.
 --- `http.get`, `http.post` and the others make requests: see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
@@ -313,6 +313,8 @@ end
 -- The rest of the module is loaded when it is first used: name = its module, and its name there.
 local LAZY = {
     compress = { "links.http.compress", "compress" },
+    concurrency = { "links.http.limits", "concurrency" },
+    limit = { "links.http.limits", "limit" },
     router = { "links.http.router", "new" },
     static = { "links.http.static", "static" },
 }
@@ -323,8 +325,7 @@ for _, name in ipairs {
     LAZY[name] = { "links.http.client", name }
 end
 for _, name in ipairs {
-    "basicAuth", "bearer", "bodyLimit", "concurrency", "cors", "limit", "requestId",
-    "secureHeaders", "timeout",
+    "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
 } do
     LAZY[name] = { "links.http.middleware", name }
 end
