@@ -57,6 +57,7 @@ local OPTIONS = {
     proxyProtocol = { default = false, type = "boolean", c = "proxy_protocol" },
     requestId = { default = true, type = "boolean" },
     compress = { default = false, type = "boolean|table" },
+    cookieSecret = { type = "string|table" },
     onError = { type = "function" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
@@ -242,6 +243,9 @@ end
 ---                                                     before the head is sent, in the response
 ---                        compress          false      compress answers, as http.compress does; a
 ---                                                     table: with these options
+---                        cookieSecret      nil        what signs and encrypts cookies: 16 bytes
+---                                                     or more; or a list, of which the first makes
+---                                                     new ones and all are believed
 ---                        onError           nil        onError(err, req, res, traceback): what it
 ---                                                     returns is the answer where a handler
 ---                                                     raises, or returns nil and an error;
@@ -281,6 +285,8 @@ function http.createServer(port, handler, options)
     o.exclusive = shares and 0 or 1
     local handle = ffi.gc(C.links_http_open(o), C.links_http_free)
     options.trust = trust(handle, options.trustedProxies)
+    options.cookieSecrets = require("links.http.signing").secrets(SIGNATURE,
+        "options.cookieSecret", options.cookieSecret, 1)
     for _, place in ipairs(places) do
         local ok, err = listen(handle, place)
         if not ok then
