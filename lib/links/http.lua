@@ -4,8 +4,8 @@
 --- on meanwhile. When its client leaves, what the handler waits for ends with ECANCELED.
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
---- `http.bearer`, `http.bodyLimit`, `http.limit`, `http.concurrency`, `http.timeout`,
---- `http.secureHeaders` and `http.requestId` make middleware for it: see http.middleware.
+--- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
+--- middleware for it: see http.middleware; `http.limit` and `http.concurrency`: see http.limits.
 --- `http.get`, `http.post` and the others make requests: see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
@@ -57,6 +57,7 @@ local OPTIONS = {
     proxyProtocol = { default = false, type = "boolean", c = "proxy_protocol" },
     requestId = { default = true, type = "boolean" },
     compress = { default = false, type = "boolean|table" },
+    cookieSecret = { type = "string|table" },
     onError = { type = "function" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
@@ -242,6 +243,9 @@ end
 ---                                                     before the head is sent, in the response
 ---                        compress          false      compress answers, as http.compress does; a
 ---                                                     table: with these options
+---                        cookieSecret      nil        what signs and encrypts cookies: 16 bytes
+---                                                     or more; or a list, of which the first makes
+---                                                     new ones and all are believed
 ---                        onError           nil        onError(err, req, res, traceback): what it
 ---                                                     returns is the answer where a handler
 ---                                                     raises, or returns nil and an error;
@@ -281,6 +285,8 @@ function http.createServer(port, handler, options)
     o.exclusive = shares and 0 or 1
     local handle = ffi.gc(C.links_http_open(o), C.links_http_free)
     options.trust = trust(handle, options.trustedProxies)
+    options.cookieSecrets = require("links.http.signing").secrets(SIGNATURE,
+        "options.cookieSecret", options.cookieSecret, 1)
     for _, place in ipairs(places) do
         local ok, err = listen(handle, place)
         if not ok then
@@ -313,6 +319,8 @@ end
 -- The rest of the module is loaded when it is first used: name = its module, and its name there.
 local LAZY = {
     compress = { "links.http.compress", "compress" },
+    concurrency = { "links.http.limits", "concurrency" },
+    limit = { "links.http.limits", "limit" },
     router = { "links.http.router", "new" },
     static = { "links.http.static", "static" },
 }
@@ -323,8 +331,7 @@ for _, name in ipairs {
     LAZY[name] = { "links.http.client", name }
 end
 for _, name in ipairs {
-    "basicAuth", "bearer", "bodyLimit", "concurrency", "cors", "limit", "requestId",
-    "secureHeaders", "timeout",
+    "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
 } do
     LAZY[name] = { "links.http.middleware", name }
 end

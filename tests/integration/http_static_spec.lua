@@ -542,3 +542,81 @@ describe("res:sendFile", function()
         timer.sleep(0)
     end)
 end)
+
+describe("router:static", function()
+    local function serve_router(prefix, options)
+        local app = http.router()
+        app:static(prefix, dir .. "/root", options)
+        app:notFound(function(req) return "nothing at " .. req.path end)
+        return (serve(app)), app
+    end
+
+    it("serves a folder below a prefix, with its index and its slashes", function()
+        local port = serve_router("/files")
+        local res = get(port, "/files/ten.txt")
+        assert.same({ 200, "0123456789" }, { res.status, res.body })
+        assert.equal("<h1>index</h1>", get(port, "/files/").body)
+        assert.equal("page", get(port, "/files/sub/page.html").body)
+        for path, to in pairs { ["/files"] = "/files/", ["/files/sub?a=b"] = "/files/sub/?a=b" } do
+            res = get(port, path)
+            assert.same({ 301, to }, { res.status, res.headers.location })
+        end
+        assert.equal(304, get(port, "/files/ten.txt", { ["If-Modified-Since"] = STAMP }).status)
+        assert.equal("234", get(port, "/files/ten.txt", { Range = "bytes=2-4" }).body)
+    end)
+
+    it("is not there where there is no file, and has its methods", function()
+        local port = serve_router("/files")
+        for _, path in ipairs { "/files/none", "/files/.secret", "/other", "/filesten.txt" } do
+            local res = get(port, path)
+            assert.same({ 404, "nothing at " .. path }, { res.status, res.body })
+        end
+        assert.equal(400, get(port, "/files/../ten.txt").status)
+        assert.equal(400, get(port, "/files/%2e%2e/outside/secret").status)
+        local res = get(port, "/files/ten.txt", nil, "POST")
+        assert.same({ 405, "GET, HEAD, OPTIONS" }, { res.status, res.headers.allow })
+        assert.equal("10", get(port, "/files/ten.txt", nil, "HEAD").headers["content-length"])
+    end)
+
+    it("may stand at the root, beside routes, and be mounted below a parameter", function()
+        local port, app = serve_router("/", { fallback = "index.html" })
+        app:get("/ten.txt", function() return "the route" end)
+        assert.equal("the route", get(port, "/ten.txt").body)
+        assert.equal("page", get(port, "/sub/page.html").body)
+        assert.equal("<h1>index</h1>", get(port, "/").body)
+        assert.equal("<h1>index</h1>", get(port, "/an/address/of/the/browser").body)
+
+        local sub, outer = http.router(), http.router()
+        sub:static("/a/b", dir .. "/root")
+        outer:mount("/user/:id", sub)
+        port = serve(outer)
+        assert.equal("0123456789", get(port, "/user/7/a/b/ten.txt").body)
+        assert.equal("page", get(port, "/user/%61%20b/a/b/sub/page.html").body)
+        assert.equal("/user/7/a/b/", get(port, "/user/7/a/b").headers.location)
+        assert.equal(404, get(port, "/user/7/a/ten.txt").status)
+    end)
+
+    it("answers router:call as it does over the wire", function()
+        local _, app = serve_router("/files", { listing = true, index = false })
+        local status, headers, body = app:call("GET", "/files/ten.txt")
+        assert.same({ 200, "text/plain; charset=utf-8", "0123456789" },
+            { status, headers["content-type"], body })
+        assert.equal(404, (app:call("GET", "/files/none")))
+        status, headers = app:call("GET", "/files")
+        assert.same({ 301, "/files/" }, { status, headers.location })
+        assert.truthy(select(3, app:call("GET", "/files/")):find("./ten.txt", 1, true))
+        assert.equal(405, (app:call("PUT", "/files/ten.txt")))
+    end)
+
+    it("raises for a prefix or options that are wrong, and for a conflict", function()
+        local app = http.router()
+        for _, arguments in ipairs { { "files", "." }, { "/:id", "." }, { "/a" }, { "/a", ".", 1 },
+            { "/a", ".", { indx = "x" } }, { "/a", ".", { symlinks = "x" } } } do
+            local ok, err = pcall(app.static, app, unpack(arguments))
+            assert.is_false(ok)
+            assert.truthy(err:find("router:static(", 1, true), err)
+        end
+        app:static("/a", ".")
+        assert.has_error(function() app:static("/a", "..") end)
+    end)
+end)

@@ -98,15 +98,15 @@ end
 
 --- Puts together what runs for a route.
 ---
---- @param route      table    .handler, .middleware (its own), .segments (nil where any path may
----                            come),
+--- @param route      table    .handler, or .make(route), which makes it; .middleware (its own),
+---                            .segments (nil where any path may come),
 ---                            .owners: the routers that it belongs to, the outermost first, each
 ---                            {router =, skip = segments of the path that belong to those around
 ---                            it}
 --- @param sensitive  boolean  whether the case of letters counts
 --- @return function           handler(req, res)
 function chain.build(route, sensitive)
-    local run = route.handler
+    local run = route.make and route.make(route) or route.handler
     for i = #route.middleware, 1, -1 do run = around(route.middleware[i], run) end
     for i = #route.owners, 1, -1 do
         local owner = route.owners[i]

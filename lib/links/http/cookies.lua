@@ -1,8 +1,9 @@
 --- Cookies: those of the request (RFC 6265), and those that a response sets.
 local check = require "links.check"
 local date = require "links.date"
+local signing = require "links.http.signing"
 
-local cookies, lazy = {}, {}
+local cookies, request, lazy = {}, {}, {}
 
 local MAX_COOKIES = 200
 -- What browsers keep of one cookie: name, value and attributes.
@@ -33,9 +34,9 @@ local OPTIONS = {
     httpOnly = { default = true, type = "boolean" },
     sameSite = { default = "Lax", type = "string|boolean" },
     partitioned = { default = false, type = "boolean" },
-    sign = { default = false, type = "any" },
+    sign = { default = false, type = "boolean|string|table" },
+    encrypt = { default = false, type = "boolean|string|table" },
 }
-OPTIONS.sign.type = "boolean|string|table"
 
 local SAME_SITE = { Lax = true, Strict = true, None = true }
 
@@ -75,9 +76,6 @@ local function check_cookie(signature, name, value, options)
     if type(options.secure) == "string" and options.secure ~= "auto" then
         refuse(signature, 'options.secure must be true, false or "auto"')
     end
-    if options.sign then
-        refuse(signature, "options.sign needs HMAC-SHA256, which this program is built without")
-    end
     check_prefix(signature, name, options)
     if same_site == "None" and options.secure == false then
         refuse(signature, 'options.sameSite = "None" needs a secure cookie')
@@ -89,8 +87,40 @@ local function is_secure(res, options)
     return options.sameSite == "None" or options.partitioned or res:_isSecure()
 end
 
+-- The secrets to use: those that are given, or the server's. `level` is that of check.type.
+local function secrets_of(owner, signature, name, given, level)
+    local secrets = given
+    if given == nil or given == true then
+        local server = owner:_server()
+        secrets = server and server._cookieSecrets
+        if not secrets then
+            error(signature .. " " .. name .. " needs a secret: give one, or give the server"
+                .. " options.cookieSecret", level + 2)
+        end
+        return secrets
+    end
+    secrets = signing.secrets(signature, name, secrets, level + 1)
+    return secrets
+end
+
+local function protect(res, signature, name, value, options)
+    if not options.sign and not options.encrypt then return value end
+    check.type(signature, "name", name, "string", 2)
+    check.type(signature, "value", value, "string", 2)
+    if options.sign and options.encrypt then
+        error(signature .. " options.sign and options.encrypt are one or the other", 3)
+    end
+    if options.sign then
+        local secrets = secrets_of(res, signature, "options.sign", options.sign, 2)
+        return signing.sign(secrets, name, value)
+    end
+    local secrets = secrets_of(res, signature, "options.encrypt", options.encrypt, 2)
+    return signing.encrypt(secrets, name, value)
+end
+
 local function set_cookie(res, signature, name, value, options)
     options = check.options(signature, options, OPTIONS, 2)
+    value = protect(res, signature, name, value, options)
     check_cookie(signature, name, value, options)
     local list = { name .. "=" .. value }
     local function put(text) list[#list + 1] = text end
@@ -122,11 +152,25 @@ end
 ---                         httpOnly     true    scripts do not see it
 ---                         sameSite     "Lax"   or "Strict", "None", false
 ---                         partitioned  false   one for each site that embeds this one
+---                         sign         false   so that nobody else can have made it: true, by the
+---                                              server's cookieSecret; or a secret, or a list of
+---                                              them; read it by req:signedCookie
+---                         encrypt      false   so that nobody else can read it either, as sign;
+---                                              the value may be any bytes then; read it by
+---                                              req:encryptedCookie
 --- @return true
 --- @return nil, err        as res:setHeader
 --- @raise                  what no browser would take: other characters, more than 4096 bytes, a
 ---                         name with
----                         the prefix __Host- or __Secure- without what that promises
+---                         the prefix __Host- or __Secure- without what that promises; a
+---                         secret of less than 16 bytes, or none
+--- @usage local http = require "http"
+--- local server = assert(http.createServer(0, function(req, res)
+---     local user = req:signedCookie("user") or "7"
+---     res:cookie("user", user, { sign = true, maxAge = 86400000 })
+---     return "hello, " .. user
+--- end, { cookieSecret = { "the new secret, 16 bytes", "the one before that" } }))
+--- server:close()
 function cookies:cookie(name, value, options)
     return set_cookie(self, COOKIE, name, value, options)
 end
@@ -145,4 +189,40 @@ function cookies:clearCookie(name, options)
     return set_cookie(self, "res:clearCookie(name[, options])", name, "", known)
 end
 
-return { response = cookies, lazy = lazy }
+local SIGNED = "req:signedCookie(name[, secret])"
+
+--- The value of a cookie that was set with `sign`.
+---
+--- @param name    string        as it was set
+--- @param secret  string|table  the secret, or a list of them, each of which will do: put a new one
+---                              first, and take the old one away when its cookies have run out.
+---                              Default: the server's cookieSecret
+--- @return string               the value; nil where there is no such cookie, or none of the secrets
+---                              has signed it. How old it is, it does not say: who has a signed
+---                              cookie can send it for ever
+--- @raise                       an argument of another type; there is no secret, or it is shorter
+---                              than 16 bytes
+function request:signedCookie(name, secret)
+    check.type(SIGNED, "name", name, "string")
+    local secrets = secrets_of(self, SIGNED, "secret", secret, 1)
+    local text = self.cookies[name]
+    return text and signing.verify(secrets, name, text)
+end
+
+local ENCRYPTED = "req:encryptedCookie(name[, secret])"
+
+--- The value of a cookie that was set with `encrypt`.
+---
+--- @param name    string        as it was set
+--- @param secret  string|table  as for req:signedCookie
+--- @return string               the value; nil where there is no such cookie, or none of the secrets
+---                              has encrypted it
+--- @raise                       as req:signedCookie
+function request:encryptedCookie(name, secret)
+    check.type(ENCRYPTED, "name", name, "string")
+    local secrets = secrets_of(self, ENCRYPTED, "secret", secret, 1)
+    local text = self.cookies[name]
+    return text and signing.decrypt(secrets, name, text)
+end
+
+return { request = request, response = cookies, lazy = lazy }

@@ -270,6 +270,10 @@ function response:earlyHints(headers)
     return is_open(self, "http inform")
 end
 
+function request:_server() return nil end
+
+function response:_server() return nil end
+
 function response:_isSecure() return self._req.scheme == "https" end
 
 function response:_requestHeader(name)

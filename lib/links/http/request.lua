@@ -270,6 +270,9 @@ function methods:upgrade(proto)
     return nil, err
 end
 
+-- private: as that of the response.
+function methods:_server() return self.server end
+
 -- private: req.trailers, the fields behind a body in chunks; empty before all of it has been read.
 function methods:_trailers()
     local text = C.links_http_trailers(handle(self, 2), out_len)

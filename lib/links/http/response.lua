@@ -369,6 +369,12 @@ function methods:flush()
     end
 end
 
+-- private: the server, for what it has for all its responses.
+function methods:_server()
+    local r = self._r
+    return r and require("links.http.servers").of(C.links_http_server_of(r))
+end
+
 -- private: whether the client came by TLS, to us or to a proxy that is trusted.
 function methods:_isSecure()
     local r = self._r

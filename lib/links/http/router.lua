@@ -211,8 +211,9 @@ local function outer_route(mount, route)
     local path = mount.prefix .. (route.path == "/" and #mount.segments > 0 and "" or route.path)
     return {
         method = route.method, path = path, name = route.name, meta = route.meta, names = names,
-        segments = segments, handler = route.handler, middleware = route.middleware,
-        owners = owners, keeps_slash = route.keeps_slash, version = 0,
+        segments = segments, handler = route.handler, make = route.make,
+        middleware = route.middleware, owners = owners, keeps_slash = route.keeps_slash,
+        version = 0,
     }
 end
 
@@ -258,8 +259,8 @@ local function add(self, signature, method, path, about, level)
     local route = {
         method = method, path = path, segments = segments, names = names, version = 0,
         keeps_slash = last ~= nil and last.kind == "rest", handler = about.handler,
-        middleware = about.middleware, name = about.name, meta = about.meta,
-        owners = { { router = self, skip = 0 } },
+        make = about.make, middleware = about.middleware, name = about.name,
+        meta = about.meta, owners = { { router = self, skip = 0 } },
     }
     message = everywhere(self, route, conflict)
     if message then error(signature .. " " .. message, level + 2) end
@@ -451,6 +452,35 @@ end
 function methods:notFound(fn)
     check.type("router:notFound(fn)", "fn", fn, "function")
     self.notFoundHandler = fn
+    return self
+end
+
+--- Answers GET and HEAD below a prefix with the files of a folder, as http.static does. Where there
+--- is no file, it is as if there were no route.
+---
+--- @param prefix   string  such as "/assets"; "/" for all paths that no other route has
+--- @param dir      string  the folder
+--- @param options  table   as of http.static, but for `prefix`. Default: none
+--- @return router          itself
+--- @raise                  an argument or an option of another type; a prefix with parameters;
+---                         another route matches the same
+--- @usage local app = require("http").router()
+--- app:static("/docs", "docs")
+--- assert(app:call("GET", "/docs/architecture.md") == 200)
+--- assert(app:call("GET", "/docs/none") == 404)
+function methods:static(prefix, dir, options)
+    local signature = "router:static(prefix, dir[, options])"
+    literal_segments(signature, prefix, 1)
+    local at_depth = require("links.http.static")._below(signature, dir, options)
+    local path = prefix:gsub("/$", "") .. "/*path"
+    add(self, signature, "GET", path, {
+        middleware = {},
+        make = function(route)
+            return at_depth(#route.segments - 1, function(req, res)
+                return not_found(route.owners, req, res)
+            end)
+        end,
+    }, 1)
     return self
 end
 
@@ -671,7 +701,7 @@ end
 --- @param options  table  strictSlash    false  "/a" and "/a/" are two paths
 ---                        caseSensitive  true   "/a" and "/A" are two paths
 --- @return router         :get() :post() :put() :patch() :delete() :options() :head() :all()
----                        :route() :use()
+---                        :route() :use() :static()
 ---                        :before() :after() :onError() :notFound() :mount() :host() :url()
 ---                        :routes()
 ---                        :call()

@@ -346,6 +346,7 @@ function server.start(handle, handler, options)
     local self = setmetatable({
         _h = handle, _handler = handler, _workers = {}, _places = places_of(handle),
         _onError = options.onError, _requestId = options.requestId, _trust = options.trust,
+        _cookieSecrets = options.cookieSecrets,
     }, Server)
     servers.add(handle, self)
     for _ = 1, 2 do

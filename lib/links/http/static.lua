@@ -13,6 +13,7 @@ local fs = require "links.fs"
 local path = require "links.path"
 local mime = require "links.http.mime"
 local binding = require "links.http.ffi"
+local codec = require "links.codec"
 
 ffi.cdef [[
 typedef struct links_http_files_options {
@@ -40,6 +41,7 @@ int links_http_files_send(links_http_files *files, links_http_req *r, const char
 int links_http_accepts(const links_http_req *r, const char *coding);
 ]]
 
+local find = string.find
 local C, AGAIN, CLOSED = binding.C, binding.AGAIN, binding.CLOSED
 local new_error, wait = errors.new, core.wait
 local DECODED = 1
@@ -121,7 +123,7 @@ local function load_file(self, name)
     local full, err = fs.realpath(path.join(self.folder, name))
     local folder = full and fs.realpath(self.folder)
     if not folder then return nil, err and -err.code or -errors.code("ENOENT") end
-    if self.options.symlinks ~= "follow" and folder ~= "/"
+    if self.options.symlinks ~= "follow" and folder ~= "/" and full ~= folder
         and full:sub(1, #folder + 1) ~= folder .. "/" then
         return nil, -errors.code("ENOENT")
     end
@@ -132,17 +134,40 @@ local function load_file(self, name)
     return (self.options.types or {})[extension] or mime[extension] or mime[""], data
 end
 
-local function answer_in_memory(self, req, next_handler, without_file)
-    local prefix, target = self.options.prefix, req.path
+-- How much of the path, as it came, is before the folder: a prefix, or so many segments. nil where
+-- it is not below the prefix.
+local function skip_of(self, raw)
+    local prefix, depth = self.options.prefix, self.depth
+    if depth == 1 then return (find(raw, "/", 2, true) or #raw + 1) - 1 end
+    if depth then
+        local at = 1
+        for _ = 1, depth do at = find(raw, "/", at + 1, true) or #raw + 1 end
+        return at - 1
+    end
+    local skip = #prefix
+    if skip > 0 and (raw:sub(1, skip) ~= prefix or (#raw > skip and raw:byte(skip + 1) ~= 47)) then
+        return nil
+    end
+    return skip
+end
+
+-- The name of what is asked for, decoded, for what is not sent by C.
+local function name_below(self, req)
+    local skip = skip_of(self, req.rawPath)
+    return skip and codec.unescapeUri(req.rawPath:sub(skip + 1)):gsub("^/+", "") or nil
+end
+
+local function answer_in_memory(self, req, res, next_handler, without_file)
+    local name = name_below(self, req)
     local kind, data = nil, -errors.code("ENOENT")
     if req.method ~= "GET" and req.method ~= "HEAD" then
         data = UNSUPPORTED
-    elseif target:sub(1, #prefix) == prefix then
-        kind, data = load_file(self, (target:sub(#prefix + 1):gsub("^/+", "")))
+    elseif name then
+        kind, data = load_file(self, name)
     end
     if kind then return 200, data, { ["Content-Type"] = kind } end
-    self.files.slash = target:byte(-1) == 47 and 1 or 0
-    return without_file(self, req, nil, data, next_handler)
+    self.files.slash = req.rawPath:byte(-1) == 47 and 1 or 0
+    return without_file(self, req, res, data, next_handler)
 end
 
 -- What is in a folder.
@@ -217,26 +242,26 @@ local function check_types(signature, types)
     for extension, kind in pairs(types or {}) do
         if type(extension) ~= "string" or type(kind) ~= "string" or #kind > 128
             or #extension > 31 or not kind:find("^[%w!#$&^_.+-]+/[^%c]+$") then
-            error(signature .. ' options.types must be {extension = "type/subtype", ...}', 4)
+            error(signature .. ' options.types must be {extension = "type/subtype", ...}', 5)
         end
     end
 end
 
 local function check_static(signature, o)
-    check_max_age(signature, o.maxAge, 2)
+    check_max_age(signature, o.maxAge, 3)
     check_types(signature, o.types)
     if not LINKS[o.symlinks] then
-        error(signature .. ' options.symlinks must be "inside", "none" or "follow"', 3)
+        error(signature .. ' options.symlinks must be "inside", "none" or "follow"', 4)
     end
     if o.index == true then o.index = STATIC_OPTIONS.index.default end
     if o.index and (#o.index > 255 or o.index:find("[/%z]")) then
-        error(signature .. " options.index must be the name of a file", 3)
+        error(signature .. " options.index must be the name of a file", 4)
     end
     local known = { gz = true, br = true }
     if o.precompressed == nil or o.precompressed == true then o.precompressed = { "br", "gz" } end
     for _, name in ipairs(o.precompressed or {}) do
         if not known[name] then
-            error(signature .. ' options.precompressed must be a list of "br" and "gz"', 3)
+            error(signature .. ' options.precompressed must be a list of "br" and "gz"', 4)
         end
         o[name == "gz" and "gzip" or "br"] = true
     end
@@ -253,13 +278,12 @@ local function without_file(self, req, res, rc, next_handler)
         return 301, "", { Location = target }
     end
     if rc == EISDIR and o.listing then
-        local below = req.path:sub(#o.prefix + 1)
-        local page, err = list_folder(path.join(self.folder, below), req, o)
+        local page, err = list_folder(path.join(self.folder, name_below(self, req)), req, o)
         if page then return 200, page, { ["Content-Type"] = "text/html; charset=utf-8" } end
         rc = -err.code
     end
     if rc == EISDIR or NOT_THERE[rc] then
-        if o.fallback and not next_handler and not res then
+        if o.fallback and not next_handler and res._r == nil then
             local kind, data = load_file(self, o.fallback)
             if kind then return 200, data, { ["Content-Type"] = kind } end
         elseif o.fallback and not next_handler then
@@ -267,16 +291,44 @@ local function without_file(self, req, res, rc, next_handler)
             if again == nil then return nil, err end
             if again == 0 or again == CLOSED then return end
         end
-        if next_handler then return next_handler() end
+        if next_handler then return next_handler(req, res) end
         return 404
     end
     if rc == UNSUPPORTED then
-        if next_handler then return next_handler() end
+        if next_handler then return next_handler(req, res) end
         return 405, nil, { Allow = "GET, HEAD" }
     end
     if FORBIDDEN[rc] then return 403 end
     if rc == CLOSED then return end
     return nil, new_error(rc, "http file", { path = req.path })
+end
+
+local function open_folder(signature, dir, options)
+    check.type(signature, "dir", dir, "string", 2)
+    local o = check.options(signature, options, STATIC_OPTIONS, 2)
+    check_static(signature, o)
+    o.prefix = o.prefix:gsub("/+$", "")
+    local folder = path.resolve(dir)
+    return { files = to_c(folder, o), folder = folder, options = o }
+end
+
+local function answer_with_file(self, req, res, next_handler)
+    local r = res._r
+    if not r then
+        if r == nil then return answer_in_memory(self, req, res, next_handler, without_file) end
+        return
+    end
+    local skip = 0
+    if self.depth ~= nil or self.options.prefix ~= "" then
+        skip = skip_of(self, req.rawPath)
+        if not skip then
+            return without_file(self, req, res, -errors.code("ENOENT"), next_handler)
+        end
+    end
+    local rc, err = send(self.files, res, nil, skip, 0, res.status)
+    if rc == 0 then return end
+    if rc == nil then return nil, err end
+    return without_file(self, req, res, rc, next_handler)
 end
 
 --- Makes a handler, or a middleware, that answers with the files of a folder. As a middleware it
@@ -322,33 +374,20 @@ end
 --- local server = assert(http.createServer(0, http.static("docs", { listing = true })))
 --- server:close()
 function http.static(dir, options)
-    local signature = "http.static(dir[, options])"
-    check.type(signature, "dir", dir, "string")
-    local o = check.options(signature, options, STATIC_OPTIONS)
-    check_static(signature, o)
-    local folder = path.resolve(dir)
-    local files = to_c(folder, o)
-    local self = { files = files, folder = folder, options = o }
-    local prefix = o.prefix:gsub("/+$", "")
-    o.prefix = prefix
-    local skip = #prefix
-
+    local self = open_folder("http.static(dir[, options])", dir, options)
     return function(req, res, next_handler)
-        local r = res._r
-        if not r then
-            if r == nil then return answer_in_memory(self, req, next_handler, without_file) end
-            return
-        end
-        if skip > 0 then
-            local raw = req.rawPath
-            if raw:sub(1, skip) ~= prefix or (#raw > skip and raw:byte(skip + 1) ~= 47) then
-                return without_file(self, req, res, -errors.code("ENOENT"), next_handler)
-            end
-        end
-        local rc, err = send(files, res, nil, skip, 0, res.status)
-        if rc == 0 then return end
-        if rc == nil then return nil, err end
-        return without_file(self, req, res, rc, next_handler)
+        return answer_with_file(self, req, res, next_handler)
+    end
+end
+
+-- private: for routers: a function that makes a handler for a route with so many segments before
+-- the folder; `not_found` answers where there is no file.
+function http._below(signature, dir, options)
+    local self = open_folder(signature, dir, options)
+    return function(depth, not_found)
+        local at_depth = setmetatable({ depth = depth }, { __index = self })
+        if self.options.fallback then not_found = nil end
+        return function(req, res) return answer_with_file(at_depth, req, res, not_found) end
     end
 end
 

@@ -376,7 +376,10 @@ int links_http_files_send(links_http_files *files, links_http_req *lr, const cha
     int n = clean_path(f, path, len, flags & LINKS_FILES_DECODED, clean);
     if (n < 0)
         return n;
-    files->slash = !n || clean[n - 1] == '/';
+    /* The folder itself needs its slash as any other: what its pages name is below it. */
+    files->slash = n ? clean[n - 1] == '/' : len > 0;
+    if (!len)
+        return -EISDIR;
     /* Before a file is begun, what a slow client has not taken of other answers must be out. */
     if (http_conn_is_alive(r->conn) && r->conn->stream.out_len > mark_of(r)) {
         files->ticket = ticket;
