@@ -12,7 +12,7 @@ local PUBLIC = {}
 for _, name in ipairs {
     "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "path", "process",
     "querystring", "shared", "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix",
-    "url", "zlib",
+    "url", "websocket", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

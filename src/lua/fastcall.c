@@ -29,7 +29,10 @@ static int trampoline(lua_State *L)
         lua_pushlstring(L, call.out, (size_t)n);
     else
         lua_pushnumber(L, (lua_Number)n);
-    return 1;
+    if (!call.extra)
+        return 1;
+    lua_pushinteger(L, call.extra);
+    return 2;
 }
 
 void fastcall_add(const char *name, fastcall_fn *fn)

@@ -20,6 +20,7 @@ typedef struct fastcall {
     size_t len;
     const char *out; /* to be set where the answer is not a number but as many bytes as returned;
                          they must stay until the next call */
+    int extra;       /* not 0: a second answer, behind those bytes */
 } fastcall;
 
 /* A count of `out`, a number, LINKS_AGAIN with the running task parked, or a failure. */

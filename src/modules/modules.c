@@ -8,6 +8,7 @@
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
+#include "modules/websocket/conn.h"
 #include "modules/work.h"
 
 static net *shared;
@@ -17,6 +18,7 @@ void modules_open(ev_loop *loop)
     shared = net_open(loop);
     tcp_open();
     reply_open();
+    websocket_open();
     children_open(loop);
 }
 
@@ -26,6 +28,7 @@ void modules_close(ev_loop *loop)
     children_close();
     process_close();
     dns_close();
+    websocket_close();
     work_close();
     net_close(shared);
     shared = NULL;

@@ -140,6 +140,11 @@ local function new_request(method, url, options)
     }, Request)
 end
 
+-- A request that was, for who keeps one beyond its answer: `headers` are lists of values by name.
+function memory.request(method, url, headers)
+    return new_request(method, url, { headers = headers })
+end
+
 -- --- the response -------------------------------------------------------------------------------
 
 local response = {}

@@ -320,6 +320,36 @@ methods.head = adder("head", "HEAD")
 --- Adds a route for all methods that have none of their own for the same path; as router:get.
 methods.all = adder("all", OTHERS)
 
+local WS = "router:ws(path, handler[, options])"
+
+--- Adds a route for WebSockets. A request that is no handshake gets 426.
+---
+--- @param path     string          as for router:get
+--- @param handler  function|table  as for websocket.createServer: handler(ws, req), or {message =,
+---                                 ...}
+--- @param options  table           those of websocket. Default: none
+--- @return router                  itself
+--- @raise                          as router:get; a handler or an option of another type
+--- @usage local http, websocket = require "http", require "websocket"
+--- local app = http.router()
+--- app:ws("/room/:name", function(ws, req)
+---     ws:subscribe("room:" .. req.params.name)
+---     for text in function() return (ws:read()) end do
+---         websocket.publish("room:" .. req.params.name, text)
+---     end
+--- end)
+--- local server = assert(http.createServer(0, app))
+--- local ws = assert(websocket.connect("ws://127.0.0.1:" .. server:address().port .. "/room/1"))
+--- ws:write("hello")
+--- assert(ws:read() == "hello")
+--- ws:close()
+--- server:close()
+function methods:ws(path, handler, options)
+    local route = require("links.websocket")._route(WS, handler, options)
+    add(self, WS, "GET", path, { handler = route, middleware = {} }, 1)
+    return self
+end
+
 local ROUTE = "router:route(options)"
 local ROUTE_OPTIONS = {
     method = { default = "GET", type = "string|table" }, path = { type = "string" },

@@ -1,14 +1,11 @@
 #include "query.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#ifdef __APPLE__
-#include <sys/random.h>
-#endif
 
 #include "base/mem.h"
+#include "base/random.h"
 
 enum {
     EARLY_MS = 50, /* a timeout that comes earlier than this before its time was not ours */
@@ -36,21 +33,6 @@ struct query {
 };
 
 /* --- chance -------------------------------------------------------------------------------- */
-
-/* Random bits from the system, a block at a time. */
-static uint32_t random_bits(void)
-{
-    static uint32_t block[64];
-    static unsigned left;
-    if (!left) {
-        if (getentropy(block, sizeof(block)) < 0) {
-            perror("links: getentropy");
-            abort(); /* to go on with ids that can be guessed would be worse */
-        }
-        left = sizeof(block) / sizeof(*block);
-    }
-    return block[--left];
-}
 
 /* Letters in a case that whoever forges an answer would have to guess: servers repeat the
  * question as it is (draft-vixie-dnsext-dns0x20). No length of a label looks like a letter. */

@@ -170,6 +170,15 @@ static void end_orphan(net_orphan *orphan)
     finish(s);
 }
 
+void tcp_move(tcp *s, stream *to, const stream_ops *to_ops, chunk **in)
+{
+    *in = s->in;
+    s->in = NULL;
+    s->stream.held = false;
+    stream_move(to, &s->stream, to_ops);
+    tcp_close(s, true);
+}
+
 /* The peer of an orphan has not moved in time. */
 static void on_timer(ev_loop *loop, ev_timer *timer)
 {

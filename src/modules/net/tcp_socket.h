@@ -77,6 +77,10 @@ tcp *tcp_new(net *n, int fd, const links_tcp_options *options, int *rc);
 tcp *tcp_new_moved(net *n, bool hosted);
 extern const stream_ops tcp_stream_ops;
 
+/* Hands the connection of a socket over to another owner, with what has been read of it (NULL:
+ * nothing). The socket is closed for everybody who has it. */
+void tcp_move(tcp *s, stream *to, const stream_ops *to_ops, chunk **in);
+
 /* Undoes tcp_new for one that Lua has never seen. */
 void tcp_discard(tcp *s);
 

@@ -1,0 +1,279 @@
+--- WebSockets (RFC 6455), server and client.
+---
+--- A handler is a function, `handler(ws, req)`, that runs in a task and reads with ws:read(); when
+--- it returns the connection is closed. Or it is a table of functions, and then a connection on
+--- which nothing happens holds no task: `{ upgrade = fn(req, res), open = fn(ws), message = fn(ws,
+--- data, kind), drain = fn(ws), close = fn(ws, code, reason) }`. They run in tasks too and may
+--- wait; those of one connection are called one after the other. `upgrade` sees the request before
+--- the connection is taken over: what it returns, other than nil and true, is the answer instead
+--- (as that of an HTTP handler: `return 401`). `drain` is called when the output that was too much
+--- has gone down to half of `maxBuffered`.
+---
+--- What a connection can do is on the page of websocket.socket. The options of all of them:
+---
+---     maxMessageSize  1048576  bytes of a message; beyond, the peer gets 1009
+---     maxFragments    1024     frames of a message; beyond: 1008
+---     pieces          false    messages come in pieces, as they are read, and may be of any size:
+---                              ws:read() answers data, nil, kind, last, and message gets (ws,
+---                              data, kind, last)
+---     compress        false    true, or {level = 6, threshold = 1024, serverNoContextTakeover =
+---                              true, clientNoContextTakeover = true, serverMaxWindowBits = 15,
+---                              clientMaxWindowBits = 15}: permessage-deflate (RFC 7692). A context
+---                              takes some 300 KiB of a connection. Shorter than `threshold` bytes:
+---                              sent as they are
+---     pingInterval    30000    ms between pings
+---     idleTimeout     120000   ms without a byte from the peer
+---     closeTimeout    5000     ms for the peer to answer a close
+---     maxBuffered     1048576  bytes of output that wait for the peer
+---     onOverflow      "block"  what a write does beyond that: "block" waits; "dropNew" drops the
+---                              message; "dropOld" drops those that wait longest; "close" ends the
+---                              connection (1008). What is published never waits: with "block" it
+---                              is dropped
+---     protocols       nil      subprotocols, the best first; servers: also function(offered, req)
+---     origins         nil      servers: pages whose scripts may connect: "same" host, or a list of
+---                              "https://example.com", "https://*.example.com"; others get 403
+---     maxMessageRate  0        messages in a second; beyond: 1008
+---     maxPerIp        0        servers: connections from one address; beyond: 429
+---     perMessageTask  false    message functions of one connection may run at the same time
+---
+--- A time or a number of 0 is no limit.
+local check = require "links.check"
+local errors = require "links.errors"
+local hubs = require "links.websocket.hub"
+local sockets = require "links.websocket.socket"
+
+local websocket = {}
+
+-- Private: the function of HTTP that serves a route (also router:ws).
+function websocket._route(signature, handler, options, level)
+    level = (level or 1) + 1
+    check.type(signature, "handler", handler, "function|table", level)
+    if type(handler) == "function" then
+        local hub = hubs.new(signature, options, nil, level)
+        return function(req, res)
+            local ws, err = hubs.accept(hub, req, res)
+            if not ws then return nil, err end
+            hubs.serve(ws, handler)
+        end
+    end
+    hubs.check_handlers(signature, handler, level)
+    local hub = hubs.new(signature, options, handler, level)
+    local ask = handler.upgrade
+    return function(req, res)
+        if ask then
+            local a, b, c = ask(req, res)
+            if (a ~= nil and a ~= true) or errors.is(b) then return a, b, c end
+            if res.headersSent then return end
+        end
+        local ws, err = hubs.accept(hub, req, res)
+        if not ws then return nil, err end
+    end
+end
+
+local SERVER = "websocket.createServer(port, handler[, options])"
+
+--- Starts a server that answers every path with a WebSocket: http.createServer with one route. A
+--- request that is no handshake gets 426. server:close tells the clients (1001) and waits for them.
+---
+--- @param port     integer|table   as for http.createServer
+--- @param handler  function|table  see above
+--- @param options  table           those above, and those of http.createServer
+--- @return server                  as that of http.createServer
+--- @return nil, err                as http.createServer
+--- @raise                          an argument or an option of another type or out of bounds, or
+---                                 one that nobody knows
+--- @usage local websocket = require "websocket"
+--- local server = assert(websocket.createServer(0, {
+---     open = function(ws) ws:subscribe("all") end,
+---     message = function(ws, text) websocket.publish("all", text) end,
+--- }, { pingInterval = 10000 }))
+--- local ws = assert(websocket.connect("ws://127.0.0.1:" .. server:address().port))
+--- ws:write("hello, all")
+--- assert(ws:read() == "hello, all")
+--- ws:close()
+--- server:close()
+function websocket.createServer(port, handler, options)
+    check.type(SERVER, "options", options, "table|nil")
+    local mine, others = hubs.split(options)
+    local route = websocket._route(SERVER, handler, mine)
+    local server, err = require("links.http").createServer(port, route, others)
+    return server, err
+end
+
+local UPGRADE = "websocket.upgrade(req, res[, options])"
+
+-- Hubs by their tables of options: a handler that gives the same table each time has one.
+local made = setmetatable({}, { __mode = "k" })
+local default_hub
+
+--- Makes a WebSocket of the connection of a request, inside any handler of HTTP: the request is
+--- answered by that. The handler, or whom it gives the connection to, reads it in a loop. Where it
+--- fails, `return nil, err` answers what the error says: 426, 400, 403, 429, 503.
+---
+--- @param req      request   the request
+--- @param res      response  its response; fields that were set are sent
+--- @param options  table     those above
+--- @return ws
+--- @return nil, err          HTTP_UPGRADE_REQUIRED  it is no handshake, or of another version
+---                           HTTP_BAD_REQUEST       a key that is none, another method than GET
+---                           WS_BAD_HANDSHAKE       the origin is not among `origins`
+---                           FULL                   the address has `maxPerIp` connections
+---                           SHUTTING_DOWN          the server is being closed
+---                           CLOSED                 the client has left, or has its answer
+--- @raise                    an option of another type or out of bounds, or one that nobody knows
+--- @usage local http, websocket = require "http", require "websocket"
+--- local server = assert(http.createServer(0, function(req, res)
+---     if req.query.token ~= "secret" then return 401 end
+---     local ws, err = websocket.upgrade(req, res)
+---     if not ws then return nil, err end
+---     ws:write("welcome")
+---     ws:close()
+--- end))
+--- local url = "ws://127.0.0.1:" .. server:address().port .. "/?token=secret"
+--- assert(assert(websocket.connect(url)):read() == "welcome")
+--- server:close()
+function websocket.upgrade(req, res, options)
+    local hub = options and made[options]
+    if not options then
+        default_hub = default_hub or hubs.new(UPGRADE)
+        hub = default_hub
+    elseif not hub then
+        hub = hubs.new(UPGRADE, options)
+        made[options] = hub
+    end
+    local ws, err = hubs.accept(hub, req, res)
+    return ws, err
+end
+
+local CONNECT = "websocket.connect(url[, options])"
+
+local CONNECT_OPTIONS = {
+    headers = { type = "table" }, protocols = { type = "table" }, tls = { type = "table" },
+    proxy = { type = "string" }, timeout = { default = 10000, type = "integer", min = 0,
+        max = 2 ^ 31 - 1 },
+    handler = { type = "table" },
+}
+
+local function is_token(name) return name:find("^[%w!#$%%&'*+.^_`|~-]+$") end
+
+-- Nothing that stands in the handshake may end a line of it.
+local function check_fields(options)
+    for name, value in pairs(options.headers or {}) do
+        for _, one in ipairs(type(value) == "table" and value or { value }) do
+            if type(name) ~= "string" or not is_token(name) or
+                tostring(one):find("[%z\1-\8\10-\31\127]") then
+                error(CONNECT .. " options.headers: not a valid header field: " ..
+                    ("%q"):format(tostring(name)), 3)
+            end
+        end
+    end
+    for _, name in ipairs(options.protocols or {}) do
+        if type(name) ~= "string" or not is_token(name) then
+            error(CONNECT .. " options.protocols: not the name of a subprotocol: " ..
+                tostring(name), 3)
+        end
+    end
+end
+
+--- Connects to a server.
+---
+--- @param url      string  "ws://host[:port][/path][?query]"; "wss://..." over TLS
+--- @param options  table   headers    nil    fields of the request: name = value, or a list of
+---                                           values
+---                         protocols  nil    subprotocols that are offered
+---                         tls        nil    options of socket:startTls
+---                         proxy      nil    "http://[user:password@]host:port", asked by CONNECT
+---                         timeout    10000  ms for all of it; 0: as long as it takes
+---                         handler    nil    functions {open =, message =, drain =, close =},
+---                                           instead of ws:read(); the process lives as long as the
+---                                           connection then
+---                         and those above
+--- @return ws
+--- @return nil, err        WS_BAD_HANDSHAKE  the answer was another: err.status of HTTP where there
+---                                           was one
+---                         ETIMEDOUT         it took longer than `timeout`
+---                         ECONNREFUSED and others  as tcp.connect
+---                         EOF               the server closed without an answer
+---                         ECANCELED         this task was cancelled
+--- @raise                  the URL is none, or an option of another type or out of bounds, or one
+---                         that nobody knows
+--- @wait
+--- @usage local websocket = require "websocket"
+--- local server = assert(websocket.createServer(0, function(ws)
+---     ws:write(ws.protocol)
+--- end, { protocols = { "chat.v2", "chat.v1" } }))
+--- local url = "ws://127.0.0.1:" .. server:address().port
+--- local ws = assert(websocket.connect(url, { protocols = { "chat.v1" }, timeout = 2000 }))
+--- assert(ws.protocol == "chat.v1" and ws:read() == "chat.v1")
+--- server:close()
+function websocket.connect(url, options)
+    check.type(CONNECT, "url", url, "string")
+    check.type(CONNECT, "options", options, "table|nil")
+    local connect = require "links.websocket.connect"
+    local mine, others = {}, {}
+    for name, value in pairs(options or {}) do
+        (CONNECT_OPTIONS[name] and mine or others)[name] = value
+    end
+    mine = check.options(CONNECT, mine, CONNECT_OPTIONS)
+    local target = connect.parse(url, { ws = true, wss = true })
+    if not target then error(CONNECT .. " url must be one of ws:// or wss://", 2) end
+    if mine.proxy then
+        mine.proxy = connect.parse(mine.proxy, { http = true })
+        if not mine.proxy then error(CONNECT .. " options.proxy must be a URL of http://", 2) end
+    end
+    check_fields(mine)
+    if mine.handler then hubs.check_handlers(CONNECT, mine.handler, 1) end
+    local hub = hubs.new(CONNECT, others, mine.handler)
+    if mine.timeout == 0 then
+        local ws, err = connect.open(target, mine, hub)
+        return ws, err
+    end
+    local ws, err = require("links.task").withTimeout(mine.timeout, connect.open, target, mine, hub)
+    return ws, err
+end
+
+local PUBLISH = "websocket.publish(topic, data[, options])"
+
+local PUBLISH_OPTIONS = {
+    kind = { default = "text", type = "string" }, scope = { default = "worker", type = "string" },
+}
+
+--- Sends a message to all who are subscribed to a topic. It is encoded once, and goes out at the
+--- end of this turn of the loop, together with what else the turn has published. Nobody is waited
+--- for: who has more than `maxBuffered` bytes to take is served by `onOverflow`.
+---
+--- @param topic    string         its name, up to 255 bytes
+--- @param data     string|number  the message
+--- @param options  table          kind  "text"  or "binary"
+---                                scope "worker"  the connections of this process
+--- @return integer                receivers
+--- @return nil, err               EILSEQ       a text that is not UTF-8
+---                                UNSUPPORTED  another scope
+--- @raise                         an argument of another type
+--- @usage local websocket = require "websocket"
+--- assert(websocket.publish("nobody.listens", "hello") == 0)
+function websocket.publish(topic, data, options)
+    local kind = "text"
+    if options ~= nil then
+        options = check.options(PUBLISH, options, PUBLISH_OPTIONS)
+        kind = options.kind
+        if options.scope ~= "worker" then
+            return nil, errors.new(errors.code("UNSUPPORTED"), "websocket publish")
+        end
+    end
+    local n, err = sockets.publish(PUBLISH, nil, topic, data, kind)
+    return n, err
+end
+
+--- The number of connections that are subscribed to a topic, by this name.
+---
+--- @param topic  string   its name
+--- @return integer
+--- @raise                 `topic` is no string
+--- @usage assert(require("websocket").count("nobody.listens") == 0)
+function websocket.count(topic)
+    check.type("websocket.count(topic)", "topic", topic, "string")
+    return require("links.websocket.ffi").C.links_ws_count(topic, #topic)
+end
+
+return websocket
