@@ -121,7 +121,7 @@ describe("process.fork", function()
                 (process.run("id", {"-g"}).stdout:gsub("%s", "")),
                 (process.run("id", {"-G"}).stdout:gsub("%s", "")))]]
 
-        -- Others cannot run what lies below a folder that is root's alone, such as /root: then a copy
+        -- Others cannot run what lies below a folder that is root's alone, as /root is: then a copy
         -- of the program, elsewhere, does the test.
         local function others_may_run_us()
             local pid, err = process.fork { file = "/dev/null", uid = "nobody" }
