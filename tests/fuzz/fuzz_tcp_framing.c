@@ -34,7 +34,7 @@ static int call(reader *r, const char **out)
 {
     fastcall c = {.object = r->s};
     ptrdiff_t n;
-    /* As after a wake, in a new turn. There is no task: a wait is LINKS_SHUTTING_DOWN. */
+    /* As after a wake, in a new turn. There is no task: a wait is LINKS_REFUSED. */
     r->s->calls = 0;
     if (r->mode == UNTIL)
         return links_tcp_read_until(&r->s->view, r->sep, r->sep_len, LIMIT, 0, out);
@@ -86,7 +86,7 @@ static void run(reader *r)
         const char *out = NULL;
         size_t whole = 0;
         int n;
-        while ((n = call(r, &out)) == LINKS_SHUTTING_DOWN)
+        while ((n = call(r, &out)) == LINKS_REFUSED)
             feed(r);
         assert(n == expected(r, &whole));
         if (n < 0)

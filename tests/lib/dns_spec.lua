@@ -13,11 +13,6 @@ local serve, black_hole, configure = fixture.serve, fixture.black_hole,
     fixture.configure
 local name_of = fixture.name_of
 
-local function computed_ms()
-    local used = process.cpuUsage()
-    return used.user + used.sys
-end
-
 before_each(fixture.before)
 after_each(fixture.after)
 
@@ -342,7 +337,11 @@ describe("tasks that ask at the same time", function()
 
     it("do not delay a 1 ms timer, 1,000 of them against a server that never answers", function()
         local hole, socket = black_hole()
-        local late, ticks, tasks = 0, 0, {}
+        local busiest, ticks, tasks = 0, 0, {}
+        local function computed()
+            local cpu = process.cpuUsage()
+            return cpu.user + cpu.sys
+        end
         local before = dns.stats().pending
         for i = 1, 1000 do
             tasks[i] = task.spawn(dns.resolve4, i .. ".test",
@@ -352,10 +351,10 @@ describe("tasks that ask at the same time", function()
         assert.equal(1000, dns.stats().pending - before)
         local begun = timer.now()
         while timer.now() - begun < 800 do
-            local due, computed = timer.now() + 1, computed_ms()
+            local before_tick = computed()
             timer.sleep(1)
-            -- Other programs may keep this one from the processor: that is no delay of ours.
-            late = math.max(late, math.min(timer.now() - due, computed_ms() - computed))
+            -- Not by the clock: another process may hold the processor.
+            busiest = math.max(busiest, computed() - before_tick)
             ticks = ticks + 1
         end
         for i = 1, 1000 do
@@ -364,8 +363,8 @@ describe("tasks that ask at the same time", function()
             assert.equal("ARES_ETIMEOUT", err.name)
         end
         assert.equal(before, dns.stats().pending)
-        assert.is_true(ticks > 100)
-        assert.is_true(late < 100, "a timer was " .. late .. " ms late")
+        assert.is_true(ticks > 20)
+        assert.is_true(busiest < 100, "a timer was late by " .. busiest .. " ms of computing")
         socket:close()
     end)
 

@@ -533,13 +533,17 @@ describe("tcp.connect with several addresses", function()
     it("can be cancelled, and leaves no attempt behind", function()
         local port = sockets.hanging("127.0.0.1")
         resolve_to { ip "127.0.0.1", ip "127.0.0.1" }
-        local watchers = require("links.core").stats().watchers
+        local stats = require("links.core").stats
+        -- What earlier tests have dropped goes when the collector finds it.
+        for _ = 1, 2 do collectgarbage() end
+        timer.sleep(1)
+        local watchers = stats().watchers
         local _, err = sockets.cancelled(function() return tcp.connect(port, "a.test") end)
         assert.equal("ECANCELED", err.name)
-        eventually(function() return require("links.core").stats().watchers == watchers end)
+        eventually(function() return stats().watchers <= watchers end)
         _, err = task.withTimeout(300, tcp.connect, port, "a.test")
         assert.is_true(err.deadline)
-        eventually(function() return require("links.core").stats().watchers == watchers end)
+        eventually(function() return stats().watchers <= watchers end)
     end)
 
     it("lets the families take turns", function()

@@ -137,7 +137,8 @@ static const char *decode(const char *text, size_t step)
             long n = chunked_next(&c, text, end, &at, &body);
             if (n < 0)
                 return NULL;
-            memcpy(out + used, body, (size_t)n);
+            if (n > 0)
+                memcpy(out + used, body, (size_t)n);
             used += (size_t)n;
         }
     }

@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "modules/net/sock.h"
+
 enum { ANY_PORT = 53, SCOPE_LINK = 2, SCOPE_SITE = 5, SCOPE_GLOBAL = 14 };
 
 typedef struct candidate {
@@ -125,7 +127,7 @@ bool sort_source_of_system(const address *to, address *from)
     struct sockaddr_storage ss;
     address target = *to;
     target.port = ANY_PORT;
-    int fd = socket(to->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = sock_open(to->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM);
     if (fd < 0)
         return false;
     socklen_t len = address_to_sockaddr(&target, &ss);

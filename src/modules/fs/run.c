@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/posix.h"
 #include "op.h"
 
 enum { READ_FIRST = 16384, TEMP_TRIES = 100 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/posix.h"
 #include "fields.h"
 #include "modules/work.h"
 

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* accept4 */
 #include "listener.h"
 
 #include <assert.h>
@@ -8,13 +7,15 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "sock.h"
+
 static int open_reserve(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 static int accept_one(listener *l, address *peer)
 {
     struct sockaddr_storage ss = {0};
     socklen_t len = sizeof(ss);
-    int fd = accept4(l->io.fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = sock_accept(l->io.fd, (struct sockaddr *)&ss, &len);
     if (fd < 0)
         return -errno;
     address_from_sockaddr(peer, &ss);
@@ -92,30 +93,13 @@ static void on_io(ev_loop *loop, ev_io *io, int events)
         accept_burst(l);
 }
 
-static int set_option(int fd, int level, int name, int value)
-{
-    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
-#ifdef TCP_KEEPIDLE
-#define KEEPIDLE TCP_KEEPIDLE
-#else
-#define KEEPIDLE TCP_KEEPALIVE /* macOS */
-#endif
-
 /* What is accepted inherits these, which saves system calls per connection. */
 static int configure_accepted(int fd, const listener_options *options)
 {
-    int rc = 0;
-    if (options->nodelay)
-        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (rc == 0 && options->keepalive)
-        rc = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    if (rc == 0 && options->keepidle > 0)
-        rc = set_option(fd, IPPROTO_TCP, KEEPIDLE, options->keepidle);
+    int rc = sock_set_tcp(fd, options->nodelay, options->keepalive, options->keepidle);
 #ifdef TCP_DEFER_ACCEPT
     if (rc == 0 && options->defer > 0)
-        rc = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, options->defer);
+        rc = sock_set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, options->defer);
 #endif
     return rc;
 }
@@ -125,7 +109,7 @@ static void allow_fast_open(int fd, int queue)
 {
 #ifdef TCP_FASTOPEN
     if (queue > 0)
-        (void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, queue);
+        (void)sock_set(fd, IPPROTO_TCP, TCP_FASTOPEN, queue);
 #else
     (void)fd, (void)queue;
 #endif
@@ -133,11 +117,11 @@ static void allow_fast_open(int fd, int queue)
 
 static int configure(int fd, const address *at, const listener_options *options)
 {
-    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    int rc = sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && options->reuseport)
-        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && at->family == 6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
+        rc = sock_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
     allow_fast_open(fd, options->fast_open);
     return rc == 0 ? configure_accepted(fd, options) : rc;
 }
@@ -172,12 +156,12 @@ int listener_adopt(listener *l, ev_loop *loop, int fd, int backlog)
 /* Whether somebody listens there, found out by a socket that would not share the port. */
 static int probe(const address *at, bool v6only)
 {
-    int fd = socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = sock_open(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM);
     if (fd < 0)
         return -errno;
-    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    int rc = sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && at->family == 6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only);
+        rc = sock_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only);
     if (rc == 0)
         rc = bind_to(fd, at);
     close(fd);
@@ -186,8 +170,7 @@ static int probe(const address *at, bool v6only)
 
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
 {
-    int fd =
-        socket(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM);
     if (fd < 0)
         return -errno;
     int rc = configure(fd, at, options);

@@ -2,44 +2,26 @@
  * Connecting: one numeric address or path at a time. Which of a name's addresses, and when, is
  * decided in lib/links/tcp/connect.lua.
  */
-#define _GNU_SOURCE /* SOCK_NONBLOCK */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "sock.h"
 #include "tcp_socket.h"
 #include "unix.h"
 
-#ifdef TCP_KEEPIDLE
-#define KEEPIDLE TCP_KEEPIDLE
-#else
-#define KEEPIDLE TCP_KEEPALIVE /* macOS */
-#endif
-
-static int set_option(int fd, int level, int name, int value)
-{
-    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 int tcp_configure(int fd, const links_tcp_options *options)
 {
-    int rc = 0;
-    if (options->nodelay)
-        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (rc == 0 && options->keepalive)
-        rc = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    if (rc == 0 && options->keepidle > 0)
-        rc = set_option(fd, IPPROTO_TCP, KEEPIDLE, options->keepidle);
-    return rc;
+    return sock_set_tcp(fd, options->nodelay, options->keepalive, options->keepidle);
 }
 
 /* A hint, as the listener's: where the system cannot, the connection is made as ever. */
 static void ask_fast_open(int fd)
 {
 #ifdef TCP_FASTOPEN_CONNECT
-    (void)set_option(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
+    (void)sock_set(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
 #else
     (void)fd;
 #endif
@@ -56,7 +38,7 @@ static int bind_local(int fd, int family, const links_tcp_options *options)
                            options->local_port);
     if (rc < 0)
         return rc;
-    if (options->local_port && (rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) < 0)
+    if (options->local_port && (rc = sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1)) < 0)
         return rc;
     socklen_t len = address_to_sockaddr(&local, &ss);
     return bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
@@ -89,8 +71,7 @@ int links_tcp_connect(links_tcp **out, const char *host, int port, const links_t
     int rc = address_parse(&at, host, port);
     if (rc < 0)
         return rc;
-    int fd =
-        socket(at.family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(at.family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM);
     if (fd < 0)
         return -errno;
     rc = tcp_configure(fd, options);
@@ -116,7 +97,7 @@ int links_unix_connect(links_tcp **out, const char *path, size_t path_len,
     int len = unix_address(&un, path, path_len);
     if (len < 0)
         return len;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return -errno;
     int rc = begin(out, fd, (struct sockaddr *)&un, (socklen_t)len, options);

@@ -11,6 +11,7 @@
 #include "address.h"
 #include "base/mem.h"
 #include "lua/sched.h"
+#include "sock.h"
 #include "udp_batch.h"
 
 /* What has been read and not been handed out. */
@@ -92,8 +93,7 @@ int links_udp_open(links_udp **out, const char *host, int port, const links_udp_
         return rc;
     if (at.family != o->family)
         return -EAFNOSUPPORT;
-    int fd =
-        socket(o->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(o->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM);
     if (fd < 0)
         return -errno;
     rc = configure(fd, o);

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* SOCK_NONBLOCK */
 #include "unix.h"
 
 #include <errno.h>
@@ -9,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "sock.h"
 
 int unix_address(struct sockaddr_un *un, const char *path, size_t len)
 {
@@ -50,7 +50,7 @@ static bool is_stale(const struct sockaddr_un *un, int len)
     struct stat st;
     if (lstat(un->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return false;
     bool stale =
@@ -87,7 +87,7 @@ int unix_bind(unix_file *file, const char *path, size_t path_len, const links_un
     int len = unix_address(&un, path, path_len);
     if (len < 0)
         return len;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_open(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return -errno;
     int rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;

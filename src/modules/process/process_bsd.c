@@ -1,6 +1,9 @@
 /*
  * This process as the BSDs and macOS know it. Written from the manual pages.
  */
+#include "base/err.h"
+#include "unit.h"
+
 #include <sys/param.h>
 #include <sys/types.h>
 
@@ -9,9 +12,6 @@
 #include <stdlib.h>
 #include <sys/sysctl.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "unit.h"
 
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
