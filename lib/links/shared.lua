@@ -36,6 +36,8 @@ int links_dict_put(links_dict *d, const char *key, size_t key_len, int type,
 int links_dict_delete(links_dict *d, const char *key, size_t key_len, double version);
 int links_dict_incr(links_dict *d, const char *key, size_t key_len, double by,
                               int has_init, double init, double ttl);
+int links_dict_rate(links_dict *d, const char *key, size_t key_len, double interval,
+                              double burst, double cost);
 int links_dict_ttl(links_dict *d, const char *key, size_t key_len);
 int links_dict_expire(links_dict *d, const char *key, size_t key_len, double ttl);
 int links_dict_push(links_dict *d, const char *key, size_t key_len, int type,
@@ -390,11 +392,12 @@ local function life_left(handle, key)
     return math.max(handle.ttl, 1)
 end
 
---- Compares and sets: writes `new` if the value is `old` now. The key keeps its time of life.
+--- Compares and sets: writes `new` if the value is `old` now.
 ---
 --- @param key  string  up to 65535 bytes
 --- @param old  any     what it must be: a string, number, boolean or 64-bit integer; nil: not there
 --- @param new  any     as of dict:set; nil to delete it
+--- @param ttl  number  milliseconds until it expires; 0: never. Default: what is left of its life
 --- @return true
 --- @return false, any   it is something else: what it is
 --- @return nil, err     FULL, TOO_LARGE, TYPE as dict:set; TYPE too where it is a list
@@ -404,17 +407,18 @@ end
 --- assert(d:cas("state", "idle", "busy"))
 --- local changed, is = d:cas("state", "idle", "busy")
 --- assert(changed == false and is == "busy")
-function Dict:cas(key, old, new)
-    local signature = "dict:cas(key, old, new)"
+function Dict:cas(key, old, new, ttl)
+    local signature = "dict:cas(key, old, new[, ttl])"
     check_key(signature, key)
+    check_ttl(signature, ttl)
     check.type(signature, "old", old, "string|number|boolean|cdata|nil")
     local handle = self.handle
     while true do
         local value, version, is_list = versioned(handle, key)
         if is_list then return nil, new_error(TYPE, "cas", { message = "it is a list" }) end
         if value ~= old then return false, value end
-        local ttl = version ~= 0 and life_left(handle, key) or 0
-        local ok, err = put_version(handle, "cas", key, new, ttl, version)
+        local left = ttl or (version ~= 0 and life_left(handle, key) or 0)
+        local ok, err = put_version(handle, "cas", key, new, left, version)
         if ok then return true end
         if err then return nil, err end
     end
@@ -427,6 +431,8 @@ end
 --- @param key  string    up to 65535 bytes
 --- @param fn   function  gets the value (nil where there is none) and returns the new one, nil to
 ---                       delete it. It should do nothing else, for it may be called several times
+--- @param ttl  number    milliseconds until the new value expires; 0: never. Default: what is left
+---                       of the old one's life
 --- @return any           the new value
 --- @return nil, err      FULL, TOO_LARGE, TYPE as dict:set; TYPE too where it is a list
 --- @raise                an argument of another type; what `fn` raises
@@ -439,16 +445,17 @@ end
 --- d:delete("user:1")
 --- d:update("user:1", visit)
 --- assert(d:update("user:1", visit).visits == 2)
-function Dict:update(key, fn)
-    check_key("dict:update(key, fn)", key)
-    check.type("dict:update(key, fn)", "fn", fn, "function")
+function Dict:update(key, fn, ttl)
+    check_key("dict:update(key, fn[, ttl])", key)
+    check.type("dict:update(key, fn[, ttl])", "fn", fn, "function")
+    check_ttl("dict:update(key, fn[, ttl])", ttl)
     local handle = self.handle
     while true do
         local value, version, is_list = versioned(handle, key)
         if is_list then return nil, new_error(TYPE, "update", { message = "it is a list" }) end
-        local ttl = version ~= 0 and life_left(handle, key) or 0
+        local left = ttl or (version ~= 0 and life_left(handle, key) or 0)
         local new = fn(value)
-        local ok, err = put_version(handle, "update", key, new, ttl, version)
+        local ok, err = put_version(handle, "update", key, new, left, version)
         if ok then return new end
         if err then return nil, err end
     end

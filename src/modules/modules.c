@@ -8,6 +8,7 @@
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
+#include "modules/shared/presence.h"
 #include "modules/websocket/conn.h"
 #include "modules/work.h"
 
@@ -30,6 +31,7 @@ void modules_close(ev_loop *loop)
     dns_close();
     websocket_close();
     work_close();
+    presence_close();
     net_close(shared);
     shared = NULL;
 }

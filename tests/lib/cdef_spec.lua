@@ -12,6 +12,7 @@ local BINDINGS = {
     ["lib/links/http/client/ffi.lua"] = "src/modules/http/reply.h",
     ["lib/links/http/ffi.lua"] = "src/modules/http/http.h",
     ["lib/links/http/static.lua"] = "src/modules/http/files.h",
+    ["lib/links/shared/own.lua"] = "src/modules/shared/presence.h",
     ["lib/links/shared.lua"] = "src/modules/shared/dict.h",
     ["lib/links/process/ffi.lua"] = "src/modules/process/process.h",
     ["lib/links/system.lua"] = "src/modules/system/system.h",

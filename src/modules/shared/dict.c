@@ -357,6 +357,44 @@ int links_dict_incr(links_dict *view, const char *bytes, size_t len, double by, 
     return rc;
 }
 
+/* What is kept is the time at which all is there again, in ms with their fractions. */
+int links_dict_rate(links_dict *view, const char *bytes, size_t len, double interval, double burst,
+                    double cost)
+{
+    dict *d = dict_of(view);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double now = (double)(t.tv_sec * 1000 + d->header->clock_base) + (double)t.tv_nsec / 1e6;
+    shard_key key;
+    shard *s = take(d, bytes, len, &key);
+    uint32_t item = find_live(d, s, &key);
+    block *b = item ? shard_block(s, item) : NULL;
+    int rc = b && b->type != DICT_NUMBER ? LINKS_TYPE : 1;
+    double used = b && rc == 1 && b->number > now ? b->number - now : 0;
+    double wait = used + cost * interval - burst * interval;
+    if (rc == 1 && wait > 0) {
+        rc = 0;
+    } else if (rc == 1) {
+        used += cost * interval;
+        if (b) {
+            b->number = now + used;
+            b->expires = (int64_t)ceil(now + used);
+            b->version = ++s->version;
+            shard_use(s, item);
+        } else if (used > 0) {
+            shard_value value = {NULL, 0, DICT_NUMBER, now + used};
+            int64_t made = put(d, s, &key, &value, shard_find(s, &key), used, true);
+            rc = made < 0 ? (int)made : 1;
+        }
+    }
+    give(s);
+    double left = (burst * interval - used) / interval;
+    view->number = left > 0 ? floor(left + 1e-9) : 0;
+    view->ttl = rc == 0 ? wait : 0;
+    view->version = used;
+    return rc;
+}
+
 int links_dict_ttl(links_dict *view, const char *bytes, size_t len)
 {
     dict *d = dict_of(view);

@@ -32,6 +32,12 @@ int shared_lock_take(shared_lock *l)
     return rc == EOWNERDEAD ? LOCK_OWNER_DIED : 0;
 }
 
+int shared_lock_try(shared_lock *l)
+{
+    int rc = pthread_mutex_trylock(l);
+    return rc == EOWNERDEAD ? LOCK_OWNER_DIED : -rc;
+}
+
 void shared_lock_mended(shared_lock *l)
 {
     int rc = pthread_mutex_consistent(l);

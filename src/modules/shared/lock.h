@@ -15,6 +15,9 @@ int shared_lock_init(shared_lock *l);
  * dies at that, the next one gets this answer again. */
 int shared_lock_take(shared_lock *l);
 
+/* As shared_lock_take, but -EBUSY where somebody has it. */
+int shared_lock_try(shared_lock *l);
+
 /* What it guards has been mended. */
 void shared_lock_mended(shared_lock *l);
 
