@@ -1,7 +1,9 @@
 #include "modules/modules.h"
 
 #include <http_parser.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
+#include <zlib.h>
 
 #include "modules/dns/resolver.h"
 #include "modules/http/reply.h"
@@ -41,4 +43,6 @@ void modules_print_versions(void)
     unsigned long v = http_parser_version();
     printf("http-parser %lu.%lu.%lu\n", v >> 16 & 255, v >> 8 & 255, v & 255);
     dns_print_version();
+    printf("zlib %s\n", zlibVersion());
+    printf("%s\n", OpenSSL_version(OPENSSL_VERSION));
 }

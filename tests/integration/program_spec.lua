@@ -124,8 +124,9 @@ describe("links OPTIONS", function()
     it("-v prints the versions of everything inside", function()
         local out = output(program.run { "-v" })
         assert.matches("^links %d+%.%d+", out)
-        assert.matches("LuaJIT", out)
-        assert.matches("http%-parser", out)
+        for _, name in ipairs { "LuaJIT", "http%-parser", "c%-ares", "zlib", "OpenSSL" } do
+            assert.matches("\n" .. name .. " %d+%.%d+%.%d", out)
+        end
         assert.equal(out, output(program.run { "--version" }))
     end)
 
