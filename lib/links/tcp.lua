@@ -164,7 +164,7 @@ end
 local CONNECT = "tcp.connect(port[, host, options])"
 
 local function check_connect(port, host, options, level)
-    check.integer(CONNECT, "port", port, 0, 65535, level + 1)
+    check.integer(CONNECT, "port", port, 1, 65535, level + 1)
     check.type(CONNECT, "host", host, "string|nil", level + 1)
     options = check.options(CONNECT, options, CONNECT_OPTIONS, level + 1)
     local family = options.family
@@ -319,7 +319,7 @@ local POOL_OPTIONS = {
 --- server:close()
 function tcp.createPool(port, host, options)
     local signature = "tcp.createPool(port[, host, options])"
-    check.integer(signature, "port", port, 0, 65535)
+    check.integer(signature, "port", port, 1, 65535)
     check.type(signature, "host", host, "string|nil")
     options = check.options(signature, options, POOL_OPTIONS)
     local about
