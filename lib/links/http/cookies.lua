@@ -197,7 +197,7 @@ local SIGNED = "req:signedCookie(name[, secret])"
 --- @param secret  string|table  the secret, or a list of them, each of which will do: put a new one
 ---                              first, and take the old one away when its cookies have run out.
 ---                              Default: the server's cookieSecret
---- @return string               the value; nil where there is no such cookie, or none of the secrets
+--- @return string               the value; nil where there is no such cookie, or no secret of these
 ---                              has signed it. How old it is, it does not say: who has a signed
 ---                              cookie can send it for ever
 --- @raise                       an argument of another type; there is no secret, or it is shorter
@@ -215,7 +215,7 @@ local ENCRYPTED = "req:encryptedCookie(name[, secret])"
 ---
 --- @param name    string        as it was set
 --- @param secret  string|table  as for req:signedCookie
---- @return string               the value; nil where there is no such cookie, or none of the secrets
+--- @return string               the value; nil where there is no such cookie, or no secret of these
 ---                              has encrypted it
 --- @raise                       as req:signedCookie
 function request:encryptedCookie(name, secret)
