@@ -232,15 +232,22 @@ test:  ## build, lint and run every test, in every variant (SUITES="ev lib": onl
 	@MAKE='$(MAKE)' sh tests/run.sh $(SUITES)
 
 SECONDS ?= 60
-fuzz:  ## fuzz one target with libFuzzer (FUZZ=<name>, SECONDS=60)
+ifneq ($(wildcard tests/fuzz/fuzz_$(FUZZ).lua),)
+fuzz: all
+	@mkdir -p build/fuzz/$(FUZZ)
+	$(BUILD)/links tests/fuzz/lua.lua '$(FUZZ)' $(SECONDS) build/fuzz/$(FUZZ) tests/fuzz/corpus/$(FUZZ)
+else
+fuzz:  ## fuzz one target, in C or in Lua (FUZZ=<name>, SECONDS=60)
 	@[ -f 'tests/fuzz/fuzz_$(FUZZ).c' ] || { echo 'make fuzz FUZZ=<name>, one of:' \
-	    $(patsubst fuzz_%,%,$(notdir $(FUZZERS))) >&2; exit 1; }
+	    $(patsubst fuzz_%,%,$(notdir $(FUZZERS))) \
+	    $(patsubst tests/fuzz/fuzz_%.lua,%,$(wildcard tests/fuzz/fuzz_*.lua)) >&2; exit 1; }
 	@$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) fuzz-programs
 	@mkdir -p build/fuzz/$(FUZZ)
 	# Leaks are looked for when the corpus is replayed: clang 14's checker crashes at the fuzzer's end.
 	ASAN_OPTIONS=detect_leaks=0 build/clang-$(subst $(comma),-,$(FUZZ_SANITIZE))/tests/fuzz_$(FUZZ) \
 	    -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/$(FUZZ) \
 	    tests/fuzz/corpus/$(FUZZ)
+endif
 
 # --- house -------------------------------------------------------------------------------------
 

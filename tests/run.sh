@@ -90,6 +90,11 @@ replay() {
             status=1
         fi
     done
+    for source in tests/fuzz/fuzz_*.lua; do
+        name=$(basename "$source" .lua)
+        name=${name#fuzz_}
+        "$tree/links" tests/fuzz/lua.lua "$name" replay "tests/fuzz/corpus/$name"/* || status=1
+    done
     return $status
 }
 

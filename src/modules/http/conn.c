@@ -12,6 +12,7 @@
 
 enum {
     BODY_RATE_MS = 5000,  /* a body is waited for that long before its rate counts */
+    SLOW_HEAD = 1024,     /* bytes of a head that is waited for, in a buffer of its own size */
     READ_MIN = 2048,      /* less room than this at the end of the buffer: make some */
     EMPTY_LINES_MAX = 8,  /* before a request line (RFC 9112, 2.2) */
     DRAIN_MAX = 262144,   /* of a body that nobody has read, rather than closing */
@@ -68,6 +69,13 @@ static void make_room(http_conn *c)
         in->start = in->end = 0;
         return;
     }
+    if (in->size < CHUNK_SIZE) { /* a head that goes on: see put_by */
+        c->in = chunk_get(&c->server->net->chunks);
+        memcpy(c->in->data, in->data + in->start, rest);
+        c->in->end = rest;
+        chunk_put(&c->server->net->chunks, in);
+        return;
+    }
     if (!rest)
         in->start = in->end = keep + head; /* the body so far has been consumed */
     if (in->size - in->end >= READ_MIN)
@@ -89,6 +97,20 @@ static void make_room(http_conn *c)
         c->req->at = 0;
         c->req->view.url = in->data + c->req->head.url;
     }
+}
+
+/* A client may take his time for a head, and there may be many of him: the little that has come does
+ * not keep a whole buffer. */
+static void put_by(http_conn *c)
+{
+    chunk *in = c->in;
+    uint32_t have = in->end - in->start;
+    if (in->size < CHUNK_SIZE || have > SLOW_HEAD)
+        return;
+    c->in = chunk_new(&c->server->net->chunks, SLOW_HEAD);
+    memcpy(c->in->data, in->data + in->start, have);
+    c->in->end = have;
+    chunk_put(&c->server->net->chunks, in);
 }
 
 /* Reads once. A count; -EAGAIN; LINKS_EOF; -errno. */
@@ -326,6 +348,8 @@ static void read_heads(http_conn *c)
     }
     if (c->state == CONN_IDLE && c->in && c->in->start == c->in->end)
         drop_input(c);
+    else if (c->state == CONN_HEAD)
+        put_by(c);
 }
 
 /* Goes on with what has come already, and then with what comes. */
