@@ -64,7 +64,8 @@ end)
 -- Runs a script of node with the module ws; false where there is none.
 local function node(script, ...)
     if os.execute("node -e 'require(\"ws\")' >/dev/null 2>&1") ~= 0 then return false end
-    return program.shell("node -e " .. ("'%s' -- %s 2>&1"):format(script, table.concat({ ... }, " ")))
+    local command = ("node -e '%s' -- %s 2>&1"):format(script, table.concat({ ... }, " "))
+    return program.shell(command)
 end
 
 describe("the module ws of npm", function()
