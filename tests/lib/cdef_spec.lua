@@ -18,6 +18,7 @@ local BINDINGS = {
     ["lib/links/system.lua"] = "src/modules/system/system.h",
     ["lib/links/tcp/ffi.lua"] = "src/modules/net/tcp.h",
     ["lib/links/udp.lua"] = "src/modules/net/udp.h",
+    ["lib/links/websocket/ffi.lua"] = "src/modules/websocket/websocket.h",
     ["lib/links/zlib.lua"] = "src/modules/zlib/zstream.h",
 }
 
@@ -51,6 +52,20 @@ describe("the declarations of C in Lua", function()
         for name, value in pairs(require("links.dns.records").types) do
             assert.equal(declarations.constant("DNS_" .. name, "src/modules/dns/message.h"), value,
                 name)
+        end
+    end)
+
+    it("have the codes and the events of websocket", function()
+        local binding = require "links.websocket.ffi"
+        for _, name in ipairs { "AGAIN", "CLOSED", "FULL" } do
+            assert.equal(declarations.constant("LINKS_" .. name, ERRORS), binding[name])
+        end
+        local events = read("src/modules/websocket/websocket.h"):match(
+            "enum {(%s*LINKS_WS_OPEN.-)};")
+        local number = 0
+        for name in events:gmatch("LINKS_WS_(%u+)") do
+            number = number + 1
+            assert.equal(number, binding[name], name)
         end
     end)
 

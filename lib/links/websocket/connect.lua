@@ -51,6 +51,12 @@ local function tunnel(socket, proxy, authority)
     return true
 end
 
+local function secure(socket, options)
+    if socket.startTls then return socket:startTls(options) end
+    return nil, errors.new(errors.code("UNSUPPORTED"), "websocket connect",
+        { message = "wss:// needs TLS, which is not built in" })
+end
+
 local function open(target, options)
     local proxy = options.proxy
     local at = proxy or target
@@ -58,11 +64,18 @@ local function open(target, options)
     if not socket then return nil, err end
     if proxy then
         local ok, why = tunnel(socket, proxy, target.authority)
-        if not ok then return nil, why end
+        if not ok then
+            socket:close(true)
+            return nil, why
+        end
     end
-    if target.secure then
-        local ok, why = socket:startTls(options.tls or { serverName = target.host })
-        if not ok then return nil, why end
+    if not target.secure then return socket end
+    local about = { serverName = target.host }
+    for name, value in pairs(options.tls or {}) do about[name] = value end
+    local ok, why = secure(socket, about)
+    if not ok then
+        socket:close(true)
+        return nil, why
     end
     return socket
 end

@@ -48,7 +48,6 @@ static void gone(ws *w)
     w->view.closed = 1;
     ev_timer_stop(w->stream.net->loop, &w->timer);
     ws_drop_output(w);
-    ws_unsubscribe_all(w);
     list_remove(&w->dirty);
     if (w->referenced)
         ev_unref(w->stream.net->loop);
@@ -70,6 +69,7 @@ static void end_reading(ws *w, int status, int code)
         w->want_end = w->hub->options.callbacks;
     }
     w->view.closed = 1;
+    ws_unsubscribe_all(w);
     wake_all(w);
     ws_announce(w);
 }
@@ -167,7 +167,6 @@ void ws_fail(ws *w, int status)
     if (!w->close_sent)
         send_close(w, status, NULL, 0);
     end_reading(w, status, status == WS_STATUS_TOO_LARGE ? LINKS_WS_TOO_LARGE : LINKS_WS_PROTOCOL);
-    ws_unsubscribe_all(w);
 }
 
 int links_ws_close(links_ws *lw, int status, const char *reason, size_t len)

@@ -1,0 +1,150 @@
+-- WebSockets between processes: the example, peers of another make, system calls.
+package.path = "tests/support/?.lua;" .. package.path
+
+local child = require "child"
+local json = require "json"
+local program = require "program"
+local websocket = require "websocket"
+local wire = require "wire"
+
+local started = {}
+
+local function start(arguments)
+    local process = program.start(arguments)
+    started[#started + 1] = process
+    process:expect("\n")
+    return process, tonumber(process.out:match("(%d+)[/%s]*\n"))
+end
+
+after_each(function()
+    for _, process in ipairs(started) do
+        pcall(function()
+            process:kill("TERM")
+            process:wait()
+        end)
+    end
+    started = {}
+end)
+
+local function hear(ws)
+    local text, err = ws:read(5000)
+    assert.truthy(text, tostring(err))
+    return json.decode(text)
+end
+
+describe("examples/chat_ws.lua", function()
+    it("has a page, and tells everybody in a room what the others say", function()
+        local _, port = start { "examples/chat_ws.lua", "0" }
+        local page = wire.request(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert.equal("text/html; charset=utf-8", page.headers["content-type"])
+        assert.truthy(page.body:find("new WebSocket", 1, true))
+        local url = "ws://127.0.0.1:" .. port .. "/chat/"
+        local ann = assert(websocket.connect(url .. "lobby?name=ann"))
+        assert.same({ from = "ann", what = "has come", people = 1 }, hear(ann))
+        local bob = assert(websocket.connect(url .. "lobby?name=bob"))
+        assert.equal(2, hear(ann).people)
+        hear(bob)
+        local eve = assert(websocket.connect(url .. "other?name=eve"))
+        hear(eve)
+        bob:write("hello")
+        assert.same({ from = "bob", text = "hello" }, hear(ann))
+        assert.same({ from = "bob", text = "hello" }, hear(bob))
+        bob:close()
+        assert.same({ from = "bob", what = "has left", people = 1 }, hear(ann))
+        eve:write("\0", "binary")
+        assert.equal(1003, select(2, eve:read()).status)
+        assert.equal(400, select(2, websocket.connect(url .. "lobby")).status)
+        local _, err = websocket.connect(url .. "lobby?name=x", {
+            headers = { Origin = "http://elsewhere.example" },
+        })
+        assert.equal(403, err.status)
+    end)
+end)
+
+-- Runs a script of node with the module ws; false where there is none.
+local function node(script, ...)
+    if os.execute("node -e 'require(\"ws\")' >/dev/null 2>&1") ~= 0 then return false end
+    local command = ("node -e '%s' -- %s 2>&1"):format(script, table.concat({ ... }, " "))
+    return program.shell(command)
+end
+
+describe("the module ws of npm", function()
+    it("talks to the server, compressed and not", function()
+        local server = assert(websocket.createServer(0, { message = function(ws, data, kind)
+            ws:write(data, kind)
+        end }, { compress = { threshold = 10 }, host = "127.0.0.1" }))
+        local port = server:address().port
+        for _, deflate in ipairs { "true", "false" } do
+            local result = node([[
+                const WebSocket = require("ws")
+                const ws = new WebSocket("ws://127.0.0.1:" + process.argv[1],
+                    { perMessageDeflate: process.argv[2] == "true" })
+                const sent = ["hello", "k\u00f6stlich ".repeat(5000), "", Buffer.alloc(70000, 7)]
+                let n = 0
+                ws.on("open", () => { ws.ping(); sent.forEach(data => ws.send(data)) })
+                ws.on("message", (data, binary) => {
+                    const want = Buffer.from(sent[n++])
+                    if (!want.equals(data) || binary != (n == 4)) throw new Error("echo " + n)
+                    if (n == 4) ws.close(4000, "done")
+                })
+                ws.on("close", code => console.log("closed " + code + " " + ws.extensions))
+            ]], port, deflate)
+            if not result then
+                server:close(0)
+                return pending("needs node and its module ws")
+            end
+            assert.matches("^closed 4000 ", result.out, nil, result.out)
+            assert.equal(deflate == "true", result.out:find("permessage%-deflate") ~= nil)
+        end
+        server:close(0)
+    end)
+end)
+
+describe("an echoed message", function()
+    it("costs one read, one write and no epoll_ctl", function()
+        if jit.os ~= "Linux" or child.isSanitized()
+            or os.execute("command -v strace >/dev/null 2>&1") ~= 0 then
+            return pending("needs strace")
+        end
+        if child.isEmulated() then return pending("needs the system's own poll") end
+        local trace = os.tmpname()
+        local server = child.start([[
+            local websocket = require "websocket"
+            local server = assert(websocket.createServer(0, { message = function(ws, data, kind)
+                ws:write(data, kind)
+            end }, { host = "127.0.0.1" }))
+            print(server:address().port)
+            io.stdout:flush()
+        ]], "strace -D -f -qq -o " .. trace ..
+            " -e trace=read,recvfrom,recvmsg,write,writev,sendto,sendmsg,epoll_ctl,accept4")
+        -- The first handshake loads what others find loaded; it is not counted.
+        local first = assert(websocket.connect("ws://127.0.0.1:" .. server.port))
+        local ws = assert(websocket.connect("ws://127.0.0.1:" .. server.port))
+        for _ = 1, 100 do
+            assert(ws:write("x"))
+            assert.equal("x", ws:read())
+        end
+        local counts
+        wire.eventually("the trace of the handshake and 100 messages", function()
+            counts = {}
+            local seen = false
+            for line in io.lines(trace) do
+                local name = line:match("^%d+ +([%w_]+)%(")
+                if name == "accept4" and not line:find("= -1", 1, true) then
+                    seen, counts = true, {}
+                elseif seen and name then
+                    counts[name] = (counts[name] or 0) + 1
+                end
+            end
+            return counts.sendto == 101
+        end)
+        assert.equal(101, counts.recvfrom)
+        assert.equal(1, counts.epoll_ctl) -- the connection's own registration
+        assert.is_nil(counts.write or counts.writev or counts.sendmsg or counts.read
+            or counts.recvmsg)
+        first:close()
+        ws:close()
+        assert(server:stop())
+        os.remove(trace)
+    end)
+end)
