@@ -10,7 +10,7 @@ local loader = {}
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
 for _, name in ipairs {
-    "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "path", "process",
+    "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "log", "path", "process",
     "querystring", "shared", "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix",
     "url", "websocket", "zlib",
 } do

@@ -5,6 +5,7 @@
 
 #include "modules/dns/resolver.h"
 #include "modules/http/reply.h"
+#include "modules/log/writer.h"
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
@@ -30,6 +31,7 @@ void modules_close(ev_loop *loop)
     dns_close();
     websocket_close();
     work_close();
+    log_close();
     net_close(shared);
     shared = NULL;
 }

@@ -1,0 +1,3 @@
+local access = {}
+function access.new() end
+return access
