@@ -15,6 +15,7 @@
 --- links itself has to say (errors of tasks, of handlers) goes through the default logger too.
 local ffi = require "ffi"
 local check = require "links.check"
+local choice = require "links.log.choice"
 local report = require "links.report"
 local binding = require "links.log.ffi"
 local encode = require "links.log.encode"
@@ -57,13 +58,6 @@ local OF_A_PLACE = {
     "mode", "color",
 }
 
-local ROTATE = {
-    size = { type = "string|number|nil" },
-    every = { type = "string|nil" },
-    keep = { default = 7, type = "integer", min = 1, max = 100000 },
-    compress = { default = true, type = "boolean" },
-}
-
 local RATE_LIMIT = {
     burst = { default = 10, type = "integer", min = 1, max = INT_MAX },
     interval = { default = 1000, type = "integer", min = 1, max = INT_MAX },
@@ -75,49 +69,16 @@ for i = 0, 7 do FACILITIES["local" .. i] = 16 + i end
 
 -- --- options ------------------------------------------------------------------------------------
 
-local function one_of(signature, name, value, known, level)
-    if known[value] then return end
-    local words = {}
-    for word in pairs(known) do words[#words + 1] = '"' .. tostring(word) .. '"' end
-    table.sort(words)
-    error(signature .. " " .. name .. " must be " .. table.concat(words, ", "), level + 1)
-end
-
-local UNITS = { [""] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30 }
-
-local function bytes_of(signature, value, level)
-    if type(value) == "string" then
-        local digits, unit = value:match("^(%d+)([KMG]?)$")
-        value = digits and tonumber(digits) * UNITS[unit]
-    end
-    if value and value >= 1 and value < 2 ^ 53 then return value end
-    error(signature .. ' options.rotate.size must be a number of bytes, or a text such as "100M"',
-        level + 1)
-end
-
-local function check_rotation(signature, rotate, level)
-    rotate = check.options(signature .. " rotate:", rotate, ROTATE, level)
-    if rotate.size then rotate.size = bytes_of(signature, rotate.size, level + 1) end
-    if rotate.every then
-        one_of(signature, "options.rotate.every", rotate.every,
-            { hour = true, day = true, week = true }, level + 1)
-    end
-    if not rotate.size and not rotate.every then
-        error(signature .. " options.rotate must have size or every", level + 1)
-    end
-    return rotate
-end
-
 local function check_place(signature, o, level)
     if type(o.format) == "string" then
-        one_of(signature, "options.format", o.format, { text = true, json = true }, level + 1)
+        choice.one_of(signature, "options.format", o.format, { text = true, json = true }, level + 1)
     end
-    one_of(signature, "options.onFull", o.onFull, { drop = true, block = true }, level + 1)
+    choice.one_of(signature, "options.onFull", o.onFull, { drop = true, block = true }, level + 1)
     if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
     if type(o.color) == "string" then
-        one_of(signature, "options.color", o.color, { auto = true }, level + 1)
+        choice.one_of(signature, "options.color", o.color, { auto = true }, level + 1)
     end
-    if o.rotate then o.rotate = check_rotation(signature, o.rotate, level + 1) end
+    if o.rotate then o.rotate = choice.rotation(signature, o.rotate, level + 1) end
     if o.level then levels.number(signature, "options.level", o.level, level + 1) end
 end
 
@@ -201,7 +162,7 @@ end
 local function check_options(signature, options, level)
     local o = check.options(signature, options, OPTIONS, level)
     if o.level then levels.number(signature, "options.level", o.level, level + 1) end
-    one_of(signature, "options.facility", o.facility, FACILITIES, level + 1)
+    choice.one_of(signature, "options.facility", o.facility, FACILITIES, level + 1)
     if o.rateLimit then
         o.rateLimit = check.options(signature .. " rateLimit:", o.rateLimit, RATE_LIMIT, level)
     end

@@ -369,14 +369,11 @@ end
 function methods:stats()
     local stats = { lines = 0, dropped = 0, bytes = 0 }
     for _, box in each_box(self) do
-        local sink = box.sink
-        C.links_log_stats(sink)
-        stats.lines = stats.lines + sink.lines
-        stats.dropped = stats.dropped + sink.dropped
-        stats.bytes = stats.bytes + sink.bytes
-        if sink.error ~= 0 then
-            stats.error = ffi.string(C.links_err_name(sink.error))
+        local some = sinks.stats(box)
+        for _, key in ipairs { "lines", "dropped", "bytes" } do
+            stats[key] = stats[key] + some[key]
         end
+        stats.error = stats.error or some.error
     end
     return stats
 end
@@ -396,6 +393,10 @@ function logger.new(o, outputs, open)
         } or false,
     }
     set_fields(self, nil, o.fields)
+    -- Found at once, where each look-up costs as much as a level that is off.
+    for _, name in ipairs { "debug", "info", "warn", "error", "fatal" } do
+        self[name] = methods[name]
+    end
     setmetatable(self, Logger)
     levels.add(self, o.level and LEVELS[o.level])
     return self

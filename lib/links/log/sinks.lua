@@ -222,4 +222,14 @@ function sinks.flush(box, ms)
     end
 end
 
+--- What has become of its lines.
+function sinks.stats(box)
+    local sink = box.sink
+    C.links_log_stats(sink)
+    return {
+        lines = sink.lines, dropped = sink.dropped, bytes = sink.bytes,
+        error = sink.error ~= 0 and ffi.string(C.links_err_name(sink.error)) or nil,
+    }
+end
+
 return sinks

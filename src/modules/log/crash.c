@@ -52,15 +52,19 @@ static void write_ring(const ring *r, uint64_t from, int fd)
     write_all(fd, r->data, len - first);
 }
 
-/* The handler was set for one time: coming back, the signal ends the process as it always does. */
-static void on_crash(int signum)
+void crash_write(void)
 {
-    (void)signum;
     for (int i = 0; i < LOG_WRITERS_MAX; i++) {
         const ring *r = crash.rings[i].ring;
         if (r && *crash.rings[i].fd >= 0)
             write_ring(r, *crash.rings[i].writing, *crash.rings[i].fd);
     }
+}
+
+/* The handler was set for one time: coming back, the signal ends the process as it always does. */
+static void on_crash(int signum)
+{
+    crash_write();
     raise(signum);
 }
 

@@ -12,4 +12,7 @@
 void crash_watch(int slot, const ring *r, const uint64_t *writing, const int *fd);
 void crash_forget(int slot);
 
+/* Writes what all of them hold: for the handler of a signal that is to end the process. */
+void crash_write(void);
+
 #endif
