@@ -58,6 +58,8 @@ local OF_A_PLACE = {
     "mode", "color",
 }
 
+local FORMATS = { text = true, json = true }
+
 local RATE_LIMIT = {
     burst = { default = 10, type = "integer", min = 1, max = INT_MAX },
     interval = { default = 1000, type = "integer", min = 1, max = INT_MAX },
@@ -71,7 +73,7 @@ for i = 0, 7 do FACILITIES["local" .. i] = 16 + i end
 
 local function check_place(signature, o, level)
     if type(o.format) == "string" then
-        choice.one_of(signature, "options.format", o.format, { text = true, json = true }, level + 1)
+        choice.one_of(signature, "options.format", o.format, FORMATS, level + 1)
     end
     choice.one_of(signature, "options.onFull", o.onFull, { drop = true, block = true }, level + 1)
     if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
@@ -228,15 +230,15 @@ end
 --- `to` is one of: "stderr", "stdout"; the path of a file; "syslog" (/dev/log), "syslog:/path",
 --- "syslog://host:514" by UDP, all as RFC 5424 has it; "journald"; "tcp://host:port" and
 --- "unix:/path", a stream of lines, connected again when it breaks; "udp://host:port", a datagram a
---- line; a function(line, level), which runs in a task of its own and may wait, and gets the level as
---- a number from 0 (debug) to 4 (fatal); or a list of these, where an entry may be a table {to =,
---- format =, level =, ...} with options of its own. Loggers that write to one place share its
+--- line; a function(line, level), which runs in a task of its own and may wait, and gets the level
+--- as a number from 0 (debug) to 4 (fatal); or a list of these, where an entry may be a table
+--- {to =, format =, level =, ...} with options of its own. Loggers that write to one place share its
 --- buffer, which has the options of the first.
 ---
 --- Rotated files are called app.log.20260131-120000, and .gz where they are compressed. Processes
 --- that write to one file may all rotate it: each line is in exactly one of the files.
 ---
---- @param options  table  name           nil        of the module: "db", "db.pool"; see log.setLevel
+--- @param options  table  name           nil        of the module: "db"; see log.setLevel
 ---                        level          "info"     or "debug", "warn", "error", "fatal", "off"
 ---                        format         "text"     or "json", or function(record) -> string, where
 ---                                                  record = {time = ms, level, name, message,
@@ -256,10 +258,11 @@ end
 ---                        mode           tonumber("640", 8)  of a new file
 ---                        fields         {}         of every line
 ---                        locals         true       the task's local values become fields
----                        redact         passwords, tokens, cookies ...  names of fields whose values
----                                                  are left out, at any depth, in any case, with -
----                                                  or _ or without; false: none
----                        rateLimit      nil        {burst = 10, interval = 1000}: of one message at
+---                        redact         {...}      names of fields whose values are left out, at
+---                                                  any depth, in any case, with - or _ or without;
+---                                                  password, token, authorization, cookie and
+---                                                  their kin where it is not given; false: none
+---                        rateLimit      nil        {burst = 10, interval = 1000}: of a message at
 ---                                                  most `burst` in `interval` ms; a line says how
 ---                                                  often it came beyond that
 ---                        caller         false      a field says which line of the program logs
@@ -315,8 +318,8 @@ end
 --- Sets a level, from now on: of all loggers that have none of their own, or of a module.
 ---
 --- @param level   string  "debug", "info", "warn", "error", "fatal" or "off"
---- @param module  string  a logger's name: loggers of that name, and of names below it ("db.pool" is
----                        below "db"), those that are made later included. Default: all
+--- @param module  string  a logger's name: loggers of that name, and of names below it ("db.pool"
+---                        is below "db"), those that are made later included. Default: all
 --- @raise                 there is no such level; `module` is not a string
 --- @usage local log = require "log"
 --- local db = log.new { name = "db", to = function() end }

@@ -19,7 +19,8 @@ end
 function report.write(level, text)
     if not state.log then return print_to_stderr(text) end
     local ok, err = pcall(state.log, level, text)
-    if not ok then print_to_stderr(text .. "\n(it could not be logged: " .. tostring(err) .. ")") end
+    if ok then return end
+    print_to_stderr(text .. "\n(it could not be logged: " .. tostring(err) .. ")")
 end
 
 --- The same for the last words of a program: who has started it is to see them on stderr, too.

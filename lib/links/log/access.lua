@@ -3,9 +3,9 @@
 ---
 --- The format is "combined" or "common", as Apache and nginx have them, "json", or a text with
 --- variables, written $name or ${name} ($$ is a dollar sign): remoteAddress, remotePort, remoteUser
---- (of basic authentication), localPort, time (local, as in "combined"), timeIso, msec, method, url,
---- path, query, version, status, bytes (of the body), bytesSent (with the head), bytesReceived (of
---- the request's body), duration (ms, from the complete head to the end of the answer), host,
+--- (of basic authentication), localPort, time (local, as in "combined"), timeIso, msec, method,
+--- url, path, query, version, status, bytes (of the body), bytesSent (with the head), bytesReceived
+--- (of the request's body), duration (ms, from the complete head to the end of the answer), host,
 --- referer, userAgent, requestId (see http.requestId), aborted ("aborted" or "-": the client left,
 --- or the answer was broken off), header.NAME and responseHeader.NAME (such as header.accept;
 --- cookies and authorization are left out), and note.NAME (see req:note). What is not there is "-".
@@ -47,11 +47,8 @@ local access = {}
 local methods = {}
 local Access = { __index = methods, __name = "access log" }
 
-local FORMATS = {
-    common = '$remoteAddress - $remoteUser [$time] "$method $url HTTP/$version" $status $bytes',
-    combined = '$remoteAddress - $remoteUser [$time] "$method $url HTTP/$version" $status $bytes ' ..
-        '"$referer" "$userAgent"',
-}
+local COMMON = '$remoteAddress - $remoteUser [$time] "$method $url HTTP/$version" $status $bytes'
+local FORMATS = { common = COMMON, combined = COMMON .. ' "$referer" "$userAgent"' }
 
 local OPTIONS = {
     format = { default = "combined", type = "string|function" },
@@ -60,7 +57,7 @@ local OPTIONS = {
     skip = { type = "function|nil" },
     minStatus = { default = 0, type = "integer", min = 0, max = 999 },
     minDuration = { default = 0, type = "number" },
-    bufferSize = { default = 65536, type = "integer", min = 4096, max = 2 ^ 30 },
+    bufferSize = { default = 262144, type = "integer", min = 4096, max = 2 ^ 30 },
     flushInterval = { default = 1000, type = "integer", min = 0, max = 2 ^ 31 - 1 },
     rotate = { type = "table|nil" },
     reopenOn = { default = "SIGUSR1", type = "string|boolean" },
@@ -156,7 +153,7 @@ end
 
 --- Makes an access log; `log.access` is this.
 ---
---- @param options  table  format         "combined"  see above; or function(record) -> string, where
+--- @param options  table  format         "combined"  see above; or function(record) -> string, and
 ---                                                   the record has what the JSON has
 ---                        to             "stderr"    one place of those that log.new knows
 ---                        sample         1           the share of the requests that are logged
@@ -164,7 +161,8 @@ end
 ---                                                   logged
 ---                        minStatus      0           only answers with that status or more
 ---                        minDuration    0           only what took that many ms or more
----                        bufferSize, flushInterval, rotate, reopenOn, mode  as those of log.new
+---                        bufferSize     262144      bytes of lines that wait
+---                        flushInterval, rotate, reopenOn, mode  as those of log.new
 --- @return access log     :flush() :reopen() :stats()
 --- @return nil, err       as log.new
 --- @raise                 an option of another type or out of bounds, or one that nobody knows; a
@@ -172,9 +170,11 @@ end
 --- @usage local log, http = require "log", require "http"
 --- local lines = {}
 --- local access = assert(log.access {
----     format = "$method $path $status $duration ms", to = function(line) lines[#lines + 1] = line end,
+---     format = "$method $path $status $duration ms",
+---     to = function(line) lines[#lines + 1] = line end,
 --- })
---- local server = assert(http.createServer(0, function() return "hello" end, { accessLog = access }))
+--- local function hello() return "hello" end
+--- local server = assert(http.createServer(0, hello, { accessLog = access }))
 --- server:close()
 function access.new(options)
     return access._of("log.access(options)", options, 2)

@@ -302,8 +302,8 @@ end
 
 --- Sets the level of this logger, and of its children that have none of their own.
 ---
---- @param level  string  "debug", "info", "warn", "error", "fatal" or "off"; nil: that of log.setLevel
----                       again
+--- @param level  string  "debug", "info", "warn", "error", "fatal" or "off"; nil: that of
+---                       log.setLevel again
 --- @raise                there is no such level
 --- @usage local log = require "log"
 --- local logger = log.new { to = function() end }
@@ -363,7 +363,7 @@ end
 --- @return table  lines    taken to be written
 ---                dropped  lost, because a buffer was full or a function has failed
 ---                bytes    written
----                error    why the last write failed: a name such as "ENOSPC"; nil while all is well
+---                error    why the last write failed: such as "ENOSPC"; nil while all is well
 --- @usage local log = require "log"
 --- assert(log.new { to = function() end }:stats().dropped == 0)
 function methods:stats()

@@ -1,5 +1,5 @@
--- Where lines go: what `to` says, made into sinks of C. A place that several loggers write to is one
--- sink. Functions are sinks whose lines are taken by a task.
+-- Where lines go: what `to` says, made into sinks of C. A place that several loggers write to is
+-- one sink. Functions are sinks whose lines are taken by a task.
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
@@ -25,8 +25,8 @@ local state = core.logSinks or {
 }
 core.logSinks = state
 
--- In the local values of the task that runs a function, and so of all that it starts: what these log
--- does not go to functions, which would never come to an end.
+-- In the local values of the task that runs a function, and so of all that it starts: what these
+-- log does not go to functions, which would never come to an end.
 sinks.MARK = state
 
 -- --- places -------------------------------------------------------------------------------------
