@@ -69,11 +69,13 @@ local function open_sink(signature, o, level)
     local format = o.format == "json" and JSON or TEXT
     if protocol == "journald" then format = binding.JOURNAL end
     local flags = protocol == "syslog" and binding.SYSLOG or 0
-    return sinks.open(o.to, {
+    local box, err = sinks.open(o.to, {
         format = format, flags = flags, bufferSize = o.bufferSize,
         flushInterval = o.flushInterval, onFull = "drop", sync = false, rotate = o.rotate,
         reopenOn = o.reopenOn, mode = o.mode,
-    }), protocol
+    })
+    if not box then return nil, nil, err end
+    return box, protocol
 end
 
 -- What a function makes of a line: `shown` is what it would be.
@@ -139,8 +141,8 @@ function access._of(signature, options, level)
     end
     if o.rotate then o.rotate = choice.rotation(signature, o.rotate, level + 1) end
     if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
-    local box, protocol = open_sink(signature, o, level + 1)
-    if not box then return nil, protocol end
+    local box, protocol, err = open_sink(signature, o, level + 1)
+    if not box then return nil, err end
     local self, sink = { _box = box }, box.sink
     local filtered = o.skip or type(o.format) == "function" or protocol
     if filtered then

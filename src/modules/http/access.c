@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "access_log.h"
@@ -665,10 +666,18 @@ void http_access_begin(http_request *r, links_http_access *a)
     a->refs++;
 }
 
+/* A reset that nobody has read yet. One who only says that he sends no more may still listen. */
+static bool was_reset(const http_conn *c)
+{
+    char byte;
+    return c->stream.hung_up && recv(c->stream.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           errno != EAGAIN && errno != EWOULDBLOCK;
+}
+
 void http_access_log(http_request *r)
 {
     links_http_access *a = r->access;
-    bool aborted = !http_conn_is_alive(r->conn) || r->res.broken;
+    bool aborted = !http_conn_is_alive(r->conn) || r->res.broken || was_reset(r->conn);
     int status = r->res.status ? r->res.status : ABORTED;
     r->access = NULL;
     write_line(a, r->conn, r, status, aborted);
