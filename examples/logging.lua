@@ -1,5 +1,5 @@
--- Logs of a server: its own lines as text on stderr, with the id of the request that they belong to,
--- and an access log as JSON in a file that is rotated. PORT=... chooses another port than 8080,
+-- Logs of a server: its own lines as text on stderr, with the id of the request that they belong
+-- to, and an access log as JSON in a file that is rotated. PORT=... chooses another port than 8080,
 -- ACCESS_LOG=... another file than access.log. SIGUSR2 turns debug lines on and off.
 --
 --   curl -i localhost:8080/slow

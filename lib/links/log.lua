@@ -232,7 +232,8 @@ end
 --- "unix:/path", a stream of lines, connected again when it breaks; "udp://host:port", a datagram a
 --- line; a function(line, level), which runs in a task of its own and may wait, and gets the level
 --- as a number from 0 (debug) to 4 (fatal); or a list of these, where an entry may be a
---- table {to =, format =, level =, ...} with options of its own. Loggers that write to one place share its
+--- table {to =, format =, level =, ...} with options of its own. Loggers that write to one place
+--- share its
 --- buffer, which has the options of the first.
 ---
 --- Rotated files are called app.log.20260131-120000, and .gz where they are compressed. Processes
