@@ -5,7 +5,8 @@
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
 --- `http.accessLog`, `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and
---- `http.requestId` make middleware for it: see http.middleware; `http.limit` and `http.concurrency`: see http.limits.
+--- `http.requestId` make middleware for it: see http.middleware; `http.limit` and
+--- `http.concurrency`: see http.limits.
 --- `http.get`, `http.post` and the others make requests: see http.client.
 local ffi = require "ffi"
 local check = require "links.check"

@@ -417,6 +417,18 @@ static uint64_t body_sent(const subject *s)
     return s->request ? s->request->res.sent - s->request->res.head_sent : 0;
 }
 
+/* A server may listen at many places. */
+static uint64_t local_port(const subject *s)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    address local = {0};
+    if (stream_is_open(&s->conn->stream) &&
+        getsockname(s->conn->stream.io.fd, (struct sockaddr *)&ss, &len) == 0)
+        address_from_sockaddr(&local, &ss);
+    return local.port;
+}
+
 static void put_variable(const subject *s, log_line *l, const op *o)
 {
     const links_http_access *a = s->access;
@@ -436,7 +448,7 @@ static void put_variable(const subject *s, log_line *l, const op *o)
         put_user(s, l);
         break;
     case LOCAL_PORT:
-        log_line_put_uint(l, (uint64_t)s->conn->server->view.port);
+        log_line_put_uint(l, local_port(s));
         break;
     case TIME:
         log_line_put(l, a->time, TIME_LEN);

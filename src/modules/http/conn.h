@@ -62,7 +62,7 @@ typedef struct http_response {
     int status;         /* 0: no head has been made */
     uint64_t sent;      /* bytes of the head and the body, */
     uint64_t head_sent; /* and of the head alone */
-    int64_t left; /* bytes of the declared length still to come; -1: none declared */
+    int64_t left;       /* bytes of the declared length still to come; -1: none declared */
 } http_response;
 
 /* What few requests have: made when it is first needed, in extra.c. */
