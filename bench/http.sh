@@ -12,6 +12,7 @@
 #     routed-cost              the same against a handler without a router; the difference in us
 #     post                     a body of 16 KiB, read whole, against nginx's Lua module
 #     file-4k, file-1m         files, against nginx with open_file_cache and sendfile
+#     access, access-p16       hello with an access log (combined, to a file) against hello without
 #
 # PAIRS=7 pairs per comparison, DURATION=3 seconds per run, CONNECTIONS=64; LINKS=./links; SERVER_CPU=0 and
 # CLIENT_CPU=1 are the cores. Every run has a server of its own, warmed for a second, because what the
@@ -55,7 +56,7 @@ nginx_module ngx_http_lua_module.so >/dev/null || die "nginx's Lua module is not
 need_links
 tool floor >/dev/null
 [ $# -gt 0 ] || set -- floor nginx nginx-lua floor-p16 nginx-p16 nginx-lua-p16 floor-1000 nginx-1000 \
-    nginx-lua-1000 json routed routed-cost post file-4k file-1m
+    nginx-lua-1000 json routed routed-cost post file-4k file-1m access access-p16
 
 describe_machine
 note "peers    $(nginx -v 2>&1), $(wrk -v 2>&1 | head -n1 | cut -d' ' -f1,2)"
@@ -98,6 +99,8 @@ for comparison; do
         url_path=1m.bin
         compare links-files nginx-files 1.00 "file of 1 MiB / nginx, open_file_cache, sendfile"
         ;;
+    access) compare links-access links 1.05 "hello with an access log / without" ;;
+    access-p16) compare links-access links "" "hello with an access log, 16 pipelined / without" ;;
     *) die "no comparison named $comparison" ;;
     esac
 done

@@ -152,7 +152,7 @@ make_files() {
     head -c 1048576 /dev/urandom >"$work/files/1m.bin"
 }
 
-# start SERVER [CONNECTIONS]: links, floor, nginx and nginx-lua answer with 13 bytes, links-files and
+# start SERVER [CONNECTIONS]: links, links-access, floor, nginx and nginx-lua answer with 13 bytes, links-files and
 # nginx-files with the files of make_files; the others are described in http.sh and app.lua.
 start() {
     case $1 in
@@ -169,6 +169,10 @@ start() {
             open_file_cache max=1000; open_file_cache_valid 60s;"
         ;;
     links) launch "$LINKS" "$bench/hello.lua" ;;
+    links-access)
+        rm -f "$work/access.log"
+        launch "$LINKS" "$bench/hello.lua" "$work/access.log"
+        ;;
     floor) launch "$(tool floor)" ;;
     nginx) launch_nginx "${2:-1024}" 'return 200 "Hello, World!";' ;;
     nginx-lua)

@@ -7,13 +7,14 @@
 -- there is that object and finalizer are noted. See src/lua/finalizers.h.
 local ffi = require "ffi"
 local core = require "links.core"
+local report = require "links.report"
 
 local finalizers = {}
 
-local function report(err)
+local function tell(err)
     local ok, text = pcall(tostring, err)
     text = ok and type(text) == "string" and text or "(error object cannot be printed)"
-    io.stderr:write(debug.traceback("links: error in a finalizer: " .. text, 2), "\n")
+    report.write("error", debug.traceback("error in a finalizer: " .. text, 2))
 end
 
 -- What is to be run, in the order in which the collector came to it.
@@ -25,7 +26,7 @@ local function run_noted()
         local object, fn = objects[first], functions[first]
         objects[first], functions[first] = nil, nil
         first = first + 1
-        xpcall(fn, report, object)
+        xpcall(fn, tell, object)
     end
     first, last = 1, 0
     core.enterTask(interrupted)

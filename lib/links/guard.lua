@@ -1,6 +1,8 @@
 -- Writing a global from inside a function is a bug in a server: two requests share it. The first
 -- write to each undeclared name is reported with its traceback; with --strict it is an error. What
 -- a file assigns outside of its functions is declared by that.
+local report = require "links.report"
+
 local guard = {}
 
 local declared = {}
@@ -27,7 +29,7 @@ local function on_new_global(globals, name, value)
         rawset(globals, name, nil)
         error(message, 2)
     end
-    io.stderr:write(debug.traceback("links: " .. message, 2), "\n")
+    report.write("warn", debug.traceback(message, 2))
 end
 
 --- Puts the guard on the globals.

@@ -4,8 +4,9 @@
 --- on meanwhile. When its client leaves, what the handler waits for ends with ECANCELED.
 ---
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
---- `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and `http.requestId` make
---- middleware for it: see http.middleware; `http.limit` and `http.concurrency`: see http.limits.
+--- `http.accessLog`, `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and
+--- `http.requestId` make middleware for it: see http.middleware; `http.limit` and
+--- `http.concurrency`: see http.limits.
 --- `http.get`, `http.post` and the others make requests: see http.client.
 local ffi = require "ffi"
 local check = require "links.check"
@@ -61,6 +62,7 @@ local OPTIONS = {
     onError = { type = "function" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
+    accessLog = { type = "table|string|boolean|nil" },
 }
 
 local SIGNATURE = "http.createServer(port, handler[, options])"
@@ -253,6 +255,8 @@ end
 ---                                                     without it
 ---                        serverHeader      "links"    the Server field; false: none
 ---                        dateHeader        true       send a Date field
+---                        accessLog         nil        logs each request: options of log.access, an
+---                                                     access log, a path, or true for stderr
 ---                        A time of 0 is no limit.
 --- @return server                 :address() :addresses() :connections() :stats() :close([ms])
 --- @return nil, err               EADDRINUSE     the port is taken (err.address, err.port)
@@ -280,6 +284,11 @@ function http.createServer(port, handler, options)
     if options.family == 5 then error(SIGNATURE .. " options.family must be 4 or 6, not 5", 2) end
     if options.compress then handler = with_compression(handler, options.compress) end
     local places = places_of(port, options)
+    local access_log, fault
+    if options.accessLog then
+        access_log, fault = require("links.log.access")._of(SIGNATURE, options.accessLog, 2)
+        if not access_log then return nil, fault end
+    end
     -- `options` holds on to the string that `o` points to until C has copied it.
     local o = to_c(options)
     o.exclusive = shares and 0 or 1
@@ -295,6 +304,7 @@ function http.createServer(port, handler, options)
         end
     end
     listening.began()
+    if access_log then access_log:_attach(handle) end
     return server.start(handle, handler, options)
 end
 
@@ -331,7 +341,8 @@ for _, name in ipairs {
     LAZY[name] = { "links.http.client", name }
 end
 for _, name in ipairs {
-    "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders", "timeout",
+    "accessLog", "basicAuth", "bearer", "bodyLimit", "cors", "requestId", "secureHeaders",
+    "timeout",
 } do
     LAZY[name] = { "links.http.middleware", name }
 end

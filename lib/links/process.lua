@@ -27,6 +27,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local report = require "links.report"
 local binding = require "links.process.ffi"
 local names = require "links.process.names"
 local start = require "links.process.start"
@@ -355,8 +356,8 @@ forever.report = function(child, delay)
     if events.emit("restart", child) then return end
     local next_step = delay and "starting it again in " .. delay .. " ms"
         or "it has been started again " .. child.restarts .. " times, and no more"
-    io.stderr:write("links: ", child.file, " (", child.pid, ") ", describe_reason(child.reason),
-        ": ", next_step, "\n")
+    report.write("warn", child.file .. " (" .. child.pid .. ") " .. describe_reason(child.reason) ..
+        ": " .. next_step)
 end
 
 --- Sends a signal to a process.

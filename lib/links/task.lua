@@ -6,6 +6,7 @@
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local reports = require "links.report"
 
 local task = {}
 
@@ -565,16 +566,14 @@ end
 -- A bug shows how the program came to it; what the world did is one line.
 local function end_program(env)
     if errors.is(env.error) then
-        io.stdout:flush()
-        io.stderr:write("links: ", place(env.traceback), describe(env.error), "\n")
+        reports.last_words(place(env.traceback) .. describe(env.error))
         return core.exit(1)
     end
     -- What lies below the main program is links' own, and no news; nor is the name that it has
     -- there.
     local traceback = (env.traceback or ""):gsub("\n\tlinks/boot%.lua.*", "")
     traceback = traceback:gsub(": in function 'chunk'$", ": in main chunk")
-    io.stdout:flush()
-    io.stderr:write("links: ", describe(env.error), "\n", traceback, "\n")
+    reports.last_words(describe(env.error) .. "\n" .. traceback)
     core.exit(1)
 end
 
@@ -584,11 +583,9 @@ local function report(t)
     if state(t) == "cancelled" then return end
     local ok, heard = pcall(require("links.process").emit, "error", env.error, t, env.traceback)
     if ok and heard then return end
-    io.stderr:write("links: ", tostring(t), " failed: ", describe(env.error), "\n",
-        env.traceback or "", "\n")
-    if not ok then
-        io.stderr:write('links: process.on("error") failed: ', describe(heard), "\n")
-    end
+    reports.write("error", tostring(t) .. " failed: " .. describe(env.error) .. "\n" ..
+        (env.traceback or ""))
+    if not ok then reports.write("error", 'process.on("error") failed: ' .. describe(heard)) end
 end
 
 --- Prints failures that nobody waits for, and cancels all tasks when the process is told to end.

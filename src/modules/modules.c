@@ -7,6 +7,7 @@
 
 #include "modules/dns/resolver.h"
 #include "modules/http/reply.h"
+#include "modules/log/writer.h"
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
@@ -34,6 +35,7 @@ void modules_close(ev_loop *loop)
     websocket_close();
     work_close();
     presence_close();
+    log_close();
     net_close(shared);
     shared = NULL;
 }

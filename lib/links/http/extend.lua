@@ -4,7 +4,7 @@
 local extend = {}
 
 local PARTS = {
-    "query", "cookies", "negotiate", "bodies", "multipart", "sendfile", "sse", "peer",
+    "query", "cookies", "negotiate", "bodies", "multipart", "sendfile", "sse", "peer", "note",
 }
 
 local function install(kind, methods, lazy)

@@ -400,6 +400,25 @@ function middleware.secureHeaders(options)
     end
 end
 
+--- Logs the requests that come by, whatever the server's own access log does.
+---
+--- @param options  table  as those of log.access, or an access log
+--- @return function       middleware
+--- @return nil, err       as log.access
+--- @raise                 as log.access
+--- @usage local http = require "http"
+--- local app = http.router()
+--- app:use("/api", http.accessLog { format = "json", to = function() end })
+function middleware.accessLog(options)
+    local access, err = require("links.log.access")._of("http.accessLog(options)", options, 2)
+    if not access then return nil, err end
+    return function(req, _, next)
+        -- A call of the router has no connection, and no line.
+        if req._r then access:_log(req._r) end
+        return next()
+    end
+end
+
 local REQUEST_ID = "http.requestId([options])"
 local REQUEST_ID_OPTIONS = {
     header = { default = "X-Request-Id", type = "string" },

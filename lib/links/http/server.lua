@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
+local reports = require "links.report"
 local binding = require "links.http.ffi"
 local Request = require "links.http.request"
 local answers = require "links.http.answers"
@@ -31,7 +32,7 @@ end
 -- With the id of the request, by which the line can be found by what the client has got.
 local function report(req, what)
     local ok, id = pcall(function() return req.id end)
-    io.stderr:write("links: http: ", ok and id and "[" .. id .. "] " or "", what, "\n")
+    reports.write("error", "http: " .. (ok and id and "[" .. id .. "] " or "") .. what)
 end
 
 local function on_error(err)

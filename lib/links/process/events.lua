@@ -3,6 +3,7 @@
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
+local report = require "links.report"
 local sync = require "links.sync"
 local binding = require "links.process.ffi"
 local names = require "links.process.names"
@@ -107,7 +108,7 @@ local function run_end()
     run_hooks(reason)
     for _, fn in ipairs(events.listeners("exit")) do
         local ok, err = pcall(fn, code, signal)
-        if not ok then io.stderr:write("links: process.on(\"exit\"): ", tostring(err), "\n") end
+        if not ok then report.write("error", 'process.on("exit"): ' .. tostring(err)) end
     end
     C.links_ending_done()
 end

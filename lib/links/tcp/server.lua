@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local report = require "links.report"
 local binding = require "links.tcp.ffi"
 local sockets = require "links.tcp.socket"
 
@@ -60,7 +61,7 @@ local function serve(server, socket)
     local ok, message = xpcall(server._onconnect, on_error, socket, server)
     if not rawget(socket, "_detached") then fast_close(handle, 0) end
     if not ok then
-        io.stderr:write("links: ", server._module, ": error in onconnect: ", message, "\n")
+        report.write("error", server._module .. ": error in onconnect: " .. message)
     end
 end
 

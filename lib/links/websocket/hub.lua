@@ -142,7 +142,7 @@ local function on_error(err)
 end
 
 local function report(what, trace)
-    io.stderr:write("links: websocket: error in ", what, ": ", trace, "\n")
+    require("links.report").write("error", "websocket: error in " .. what .. ": " .. trace)
 end
 
 -- Everything but messages. The connection is the garbage collector's once it has ended.

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "access_log.h"
 #include "base/mem.h"
 #include "modules/net/proxy.h"
 #include "server.h"
@@ -239,6 +240,8 @@ void http_conn_retire(http_conn *c)
 static void refuse(http_conn *c, int status)
 {
     c->server->view.rejected++;
+    if (c->server->access)
+        http_access_refused(c, status);
     if (!c->stream.out_len)
         c->wrote_ms = now_ms(c);
     http_write_refusal(c, status);
@@ -268,6 +271,9 @@ static void dispatch(http_conn *c, int len)
     r->waited_ms = r->parked_ms = 0;
     r->body_error = 0;
     r->continued = !h->expect_continue;
+    r->start_ns = ev_now_ns(c->server->net->loop);
+    if (c->server->access)
+        http_access_begin(r, c->server->access);
     if (r->is_chunked)
         chunked_init(&r->decoder);
     r->view = (links_http_req){
@@ -554,6 +560,8 @@ void http_conn_answered(http_request *r)
     bool go_on = !http_conn_will_close(r);
 
     assert(c->state == CONN_BUSY);
+    if (r->access)
+        http_access_log(r);
     if (http_conn_is_alive(c) && go_on && !complete) {
         waitq_wake_all(&r->readers, LINKS_CLOSED);
         http_response_reset(r);
@@ -610,6 +618,7 @@ void http_conn_broken(http_request *r)
     http_conn *c = r->conn;
     c->keep_alive = false;
     c->req = NULL;
+    r->res.broken = true;
     http_request_free(r);
     if (http_conn_is_alive(c))
         begin_closing(c, true);

@@ -58,7 +58,11 @@ typedef struct http_response {
     bool upgrade;  /* "Connection: Upgrade" */
     bool bodiless; /* to HEAD, and 204 and 304: the body is counted and not sent */
     bool chunked;
-    int64_t left; /* bytes of the declared length still to come; -1: none declared */
+    bool broken;        /* off, in the middle of it */
+    int status;         /* 0: no head has been made */
+    uint64_t sent;      /* bytes of the head and the body, */
+    uint64_t head_sent; /* and of the head alone */
+    int64_t left;       /* bytes of the declared length still to come; -1: none declared */
 } http_response;
 
 /* What few requests have: made when it is first needed, in extra.c. */
@@ -89,6 +93,10 @@ struct http_request {
     bool is_chunked;
     bool continued; /* 100 Continue needs not be sent (any more) */
     bool queued;
+    struct links_http_access *access; /* the log that is to get its line; NULL: none */
+    uint64_t start_ns;                /* its head was complete */
+    char *notes;                      /* for that line: links_http_note */
+    uint32_t notes_len;
     http_head head; /* last: it ends in an array */
 };
 

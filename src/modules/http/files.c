@@ -306,11 +306,13 @@ static int send_pieces(http_request *r, const file_version *v, const http_range 
     for (int i = 0; i < count && !r->res.bodiless; i++) {
         n = put_part_head(text, boundary, v, &ranges[i]);
         stream_append(&r->conn->stream, text, (size_t)n);
+        http_count_sent(r, (size_t)n);
         append(r, v, ranges[i].from, ranges[i].to - ranges[i].from + 1);
     }
     if (!r->res.bodiless) {
         n = snprintf(text, sizeof(text), "\r\n--%s--\r\n", boundary);
         stream_append(&r->conn->stream, text, (size_t)n);
+        http_count_sent(r, (size_t)n);
     }
     r->res.left = 0;
     return finish_sending(r);

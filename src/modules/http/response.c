@@ -367,6 +367,8 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     at = put_connection(at, r, status != 101 && http_conn_will_close(r));
     at = PUT(at, "\r\n");
     stream_commit(s, (size_t)(at - start));
+    res->status = status;
+    res->head_sent = s->out_len - out_before;
     res->started = true;
     r->view.sent = 1;
     unsigned digit = (unsigned)status / 100;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "access_log.h"
 #include "base/mem.h"
 
 static http_server *server_of(links_http_server *s) { return (http_server *)s; }
@@ -64,6 +65,9 @@ http_request *http_request_new(http_conn *c)
     r->conn = c;
     r->worker = NULL;
     r->queued = false;
+    r->access = NULL;
+    r->notes = NULL;
+    r->notes_len = 0;
     r->res = (http_response){.left = -1};
     http_head_init(&r->head, &s->limits);
     return r;
@@ -81,6 +85,10 @@ void http_request_over(http_request *r)
 void http_request_free(http_request *r)
 {
     http_server *s = r->conn->server;
+    if (r->access)
+        http_access_log(r);
+    if (r->notes)
+        mem_free(r->notes);
     /* Somebody else than the one who answered may still wait for the body. */
     waitq_wake_all(&r->readers, LINKS_CLOSED);
     waitq_wake_all(&r->writers, LINKS_CLOSED);
@@ -399,6 +407,7 @@ static void release(ev_release *release)
     http_server_free_listeners(s);
     net_close(s->net);
     mem_free(s->trusted);
+    http_access_release(s->access);
     mem_free(s->generations);
     mem_free(s->free_ids);
     free(s->server_header);

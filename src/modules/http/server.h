@@ -51,6 +51,8 @@ struct http_server {
     int64_t turn_ms;
     bool stopped, freed, referenced;
 
+    struct links_http_access *access; /* NULL: requests are not logged */
+
     http_request *free_requests;
     int nfree;
     uint32_t *generations; /* by request id: counted up when a request is over */
@@ -99,8 +101,9 @@ void http_write_refusal(http_conn *c, int status);
 void http_write_switch(http_request *r);
 
 /* Counts what is handed to the stream of an answer. */
-static inline void http_count_sent(const http_request *r, size_t len)
+static inline void http_count_sent(http_request *r, size_t len)
 {
+    r->res.sent += len;
     r->conn->server->view.bytes_out += (double)len;
 }
 

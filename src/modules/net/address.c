@@ -17,11 +17,28 @@ int address_parse(address *a, const char *host, int port)
     return 0;
 }
 
+/* Each line of an access log has one, and inet_ntop takes 100 ns. */
+static int format_ip4(const uint8_t *ip, char *text)
+{
+    char *at = text;
+    for (int i = 0; i < 4; i++) {
+        if (ip[i] >= 100)
+            *at++ = (char)('0' + ip[i] / 100);
+        if (ip[i] >= 10)
+            *at++ = (char)('0' + ip[i] / 10 % 10);
+        *at++ = (char)('0' + ip[i] % 10);
+        *at++ = i < 3 ? '.' : '\0';
+    }
+    return (int)(at - text) - 1;
+}
+
 int address_format(const address *a, char text[static ADDRESS_TEXT_MAX])
 {
     text[0] = '\0';
+    if (a->family == 4)
+        return format_ip4(a->ip, text);
     if (a->family)
-        inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->ip, text, ADDRESS_TEXT_MAX);
+        inet_ntop(AF_INET6, a->ip, text, ADDRESS_TEXT_MAX);
     return (int)strlen(text);
 }
 

@@ -11,6 +11,7 @@
 
 #include "lua/sched.h"
 #include "lua/vm.h"
+#include "modules/log/crash.h"
 #include "modules/net/transfer.h"
 #include "process.h"
 #include "unit.h"
@@ -50,6 +51,7 @@ static void die_of(int signum)
 static void on_stuck(int signum)
 {
     (void)signum;
+    crash_write();
     die_of(ending.signum);
 }
 
@@ -58,8 +60,10 @@ static void on_stuck(int signum)
 static void on_ending_signal(int signum)
 {
     int saved = errno;
-    if (ending.signum)
+    if (ending.signum) {
+        crash_write();
         die_of(signum);
+    }
     ending.signum = signum;
     signal(SIGALRM, on_stuck);
     alarm(STUCK_S);
