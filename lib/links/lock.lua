@@ -74,13 +74,17 @@ local function wait_for(dict, key, token, o)
     local port, err = bell.enter(token)
     if not port then return nil, err end
     local entry, side, taken = port .. ":" .. token, "right", nil
+    local status = 0
     while true do
-        local queued, problem = dict:push("w:" .. key, entry, side)
-        if not queued then
-            err = problem
-            break
+        -- Whoever wakes this one has taken it out of the queue.
+        if status == 0 then
+            local queued, problem = dict:push("w:" .. key, entry, side)
+            if not queued then
+                err = problem
+                break
+            end
+            side = "left"
         end
-        side = "left"
         -- It may have been released just before this one was in the queue.
         taken, err = take(dict, key, token, o.ttl)
         if taken or err then break end
@@ -89,7 +93,7 @@ local function wait_for(dict, key, token, o)
             taken, err = nil, new_error(LOCKED, "lock")
             break
         end
-        local status = bell.wait(token, math.min(left, LOOK_MS, dict:ttl("l:" .. key) or 1))
+        status = bell.wait(token, math.min(left, LOOK_MS, dict:ttl("l:" .. key) or 1))
         if status ~= 0 and status ~= ETIMEDOUT then
             taken, err = nil, new_error(status, "lock")
             break

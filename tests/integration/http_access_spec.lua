@@ -10,6 +10,9 @@ local report = require "links.report"
 local timer = require "timer"
 local wire = require "wire"
 
+-- What links itself has to tell goes to stderr again, where the specs after this one look for it.
+teardown(function() require("links.report").install(nil) end)
+
 local folder, path, server, access
 
 local function lines()

@@ -6,6 +6,9 @@ local task = require "task"
 local timer = require "timer"
 local sync = require "sync"
 
+-- What links itself has to tell goes to stderr again, where the specs after this one look for it.
+teardown(function() require("links.report").install(nil) end)
+
 -- A logger whose lines come into a table; `flush` it before they are looked at.
 local function collecting(options)
     local lines = {}
