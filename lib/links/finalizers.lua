@@ -32,6 +32,10 @@ local function run_noted()
     core.enterTask(interrupted)
 end
 
+-- Compiled, its loop would end by the exit of a trace, where the collector may be at work too: what
+-- it notes between the end of the loop and the line behind it would be lost.
+jit.off(run_noted)
+
 -- finalizer -> the same, guarded. An entry goes when no object has the guarded one any more.
 local guarded = setmetatable({}, { __mode = "v" })
 

@@ -97,6 +97,21 @@ describe("a finalizer", function()
         ]]))
     end)
 
+    it("is not lost among very many", function()
+        assert.equal("100000 200000 300000\n", output [[
+            local ffi = require "ffi"
+            local n, seen = 0, {}
+            local function finalizer() n = n + 1 end
+            for round = 1, 3 do
+                for _ = 1, 100000 do ffi.gc(ffi.new("int[1]"), finalizer) end
+                collectgarbage()
+                collectgarbage()
+                seen[round] = n
+            end
+            print(table.concat(seen, " "))
+        ]])
+    end)
+
     it("has run when collectgarbage returns, in the order of the collector", function()
         assert.equal("3 2 1\n", output [[
             local order = {}

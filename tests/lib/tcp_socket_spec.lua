@@ -382,7 +382,7 @@ describe("socket:write", function()
         list[1], list[500] = "changed", nil -- which is too late
         local parts = {}
         repeat
-            parts[#parts + 1] = peer:readSome(7000)
+            parts[#parts + 1] = assert(peer:readSome(7000))
             local n = 0
             for _, part in ipairs(parts) do n = n + #part end
         until n >= #text
