@@ -75,7 +75,7 @@ end)
 describe("a server without descriptors", function()
     it("turns clients away, does not spin, and serves again", function()
         if not is_linux() then return pending("needs /proc") end
-        server = child.start(SERVER, "", "ulimit -n 24;")
+        server = child.start(SERVER, "", "ulimit -n 32;")
         local clients = {}
         local served, turned_away = 0, 0
         for i = 1, 40 do

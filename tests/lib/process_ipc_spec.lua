@@ -345,6 +345,43 @@ describe('process.on("message")', function()
         process.send(pid, 1)
     end)
 
+    it("runs so many functions at a time, and reads no more meanwhile", function()
+        local ipc = require "links.process.ipc"
+        local before = ipc.RUNNING_MAX
+        assert.equal(1024, before)
+        ipc.RUNNING_MAX = 2
+        local go, begun, done = require("sync").event(), 0, 0
+        local function slow()
+            begun = begun + 1
+            go:wait()
+            done = done + 1
+        end
+        process.on("message", slow)
+        local pid = fork("for i = 1, 6 do process.send('master', i) end process.receive()")
+        eventually("two to begin", function() return begun == 2 end)
+        timer.sleep(20)
+        assert.equal(2, begun)
+        go:set()
+        eventually("all to end", function() return done == 6 end)
+        process.off("message", slow)
+        ipc.RUNNING_MAX = before
+        process.send(pid, 1)
+    end)
+
+    it("and a writer survive that all tasks are cancelled before they begin", function()
+        local pid = fork(ECHO)
+        for i = 1, 3 do
+            process.send(pid, i)
+            for _, t in ipairs(task.list()) do
+                if t.status == "ready" and t ~= task.current() then t:cancel() end
+            end
+        end
+        process.send(pid, "last")
+        local seen = {}
+        repeat seen[#seen + 1] = receive() until seen[#seen] == "last"
+        assert.same({ 1, 2, 3, "last" }, seen)
+    end)
+
     it("keeps a child going until the channel ends", function()
         local pid = fork([[
             local seen = 0

@@ -50,7 +50,7 @@ local state = core.processIpc or {
     receivers = core.queue(), -- tasks that wait for a message
     space = core.queue(), -- readers that wait for room in the inbox, or for a handler to end
     pending = {}, npending = 0, next_id = 0, -- requests that wait for their answers
-    running = 0, -- handlers of messages and requests
+    runs = {}, running = 0, -- the tasks of handlers, and how many there are
     holders = 0, -- who waits for something to come, and so keeps the process going
     listening = false, -- there are handlers of messages
     answer = nil, -- the function of process.onRequest
@@ -123,9 +123,18 @@ end
 local Channel = {}
 Channel.__index = Channel
 
+-- Whether the task of a channel does its work. One that somebody has cancelled before it began, and
+-- who meant all tasks, never will.
+local function lives(t, begun)
+    if not t or core.finished(t) then return false end
+    local _, _, _, _, cancelled = core.info(t)
+    return begun or not cancelled
+end
+
 -- A task of its own: a sender that is cancelled leaves no half of a frame behind.
 local function write_out(channel)
     core.shieldPush() -- for good
+    channel.writes = true
     while #channel.out > 0 do
         local batch, bytes = channel.out, channel.queued
         channel.out = {}
@@ -139,8 +148,20 @@ local function write_out(channel)
             break
         end
     end
-    channel.writing = false
+    channel.writer, channel.writes = nil, false
     if channel.over then channel.socket:close() end
+end
+
+local read_in
+
+-- Sees to it that somebody reads, and writes where there is something to write.
+function Channel:tend()
+    if not self.over and not lives(self.reader, self.reads) then
+        self.reader = core.spawn(read_in, self)
+    end
+    if #self.out > 0 and not lives(self.writer, self.writes) then
+        self.writer = core.spawn(write_out, self)
+    end
 end
 
 -- Queues a frame, once there is room for it: true, or nil and an error.
@@ -154,10 +175,7 @@ function Channel:post(kind, id, from, to, payload)
     self.out[#self.out + 1] = ffi.string(head, HEAD)
     self.out[#self.out + 1] = payload
     self.queued = self.queued + HEAD + #payload
-    if not self.writing then
-        self.writing = true
-        core.spawn(write_out, self)
-    end
+    self:tend()
     return true
 end
 
@@ -167,7 +185,7 @@ function Channel:close(err)
     self.over = true
     if self.pid and state.channels[self.pid] == self then state.channels[self.pid] = nil end
     if state.parent == self then state.parent = nil end
-    if not self.writing then self.socket:close() end
+    if not lives(self.writer, self.writes) then self.socket:close() end
     core.wakeAll(self.room)
     for _, slot in pairs(state.pending) do
         if slot.channel == self then
@@ -182,11 +200,9 @@ end
 
 -- --- Channels: receiving -----------------------------------------------------------------------
 
--- Waits, as a reader, until fn() is true, or the channel is over.
-function Channel:wait_for(fn)
-    while not self.over and not fn() do
-        if core.park(state.space, nil, "process receive") ~= 0 then return end
-    end
+-- Waits, as a reader, until fn() is true, or the channel is over; looks again after `ms`.
+function Channel:wait_for(fn, ms)
+    while not self.over and not fn() do core.park(state.space, ms, "process receive") end
 end
 
 -- For xpcall: once is enough, where an error passes through several.
@@ -195,19 +211,33 @@ local function trace(err)
     return debug.traceback(err, 2)
 end
 
+local function has_ended(t)
+    if not state.runs[t] then return end
+    state.runs[t] = nil
+    state.running = state.running - 1
+end
+
+-- Those that were cancelled before they began have told nobody.
 local function may_run()
+    if state.running < ipc.RUNNING_MAX then return true end
+    for t in pairs(state.runs) do
+        if core.finished(t) then has_ended(t) end
+    end
     return state.running < ipc.RUNNING_MAX
 end
+
+local LOOK_AGAIN_MS = 1000
 
 -- Starts a handler in a task of its own.
 local function run(fn, ...)
     state.running = state.running + 1
-    core.spawn(function(...)
+    local t = core.spawn(function(...)
         local ok, err = xpcall(fn, trace, ...)
-        state.running = state.running - 1
+        has_ended(core.current())
         core.wakeAll(state.space)
         if not ok then error(err, 0) end
     end, ...)
+    state.runs[t] = true
 end
 
 local function hand_to_listeners(from, value)
@@ -216,9 +246,9 @@ end
 
 function Channel:deliver(from, value)
     self:wait_for(function()
-        if state.listening then return may_run() end
-        return state.last - state.first + 1 < ipc.INBOX_MAX
+        return state.listening or state.last - state.first + 1 < ipc.INBOX_MAX
     end)
+    if state.listening then self:wait_for(may_run, LOOK_AGAIN_MS) end
     if state.listening then return hand_to_listeners(from, value) end
     state.last = state.last + 1
     state.inbox[state.last] = { from = from, value = value }
@@ -286,7 +316,7 @@ function Channel:take(kind, id, asker, payload)
     elseif not state.answer then
         self:fail(id, asker, new_error(UNSUPPORTED, nil, { message = "nobody answers there" }))
     else
-        self:wait_for(may_run)
+        self:wait_for(may_run, LOOK_AGAIN_MS)
         run(serve, self, id, asker, from, value)
     end
     return true
@@ -309,8 +339,9 @@ function Channel:pass_on(kind, id, to, payload)
     return true
 end
 
-local function read_in(channel)
+function read_in(channel)
     core.shieldPush() -- for good: only the end of the channel, or of the process, ends this task
+    channel.reads = true
     C.links_ending_stay(1)
     local socket, head = channel.socket, head_type()
     local bytes, payload, ok, err
@@ -352,7 +383,7 @@ local function open(fd, pid)
     }, Channel)
     state.had_channel = true
     if state.holders == 0 then socket:unref() end
-    core.spawn(read_in, channel)
+    channel:tend()
     return channel
 end
 
@@ -414,6 +445,7 @@ function ipc.receive(ms)
             return nil, new_error(state.had_channel and EOF or ENOTCONN, "receive")
         end
         hold(1)
+        each_channel(Channel.tend)
         local left = until_ms and math.max(until_ms - core.now(), 0)
         local status = core.park(state.receivers, left, "process receive")
         hold(-1)
