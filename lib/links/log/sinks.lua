@@ -116,7 +116,7 @@ local function pump(box, fn, sink)
     if status ~= CLOSED and C.links_ending_due() == 0 then
         core.spawn(pump, box, fn, sink)
     else
-        C.links_log_free_sink(sink)
+        C.links_log_free_sink(ffi.gc(sink, nil))
     end
 end
 
@@ -136,7 +136,9 @@ end
 
 local function start_function(box, fn)
     C.links_log_retain(box.sink)
-    core.spawn(pump, box, fn, ffi.cast("links_log_sink *", box.sink))
+    -- At the end of the process tasks are dropped where they stand.
+    local sink = ffi.gc(ffi.cast("links_log_sink *", box.sink), C.links_log_free_sink)
+    core.spawn(pump, box, fn, sink)
     if next(state.functions) == nil then
         require("links.process").on("exit", function()
             for each in pairs(state.functions) do await_function(each, LAST_MS) end

@@ -376,11 +376,11 @@ static void put_ms(log_line *l, double ms)
     log_line_put(l, rest, 4);
 }
 
-static void put_address(const subject *s, log_line *l)
+/* Of the connection's other end; "unix:" for one that has no address, as req.remoteAddress has it. */
+static text remote_address(const subject *s, char out[static ADDRESS_TEXT_MAX])
 {
-    char address[ADDRESS_TEXT_MAX];
-    int n = address_format(&s->conn->peer, address);
-    put_text(l, (text){address, (size_t)n});
+    int n = address_format(&s->conn->peer, out);
+    return n ? (text){out, (size_t)n} : (text){"unix:", 5};
 }
 
 static text target(const subject *s)
@@ -434,12 +434,13 @@ static void put_variable(const subject *s, log_line *l, const op *o)
     const links_http_access *a = s->access;
     const http_request *r = s->request;
     const char *name = a->format + o->at;
+    char address[ADDRESS_TEXT_MAX];
     switch (o->variable) {
     case LITERAL:
         log_line_put(l, name, o->len);
         break;
     case REMOTE_ADDRESS:
-        put_address(s, l);
+        put_text(l, remote_address(s, address));
         break;
     case REMOTE_PORT:
         log_line_put_uint(l, s->conn->peer.port);
@@ -552,8 +553,7 @@ static void put_members(const subject *s, log_line *l)
 {
     const http_request *r = s->request;
     char address[ADDRESS_TEXT_MAX];
-    int n = address_format(&s->conn->peer, address);
-    put_member(l, "remoteAddress", (text){address, (size_t)n});
+    put_member(l, "remoteAddress", remote_address(s, address));
     if (r) {
         const char *method = links_http_method(r->view.method);
         put_member(l, "method", (text){method, strlen(method)});

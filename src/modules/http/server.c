@@ -407,7 +407,6 @@ static void release(ev_release *release)
     http_server_free_listeners(s);
     net_close(s->net);
     mem_free(s->trusted);
-    http_access_release(s->access);
     mem_free(s->generations);
     mem_free(s->free_ids);
     free(s->server_header);
@@ -428,6 +427,8 @@ void links_http_free(links_http_server *ls)
         http_conn_broken(CONTAINER_OF(l, http_conn, link)->req);
     }
     net_hook_stop(&s->hook);
+    /* Now, and not at the end of the turn: at the end of the process logs are closed before. */
+    links_http_access_server(ls, NULL);
     unref(s);
     ev_release_later(s->net->loop, &s->release, release);
 }
