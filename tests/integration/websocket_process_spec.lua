@@ -148,3 +148,78 @@ describe("an echoed message", function()
         os.remove(trace)
     end)
 end)
+
+describe("a server whose system calls fail", function()
+    local library, server
+
+    setup(function()
+        if jit.os ~= "Linux" or child.isSanitized() then return end
+        library = os.tmpname()
+        local cc = os.getenv("CC") or "cc"
+        assert(os.execute(cc .. " -shared -fPIC -O1 -o " .. library .. " tests/fault/fault.c") == 0)
+    end)
+
+    teardown(function()
+        if library then os.remove(library) end
+    end)
+
+    after_each(function()
+        if server then server:stop() end
+        server = nil
+    end)
+
+    local function begin(fault)
+        server = child.start([[
+            local websocket = require "websocket"
+            local server = assert(websocket.createServer(0, {
+                open = function(ws) ws:subscribe("all") end,
+                message = function(ws, data, kind)
+                    ws:write(data, kind)
+                    websocket.publish("all", "to all")
+                end,
+            }, { host = "127.0.0.1" }))
+            print(server:address().port)
+            io.stdout:flush()
+        ]], ("env LD_PRELOAD=%s FAULT='%s'"):format(library, fault))
+        return "ws://127.0.0.1:" .. server.port
+    end
+
+    it("sends messages whole when writes fall short and calls are interrupted", function()
+        if not library then return pending("needs LD_PRELOAD") end
+        local url = begin "send=short/2 sendmsg=short/2 recv=EINTR/3"
+        local ws = assert(websocket.connect(url))
+        for _, n in ipairs { 5, 0, 300, 20000, 100000, 1 } do
+            local data = ("x"):rep(n)
+            assert(ws:write(data))
+            assert.equal(data, ws:read(5000))
+            assert.equal("to all", ws:read(5000))
+        end
+        ws:close(4000)
+        assert.equal(4000, select(2, ws:read(5000)).status)
+    end)
+
+    it("loses only the connections whose calls fail", function()
+        if not library then return pending("needs LD_PRELOAD") end
+        local url = begin "recv=ECONNRESET/11 send=EPIPE/13 sendmsg=ECONNRESET/9"
+        local served, lost = 0, 0
+        for _ = 1, 60 do
+            local ws, err = websocket.connect(url, { timeout = 5000 })
+            if ws then
+                ws:write("x")
+                local data
+                data, err = ws:read(5000)
+                if data then
+                    served = served + 1
+                    ws:close()
+                else
+                    assert.equal("WS_CLOSED", err.name)
+                    assert.equal(1006, err.status)
+                end
+            end
+            if err then lost = lost + 1 end
+        end
+        assert.is_true(served >= 20, "served " .. served)
+        assert.is_true(lost >= 5, "lost " .. lost)
+        assert.is_true(server:isAlive())
+    end)
+end)
