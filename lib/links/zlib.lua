@@ -24,7 +24,7 @@ uint32_t links_zlib_adler32(uint32_t sum, const char *data, size_t len);
 local C, AGAIN = ffi.C, -19999
 local wait, new_error = core.wait, errors.new
 
-local RAW, ZLIB, GZIP, AUTO = 0, 1, 2, 3
+local RAW, ZLIB, GZIP, AUTO, BROTLI = 0, 1, 2, 3, 4
 local MORE, FLUSH, FINISH = 0, 1, 2
 local MAX_SIZE = 2 ^ 26
 
@@ -33,6 +33,7 @@ local zlib = {}
 local FORMATS = {
     deflate = { ZLIB, true }, gzip = { GZIP, true }, deflateRaw = { RAW, true },
     inflate = { ZLIB }, gunzip = { GZIP }, inflateRaw = { RAW }, unzip = { AUTO },
+    brotli = { BROTLI, true }, unbrotli = { BROTLI },
 }
 
 local DEFLATE_OPTIONS = {
@@ -44,13 +45,19 @@ local INFLATE_OPTIONS = {
     raw = { default = false, type = "boolean" },
 }
 
+local BROTLI_OPTIONS = { level = { default = 5, type = "integer", min = 0, max = 11 } }
+
 local function new_stream(signature, format, options, level)
     local deflates = FORMATS[format][2]
-    local o = check.options(signature, options, deflates and DEFLATE_OPTIONS or INFLATE_OPTIONS,
-        level + 1)
+    local known = format == "brotli" and BROTLI_OPTIONS or deflates and DEFLATE_OPTIONS
+        or INFLATE_OPTIONS
+    local o = check.options(signature, options, known, level + 1)
     local kind = o.raw and RAW or FORMATS[format][1]
     local handle = C.links_zlib_new(kind, deflates and o.level or -1, o.maxSize or 0)
-    if handle == nil then error(signature .. " zlib refused: another version of it?", level + 2) end
+    if handle == nil then
+        if kind == BROTLI then return nil, new_error(errors.code("UNSUPPORTED"), format) end
+        error(signature .. " zlib refused: another version of it?", level + 2)
+    end
     return ffi.gc(handle, C.links_zlib_free)
 end
 
@@ -71,7 +78,8 @@ end
 local function at_once(format, data, options)
     local signature = "zlib." .. format .. "(data[, options])"
     check.type(signature, "data", data, "string", 2)
-    local handle = new_stream(signature, format, options, 2)
+    local handle, missing = new_stream(signature, format, options, 2)
+    if not handle then return nil, missing end
     local result, err = feed(handle, data, FINISH, format)
     -- A stream is a quarter of a megabyte that the collector does not see.
     C.links_zlib_free(ffi.gc(handle, nil))
@@ -146,16 +154,52 @@ function zlib.gunzip(data, options)
     return result, err
 end
 
+--- Compresses as Brotli does (RFC 7932), which makes text smaller than gzip and takes longer. It
+--- needs the library libbrotlienc on the machine: it is not part of links.
+---
+--- @param data     string  the bytes
+--- @param options  table   level  5  0 (fast) to 11 (as small as possible, for what is kept)
+--- @return string
+--- @return nil, err        UNSUPPORTED  the library is not installed
+---                         otherwise as zlib.deflate
+--- @raise                  as zlib.deflate
+--- @wait
+--- @usage local zlib = require "zlib"
+--- local small, err = zlib.brotli(("a"):rep(1000))
+--- assert(small and #small < 30 or err.name == "UNSUPPORTED")
+function zlib.brotli(data, options)
+    local result, err = at_once("brotli", data, options)
+    return result, err
+end
+
+--- Decompresses what Brotli has made. It needs libbrotlidec on the machine.
+---
+--- @param data     string  the bytes
+--- @param options  table   maxSize  67108864  as zlib.inflate
+--- @return string
+--- @return nil, err        UNSUPPORTED  the library is not installed
+---                         otherwise as zlib.inflate
+--- @raise                  as zlib.inflate
+--- @wait
+--- @usage local zlib = require "zlib"
+--- local text, err = zlib.unbrotli("not brotli")
+--- assert(not text and (err.name == "PARSE" or err.name == "UNSUPPORTED"))
+function zlib.unbrotli(data, options)
+    local result, err = at_once("unbrotli", data, options)
+    return result, err
+end
+
 local Stream = { __name = "zlib stream" }
 Stream.__index = Stream
 
 --- Makes a stream, for what does not come in one piece.
 ---
---- @param format   string  "gzip", "deflate" or "deflateRaw" to compress; "gunzip", "inflate",
----                         "inflateRaw", or "unzip"
----                         (gzip or zlib, as the header says) to decompress
+--- @param format   string  "gzip", "deflate", "deflateRaw" or "brotli" to compress; "gunzip",
+---                         "inflate", "inflateRaw", "unzip" (gzip or zlib, as the header says) or
+---                         "unbrotli" to decompress
 --- @param options  table   as zlib.deflate and zlib.inflate
 --- @return stream          :write :flush :finish
+--- @return nil, err        UNSUPPORTED  brotli, whose library is not installed
 --- @raise                  another format; an unknown option
 --- @usage local zlib = require "zlib"
 --- local z = zlib.stream("gzip")
@@ -169,7 +213,9 @@ function zlib.stream(format, options)
         local hint = near and ' (did you mean "' .. near .. '"?)' or ""
         error(signature .. ' unknown format "' .. format .. '"' .. hint, 2)
     end
-    return setmetatable({ _h = new_stream(signature, format, options, 1) }, Stream)
+    local handle, missing = new_stream(signature, format, options, 1)
+    if not handle then return nil, missing end
+    return setmetatable({ _h = handle }, Stream)
 end
 
 local function feed_stream(self, data, mode, name)

@@ -1,5 +1,6 @@
--- Drives the fuzz targets that are written in Lua: tests/fuzz/fuzz_<name>.lua, each of which returns
--- { run = function(data), words = list }. `run` raises where what it looks after does not hold.
+-- Drives the fuzz targets that are written in Lua: tests/fuzz/fuzz_<name>.lua, each of which
+-- returns { run = function(data), words = list }. `run` raises where what it looks after does not
+-- hold.
 --
 --   links tests/fuzz/lua.lua <name> replay <file>...        TAP, a line for each file
 --   links tests/fuzz/lua.lua <name> <seconds> <folder>...   looks for new inputs, by changing those

@@ -53,7 +53,7 @@ describe("http.compress", function()
     end)
 
     it("compresses for those who accept it, and tells caches that it depends", function()
-        local port = serve(function() return TEXT end)
+        local port = serve(function() return TEXT end, { encodings = { "gzip" } })
         for accept, coded in pairs {
             gzip = true, ["gzip;q=0.001"] = true, ["*"] = true, ["br, x-gzip"] = true,
             ["gzip;q=0"] = false, ["*;q=0"] = false, identity = false, br = false, [""] = false,
@@ -64,6 +64,29 @@ describe("http.compress", function()
             if not coded then assert.equal(TEXT, res.body) end
         end
         assert.equal(TEXT, get(port, false).body)
+    end)
+
+    it("takes the coding that the client likes best, of equals the first in its list", function()
+        if not zlib.stream("brotli") then return pending("needs libbrotlienc") end
+        local either = serve(function() return TEXT end)
+        local brotli = serve(function() return TEXT end, { encodings = { "br", "gzip" } })
+        for accept, want in pairs {
+            ["gzip, br"] = { "gzip", "br" }, br = { "br", "br" }, ["*"] = { "gzip", "br" },
+            ["gzip;q=0.5, br"] = { "br", "br" }, ["gzip, br;q=0.9"] = { "gzip", "gzip" },
+            ["br;q=0, gzip"] = { "gzip", "gzip" },
+        } do
+            for i, port in ipairs { either, brotli } do
+                local res = get(port, accept)
+                assert.equal(want[i], res.headers["content-encoding"], accept)
+                local text = want[i] == "br" and zlib.unbrotli(res.body) or zlib.gunzip(res.body)
+                assert.equal(TEXT, text)
+            end
+        end
+        local port = serve(function(_, res)
+            res:write("a piece ")
+            res:write(TEXT)
+        end)
+        assert.equal("a piece " .. TEXT, zlib.unbrotli(get(port, "br").body))
     end)
 
     it("leaves alone what is short, coded, a part, or of another type", function()
@@ -137,7 +160,7 @@ describe("http.compress", function()
             local res = get(port)
             assert.equal("chunked", res.headers["transfer-encoding"])
             assert.equal(TEXT:sub(1, 200):rep(100), zlib.gunzip(res.body))
-            assert.equal(20000, #get(port, "br").body)
+            assert.equal(20000, #get(port, "identity").body)
         end
     end)
 
@@ -171,6 +194,7 @@ describe("http.compress", function()
             ['did you mean "minLength"'] = { minlength = 1 },
             ["options.level must be"] = { level = 0 },
             ["options.types must be a list"] = { types = { "text" } },
+            ["options.encodings must be a list"] = { encodings = { "zstd" } },
         } do
             local ok, message = pcall(function() http.compress(options) end)
             assert.is_false(ok)

@@ -131,8 +131,8 @@ describe("the memory of a server", function()
         local mib = is_slow and 64 or 1024
         local function stream(n)
             local socket = assert(tcp.connect(server.port))
-            assert(socket:write(("GET /pieces?n=%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                :format(n)))
+            assert(socket:write("GET /pieces?n=" .. n
+                .. " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
             local total, most, due = 0, 0, 16
             while true do
                 local piece, err = socket:readSome(262144)

@@ -165,3 +165,60 @@ describe("zlib", function()
         raises("zlib.crc32(data[, sum]) sum", zlib.crc32, "", -1)
     end)
 end)
+
+describe("zlib.brotli", function()
+    -- Text that goes to a thread, and text that does not.
+    local TEXTS = { "", "a", ("hello, brotli. "):rep(100), ("some text %d\n"):rep(60000) }
+
+    local function brotli(...)
+        local packed, err = zlib.brotli(...)
+        if not packed then
+            assert.equal("UNSUPPORTED", err.name)
+            return nil
+        end
+        return packed
+    end
+
+    it("makes what unbrotli reads, of every size and level", function()
+        if not brotli("") then return pending("needs libbrotlienc") end
+        for _, text in ipairs(TEXTS) do
+            for _, level in ipairs { 0, 5, 9 } do
+                local packed = brotli(text, { level = level })
+                assert.is_true(#text < 100 or #packed < #text / 3)
+                assert.is_true(assert(zlib.unbrotli(packed)) == text)
+            end
+        end
+    end)
+
+    it("reads what others have made", function()
+        local text, err = zlib.unbrotli("\11\2\128hello\3")
+        if not text and err.name == "UNSUPPORTED" then return pending("needs libbrotlidec") end
+        assert.equal("hello", text)
+    end)
+
+    it("says what is wrong with what it reads", function()
+        local packed = brotli(TEXTS[3])
+        if not packed then return pending("needs libbrotlienc") end
+        local function refuses(name, ...)
+            local text, err = zlib.unbrotli(...)
+            assert.is_nil(text)
+            assert.equal(name, err.name)
+        end
+        refuses("EOF", packed:sub(1, -2))
+        refuses("EOF", "")
+        refuses("PARSE", packed .. "x")
+        refuses("PARSE", "\255\255\255\255")
+        refuses("TOO_LARGE", packed, { maxSize = 100 })
+        assert.has_error(function() zlib.brotli("", { level = 12 }) end)
+    end)
+
+    it("lets what went into a stream be read after a flush", function()
+        local pack, unpack = zlib.stream("brotli"), zlib.stream("unbrotli")
+        if not pack or not unpack then return pending("needs libbrotlienc") end
+        for i = 1, 50 do
+            assert.equal("piece " .. i, unpack:write(pack:write("piece " .. i) .. pack:flush()))
+        end
+        assert.equal("", unpack:write(pack:finish()))
+        assert.equal("", unpack:finish())
+    end)
+end)

@@ -1,4 +1,4 @@
---- Answers compressed by gzip for the clients that accept it.
+--- Answers compressed by gzip, or by Brotli, for the clients that accept it.
 ---
 --- A body that is there as a whole is compressed at once, and has a length; one that is written
 --- piece by piece goes as a stream, and each piece is flushed, so that what has been written is
@@ -23,7 +23,10 @@ local TYPES = {
     "application/x-ndjson", "image/svg+xml", "font/ttf", "font/otf",
 }
 
+local CODINGS = { gzip = "gzip", br = "brotli" }
+
 local OPTIONS = {
+    encodings = { type = "table" },
     minLength = { default = 1024, type = "integer", min = 0, max = 2 ^ 53 },
     level = { default = 6, type = "integer", min = 1, max = 9 },
     types = { type = "table" },
@@ -77,13 +80,18 @@ local function may_compress(self, res, status)
     return true
 end
 
-local function accepts_gzip(res)
-    local r = res._r
-    return r and C.links_http_accepts(r, "gzip") > 0
+-- The coding that the client likes best, by its weights; of equals, the first in our list.
+local function choose(self, res)
+    local r, best, best_q = res._r, nil, 0
+    for _, coding in ipairs(r and self.encodings or {}) do
+        local q = C.links_http_accepts(r, coding)
+        if q > best_q then best, best_q = coding, q end
+    end
+    return best
 end
 
-local function mark(res)
-    res:setHeader("Content-Encoding", "gzip")
+local function mark(res, coding)
+    res:setHeader("Content-Encoding", coding)
     res:removeHeader("Content-Length")
     -- Other bytes, so only weakly the same (RFC 9110, 8.8.3).
     local etag = res:getHeader("etag")
@@ -95,30 +103,30 @@ local filter = {}
 -- private: what to send in place of a body that is there as a whole.
 function filter.whole(self, res, status, body)
     res._filter = nil
-    if #body < self.options.minLength or not may_compress(self, res, status)
-        or not accepts_gzip(res) then
-        return body
-    end
+    if #body < self.options.minLength or not may_compress(self, res, status) then return body end
+    local coding = choose(self, res)
+    if not coding then return body end
     -- Without a thread for it, or time, it goes as it is.
-    local packed = zlib.gzip(body, self.deflate)
+    local packed = zlib[CODINGS[coding]](body, self.deflate)
     if not packed or #packed >= #body or not res._r then return body end
-    mark(res)
+    mark(res, coding)
     return packed
 end
 
 -- private: what to send in place of the next piece.
 function filter.piece(self, res, data)
-    local stream = res._gzip
+    local stream = res._stream
     if stream == nil then
         local length = tonumber(res:getHeader("content-length"))
         local long = not length or length >= self.options.minLength
-        if not long or not may_compress(self, res, res.status) or not accepts_gzip(res) then
+        local coding = long and may_compress(self, res, res.status) and choose(self, res)
+        if not coding then
             res._filter = nil
             return data
         end
-        mark(res)
-        stream = zlib.stream("gzip", self.deflate)
-        res._gzip = stream
+        mark(res, coding)
+        stream = zlib.stream(CODINGS[coding], self.deflate)
+        res._stream = stream
     end
     if data == "" then return data end
     local packed, err = stream:write(data)
@@ -132,18 +140,31 @@ end
 
 -- private: what to send at the end of what went by pieces.
 function filter.last(_, res, data)
-    local stream = res._gzip
+    local stream = res._stream
     res._filter = nil
     if not stream then return data end
-    res._gzip = nil
+    res._stream = nil
     return stream:finish(data)
+end
+
+-- What of the list there is: brotli only where its library is.
+local function available(signature, encodings, level)
+    local list = {}
+    for _, coding in ipairs(encodings or { "gzip", "br" }) do
+        if not CODINGS[coding] then
+            error(signature .. ' options.encodings must be a list of "gzip" and "br"', level + 2)
+        end
+        if coding ~= "br" or zlib.stream("brotli") then list[#list + 1] = coding end
+    end
+    return list
 end
 
 -- private: what a response has as its filter to be compressed.
 function http._filter(signature, options, level)
     local o = check.options(signature, options, OPTIONS, level + 1)
     return {
-        options = o, patterns = make_patterns(signature, o.types or TYPES, level + 1),
+        options = o, encodings = available(signature, o.encodings, level + 1),
+        patterns = make_patterns(signature, o.types or TYPES, level + 1),
         deflate = { level = o.level },
         whole = filter.whole, piece = filter.piece, last = filter.last,
     }
@@ -155,7 +176,10 @@ end
 --- `Cache-Control: no-transform`, and files of http.static: for these lay compressed ones beside
 --- them.
 ---
---- @param options  table   minLength  1024  bytes from which it is worth it, where the length is
+--- @param options  table   encodings  {"gzip", "br"}  the first of those that the client likes
+---                                                    best; "br" needs the library libbrotlienc
+---                                                    on the machine, and is left out without it
+---                         minLength  1024  bytes from which it is worth it, where the length is
 ---                                          known
 ---                         level      6     1 (fast) to 9 (small)
 ---                         types      text, JSON, XML, SVG and the like  media types: a "*" stands

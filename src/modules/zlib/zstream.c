@@ -6,10 +6,12 @@
 
 #include "base/mem.h"
 #include "modules/work.h"
+#include "modules/zlib/brotli.h"
 
 enum {
-    INLINE_IN = 65536,   /* a larger piece goes to a thread: to deflate this takes about 2 ms */
-    INLINE_OUT = 262144, /* inflated beyond this, the rest goes to a thread */
+    INLINE_IN = 65536,     /* a larger piece goes to a thread: to deflate this takes about 2 ms */
+    INLINE_BROTLI = 16384, /* the same of brotli, which takes longer */
+    INLINE_OUT = 262144,   /* inflated beyond this, the rest goes to a thread */
     OUT_FIRST = 4096,
 };
 
@@ -17,7 +19,8 @@ typedef struct zstream {
     links_zlib view; /* first: Lua's pointer is ours */
     work work;
     z_stream z;
-    char *copy; /* of input that a thread is at */
+    brotli *brotli; /* NULL: it is zlib's */
+    char *copy;     /* of input that a thread is at */
     char *out;
     size_t size;
     double max_size;
@@ -129,10 +132,41 @@ static int inflate_piece(zstream *s, size_t *left, size_t pause)
     }
 }
 
+static int brotli_piece(zstream *s, size_t *left, size_t pause)
+{
+    for (;;) {
+        make_room(s);
+        brotli_io io = {s->z.next_in, *left, s->z.next_out, s->z.avail_out};
+        int rc = brotli_step(s->brotli, s->mode, &io);
+        size_t made = s->z.avail_out - io.out_left;
+        s->view.total_in += (double)(*left - io.in_left);
+        s->view.total_out += (double)made;
+        s->view.len += made;
+        s->z.next_in = (Bytef *)io.in;
+        *left = io.in_left;
+        if (rc < 0)
+            return rc;
+        if (!s->deflates && s->view.total_out > s->max_size)
+            return LINKS_TOO_LARGE;
+        if (rc == BROTLI_END) {
+            s->ended = true;
+            return *left ? LINKS_PARSE : 0;
+        }
+        if (rc == BROTLI_DONE)
+            return 0;
+        if (!s->deflates && s->view.len > pause)
+            return 1;
+    }
+}
+
 /* Does what is left of the piece, up to `pause` bytes of output; 1 where it has to go on. */
 static int do_piece(zstream *s, size_t *left, size_t pause)
 {
-    int rc = s->deflates ? deflate_piece(s, left) : inflate_piece(s, left, pause);
+    int rc;
+    if (s->brotli)
+        rc = s->ended && *left ? LINKS_PARSE : brotli_piece(s, left, pause);
+    else
+        rc = s->deflates ? deflate_piece(s, left) : inflate_piece(s, left, pause);
     if (rc > 0)
         return rc;
     if (rc == 0 && s->mode == LINKS_ZLIB_FINISH && !s->deflates && !s->ended)
@@ -172,7 +206,9 @@ static void over(work *w)
 static void release(work *w)
 {
     zstream *s = CONTAINER_OF(w, zstream, work);
-    if (s->deflates)
+    if (s->brotli)
+        brotli_free(s->brotli);
+    else if (s->deflates)
         deflateEnd(&s->z);
     else
         inflateEnd(&s->z);
@@ -224,6 +260,13 @@ links_zlib *links_zlib_new(int format, int level, double max_size)
     s->format = format;
     s->deflates = level >= 0;
     s->max_size = max_size;
+    if (format == LINKS_ZLIB_BROTLI) {
+        s->brotli = brotli_new(level);
+        if (s->brotli)
+            return &s->view;
+        mem_free(s);
+        return NULL;
+    }
     int rc = s->deflates ? deflateInit2(&s->z, level, Z_DEFLATED, window_bits(format), 8,
                                         Z_DEFAULT_STRATEGY)
                          : inflateInit2(&s->z, window_bits(format));
@@ -252,7 +295,7 @@ int links_zlib_feed(links_zlib *z, const char *data, size_t len, int mode)
         s->out = NULL;
         s->size = 0;
     }
-    if (len > INLINE_IN)
+    if (len > (size_t)(s->brotli && s->deflates ? INLINE_BROTLI : INLINE_IN))
         return go_on_elsewhere(s, data, len);
     s->z.next_in = (Bytef *)data;
     if (do_piece(s, &len, INLINE_OUT))

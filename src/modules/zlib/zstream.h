@@ -1,6 +1,6 @@
 /*
- * zlib as Lua calls it (lib/links/zlib.lua): a stream takes input piece by piece and gives what
- * comes out of it. Small pieces are done at once; what takes longer goes on on a thread of the
+ * zlib, and brotli, as Lua calls them (lib/links/zlib.lua): a stream takes input piece by piece
+ * and gives what comes out of it. Small pieces are done at once; what takes longer goes on on a thread of the
  * pool, and the task waits.
  */
 #ifndef LINKS_MODULES_ZLIB_ZSTREAM_H
@@ -12,10 +12,11 @@
 #include "base/err.h"
 
 enum {
-    LINKS_ZLIB_RAW,  /* no header */
-    LINKS_ZLIB_ZLIB, /* RFC 1950 */
-    LINKS_ZLIB_GZIP, /* RFC 1952; several members follow each other */
-    LINKS_ZLIB_AUTO, /* to inflate: gzip or zlib, by the header */
+    LINKS_ZLIB_RAW,    /* no header */
+    LINKS_ZLIB_ZLIB,   /* RFC 1950 */
+    LINKS_ZLIB_GZIP,   /* RFC 1952; several members follow each other */
+    LINKS_ZLIB_AUTO,   /* to inflate: gzip or zlib, by the header */
+    LINKS_ZLIB_BROTLI, /* RFC 7932, where its library is installed */
 };
 
 enum {
@@ -31,7 +32,8 @@ typedef struct links_zlib {
     double total_in, total_out;
 } links_zlib;
 
-/* A stream; `level` 0 to 9 to deflate, -1 to inflate, which gives `max_size` bytes at most. */
+/* A stream; `level` 0 to 9 (brotli: 11) to compress, -1 to decompress, which gives `max_size` bytes
+ * at most. NULL where there is no such library. */
 LINKS_API links_zlib *links_zlib_new(int format, int level, double max_size);
 
 /* Lets go of it, whether or not a thread is at it. */
