@@ -46,17 +46,17 @@ end
 local function send(call, made)
     local fresh, repeats = false, IDEMPOTENT[call.plan.method] and (not made or made.again)
     while true do
-        local conn, err = call.pool:acquire(call.to, call.o, call.timing, fresh, repeats)
+        local conn, err = call.pool:acquire(call, fresh, repeats)
         if not conn then return nil, err end
         call.conn = conn
         local data, n, writer = exchange.run(conn, call.plan, made, call.o)
         if data then
             call.first = clock()
             local res = response.new(call, conn, data, n, writer)
-            call.conn, call.res = nil, res
+            call.conn, call.res = false, res
             return res
         end
-        call.conn = nil
+        call.conn = false
         call.pool:drop(conn, true)
         err = n
         if fresh or conn.uses == 0 or not may_repeat(call.plan, made, conn, err) then
@@ -210,10 +210,11 @@ local function follow(call, made)
         local o = call.o
         local res, err = send_retrying(call, made)
         if not res then return nil, err end
-        res.url = target.url(call.to)
+        res.url = call.to.url or target.url(call.to)
         local location = o.redirects > 0 and location_of(res)
         if not location then return res end
-        if #call.redirects >= o.redirects then
+        local before = call.redirects or {}
+        if #before >= o.redirects then
             response.discard(res, 0)
             return failed_redirect(TOO_MANY_REDIRECTS, call.to, nil)
         end
@@ -228,8 +229,8 @@ local function follow(call, made)
         local ok
         ok, err = head.make(plan, to, o, made)
         if not ok then return nil, err end
-        call.redirects[#call.redirects + 1] = res.url
-        call.plan, call.to = plan, to
+        before[#before + 1] = res.url
+        call.redirects, call.plan, call.to = before, plan, to
     end
 end
 
@@ -247,7 +248,9 @@ local function perform(call, made)
     res, err = follow(call, made)
     if not res then return nil, err end
     local o = call.o
-    if not o.stream then
+    if o.stream then
+        res.body = nil
+    else
         ok, err = response.collect(res)
         if not ok then return nil, err end
     end
@@ -295,10 +298,9 @@ end
 
 local M = {}
 
--- Makes a call: `call` has pool, to, o, plan {method, headers, inherited, authorization}; `made` is
--- the body (body.lua) or nil. Waits; an answer, or nil and an error.
+-- Makes a call (start.lua); `made` is the body (body.lua) or nil. Waits; an answer, or nil and an error.
 function M.run(call, made)
-    call.timing, call.redirects, call.from = {}, {}, clock()
+    call.from = clock()
     local ok, res, err = run(call, made)
     if ok and res then
         if call.o.stream then res._deadline = call.deadline end

@@ -104,7 +104,9 @@ local function recount(self, origin)
     return origin.total
 end
 
-local function connect(self, origin, to, o, timing)
+local function connect(self, origin, call)
+    local to, o, timing = call.to, call.o, {}
+    call.timing = timing
     origin.total = origin.total + 1
     origin.dialing = (origin.dialing or 0) + 1
     local ok, socket, err = pcall(dial.open, to, o, timing)
@@ -142,9 +144,10 @@ end
 
 -- A connection for a request: one that is idle, else a new one, else the first that comes free.
 -- `fresh`: a new one in any case, where an idle one has turned out to be dead. `may_repeat`: the
--- request can be made again if the connection is dead. `timing` is given the times of a new one.
+-- request can be made again if the connection is dead. call.timing has the times of a new one.
 -- Waits; nil and an error.
-function methods:acquire(to, o, timing, fresh, may_repeat)
+function methods:acquire(call, fresh, may_repeat)
+    local to, o = call.to, call.o
     local key = o.denyPrivate and to.key .. " public" or to.key
     if o.tls then key = key .. " " .. dial.identity(o.tls) end
     local origin = origin_of(self, key)
@@ -157,7 +160,7 @@ function methods:acquire(to, o, timing, fresh, may_repeat)
             return conn
         elseif origin.total < self._options.maxPerHost
             or recount(self, origin) < self._options.maxPerHost then
-            return connect(self, origin, to, o, timing)
+            return connect(self, origin, call)
         else
             local err
             conn, err = wait_for_one(self, origin)

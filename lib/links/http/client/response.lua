@@ -62,15 +62,28 @@ local function fields_of(text)
 end
 
 -- What is made when it is first asked for.
-local lazy = {
-    headers = function(res) return fields_of(res._head:sub(res._fields + 1)) end,
-}
+local lazy = {}
+
+-- The fields as they were sent.
+local function field_lines(res)
+    return sub(res._data, res._data:find("\n", 1, true) + 1, res._head_len)
+end
+
+-- private: the fields by name.
+function lazy.headers(res) return fields_of(field_lines(res)) end
+
+-- private: the text behind the status.
+function lazy.reason(res) return res._data:match("^HTTP/1%.%d %d%d%d ?([^\r]*)") end
+
+-- private: the URLs that led here.
+function lazy.redirects() return {} end
 
 -- private: the times by name.
 function lazy.timing(res)
     local made, from = res._made, res._from
     return {
-        dns = made.dns or 0, connect = made.connect or 0, tls = made.tls or 0,
+        dns = made and made.dns or 0, connect = made and made.connect or 0,
+        tls = made and made.tls or 0,
         ttfb = res._first - from, total = res._ended and res._ended - from or nil,
     }
 end
@@ -121,7 +134,7 @@ end
 function methods:headerAll(name)
     check.type("res:headerAll(name)", "name", name, "string")
     local values, wanted = {}, name:lower()
-    each_field(self._head:sub(self._fields + 1), function(key, value)
+    each_field(field_lines(self), function(key, value)
         if key == wanted then values[#values + 1] = value end
     end)
     return values
@@ -137,7 +150,7 @@ end
 local function abandon(res, reset)
     local conn, writer = res._conn, res._writer
     if not conn then return end
-    res._conn, res._writer = nil, nil
+    res._conn, res._writer = false, false
     stamp(res)
     if writer then exchange.end_writer(writer) end
     res._pool:drop(conn, reset)
@@ -147,7 +160,7 @@ end
 -- left on it, or the request has not gone out as a whole.
 local function complete(res)
     local conn, writer = res._conn, res._writer
-    res._conn, res._writer = nil, nil
+    res._conn, res._writer = false, false
     stamp(res)
     local whole = not writer or exchange.end_writer(writer)
     if res._keep and whole and res._rest == "" then
@@ -497,27 +510,28 @@ end
 local response = { Response = Response }
 
 -- private: an answer whose head has been read. `data` is all that has come, `n` the length of the
--- head.
+-- head. Its body is nil once it is known to be streamed.
 function response.new(call, conn, data, n, writer)
     local reply, plan = conn.reply, call.plan
     local framing = plan.method == "HEAD" and NONE or reply.framing
     local keep = reply.keep_alive == 1 and framing ~= CLOSE and reply.status ~= 101
         and not plan.close and not plan.unsent
     local length = reply.content_length
-    local head = sub(data, 1, n)
+    -- All fields that it will have, so that the table does not grow.
     local res = setmetatable({
         status = reply.status,
-        reason = sub(head, reply.reason + 1, reply.reason + reply.reason_len),
         version = reply.minor == 1 and "1.1" or "1.0",
         protocol = reply.minor == 1 and "http/1.1" or "http/1.0",
         contentLength = length >= 0 and length or nil,
         remoteAddress = conn.address, remotePort = conn.port,
-        redirects = call.redirects,
-        _head = head, _fields = reply.fields,
-        _conn = conn, _pool = call.pool, _o = call.o, _writer = writer, _keep = keep,
+        url = "", body = "",
+        _data = data, _head_len = n,
+        _conn = conn, _pool = call.pool, _o = call.o, _writer = writer or false, _keep = keep,
         _framing = framing, _left = length, _rest = sub(data, n + 1), _ahead = "",
-        _made = call.timing, _from = call.from, _first = call.first,
+        _decoder = false, _deadline = false, _err = false, _idle_ms = false,
+        _made = call.timing, _from = call.from, _first = call.first, _ended = false,
     }, Response)
+    if call.redirects then res.redirects = call.redirects end
     local coding = reply.coding
     if coding ~= 0 and framing ~= NONE and call.o.decompress then
         res._decoder = decoder.new(coding, call.o)

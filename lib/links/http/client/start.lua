@@ -60,12 +60,20 @@ function start.run(client, method, url, made, given)
     local inherited = client._defaults.headers
     local auth = o.auth
     inherited, auth = for_this_server(client, to, inherited, auth, given and given.auth)
-    local plan = { method = method, headers = given and given.headers, inherited = inherited }
+    -- All fields that they will have, so that neither of these tables has to grow.
+    local plan = {
+        method = method, headers = given and given.headers, inherited = inherited,
+        authorization = false, head = false, chunked = false, length = false, close = false,
+        expect = false, host = false, unsent = false,
+    }
     if auth or to.user then
         plan.authorization, err = head.authorization(auth, to.user)
         if not plan.authorization then return nil, err end
     end
-    local this = { pool = client._pool, to = to, o = o, plan = plan }
+    local this = {
+        pool = client._pool, to = to, o = o, plan = plan, timing = false, redirects = false,
+        from = 0, first = 0, conn = false, res = false, deadline = false,
+    }
     return call.run(this, made)
 end
 

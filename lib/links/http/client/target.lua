@@ -114,7 +114,7 @@ end
 local function copy(from)
     local to = {}
     for name, value in pairs(from) do to[name] = value end
-    to.heads = {}
+    to.heads, to.url = {}, nil
     return to
 end
 
@@ -136,7 +136,8 @@ end
 
 -- The URL, without a name and a password.
 function target.url(to)
-    return to.origin .. to.path .. (to.fragment and "#" .. to.fragment or "")
+    to.url = to.origin .. to.path .. (to.fragment and "#" .. to.fragment or "")
+    return to.url
 end
 
 -- Where a redirect leads to, or nil and an error.
