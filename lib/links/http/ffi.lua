@@ -36,6 +36,8 @@ typedef struct links_http_req {
     uint32_t fields;
     double content_length;
     double key;
+    int32_t id;
+    uint8_t unknown;
     uint8_t method;
     uint8_t minor;
     uint8_t sent;
