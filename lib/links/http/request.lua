@@ -22,7 +22,7 @@ local errors = require "links.errors"
 local binding = require "links.http.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
-local LEFT = binding.LEFT
+local METHODS, LEFT = binding.METHODS, binding.LEFT
 local wait, new_error = core.wait, errors.new
 local ffi_string = ffi.string
 
@@ -31,13 +31,6 @@ local TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE") or 21003
 
 local out_len = ffi.new("int[1]")
 local out_data = ffi.new("const char *[1]")
-
-local METHODS = {}
-for i = 0, 255 do
-    local name = C.links_http_method(i)
-    if name == nil then break end
-    METHODS[i] = ffi_string(name)
-end
 
 local methods, lazy = {}, {}
 local Request = { __name = "http request" }
