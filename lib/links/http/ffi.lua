@@ -1,4 +1,4 @@
--- The C side of the HTTP server, as src/modules/http/http.h and routes.h declare it.
+-- The C side of the HTTP server, as src/modules/http/http.h declares it.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -92,19 +92,6 @@ int links_http_flush(links_http_req *r);
 int links_http_finish(links_http_req *r);
 void links_http_break(links_http_req *r);
 const char *links_http_reason(int status);
-typedef struct links_http_routes links_http_routes;
-typedef struct links_http_value {
-    const char *data;
-    int32_t len;
-} links_http_value;
-links_http_routes *links_http_routes_new(void);
-void links_http_routes_free(links_http_routes *routes);
-int links_http_routes_child(links_http_routes *routes, int node, int kind,
-                                      const char *text, size_t len);
-void links_http_routes_end(links_http_routes *routes, int node);
-void links_http_routes_hide(links_http_routes *routes, int node);
-int links_http_routes_find(const links_http_routes *routes, const links_http_req *r,
-                                     links_http_value *values);
 ]]
 
 -- By the number that a request has for it.

@@ -36,7 +36,14 @@ lazy.query = function(_, req)
     return first
 end
 
-lazy.params = function() return {} end
+-- Kept in the place of the route that knows them: another field would make the table grow.
+lazy.params = function(_, req)
+    local route = rawget(req, "_route")
+    if not route then return {} end
+    local params = route:params(req)
+    req._route = params
+    return params, true
+end
 
 lazy.ctx = function() return {} end
 

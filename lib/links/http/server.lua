@@ -182,7 +182,7 @@ local function take_requests(self, handle, handler)
             r = next_
             known[next_.id] = r
         end
-        local req = setmetatable({ _r = r, _h = handle, _key = r.key, params = nil }, Request)
+        local req = setmetatable({ _r = r, _h = handle, _key = r.key, _route = nil }, Request)
         local res = setmetatable({ _r = r, status = 200 }, Response)
         local ok, a, b, c = xpcall(handler, on_error, req, res)
         if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200

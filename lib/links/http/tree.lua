@@ -11,6 +11,19 @@ local binding = require "links.http.ffi"
 ffi.cdef [[
 size_t strspn(const char *s, const char *accept);
 size_t strcspn(const char *s, const char *reject);
+typedef struct links_http_routes links_http_routes;
+typedef struct links_http_value {
+    const char *data;
+    int32_t len;
+} links_http_value;
+links_http_routes *links_http_routes_new(void);
+void links_http_routes_free(links_http_routes *routes);
+int links_http_routes_child(links_http_routes *routes, int node, int kind,
+                                      const char *text, size_t len);
+void links_http_routes_end(links_http_routes *routes, int node);
+void links_http_routes_hide(links_http_routes *routes, int node);
+int links_http_routes_find(const links_http_routes *routes, const links_http_req *r,
+                                     links_http_value *values);
 ]]
 local C = binding.C
 local STATIC, PARAM, DIGITS, REST = 0, 1, 2, 3 -- as routes.h has them
