@@ -1,4 +1,4 @@
--- The servers of http.sh and memory.sh beside hello: links app.lua NAME (of `handlers`, or routed).
+-- The servers of http.sh and memory.sh beside hello: links app.lua NAME, one of `handlers`.
 -- Prints its port.
 local http = require "http"
 
@@ -25,8 +25,8 @@ function handlers.stream(req, res)
     return res:finish()
 end
 
--- A thousand routes, of which one is asked for.
-local function routed()
+-- A thousand routes, of which one is asked for; its parameter is read, or it is not.
+local function with_routes(handler)
     local app = http.router()
     local function other() return 404 end
     for i = 1, 333 do
@@ -34,13 +34,16 @@ local function routed()
         app:get("/group" .. i .. "/:id", other)
         app:post("/group" .. i .. "/:id/parts", other)
     end
-    app:get("/user/:id", function(req, res)
-        return req.params.id == "1234" and greet(res) or 404
-    end)
+    app:get("/user/:id", handler)
     return app
 end
 
-local handler = arg[1] == "routed" and routed() or handlers[arg[1]]
+handlers.routed = with_routes(function(req, res)
+    return req.params.id == "1234" and greet(res) or 404
+end)
+handlers.matched = with_routes(function(_, res) return greet(res) end)
+
+local handler = handlers[arg[1]]
 local server = assert(http.createServer(0, handler, {host = "127.0.0.1"}))
 print(server:address().port)
 io.stdout:flush()

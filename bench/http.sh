@@ -9,7 +9,7 @@
 #     json                     an object encoded per request, against nginx's Lua module and cjson
 #     routed                   a path with a parameter among 1,000 routes, against a location of nginx's
 #                              with a regular expression, and content_by_lua
-#     routed-cost              the same against a handler without a router; the difference in us
+#     routed-cost              the same, not read, against a handler without a router; the difference
 #     post                     a body of 16 KiB, read whole, against nginx's Lua module
 #     file-4k, file-1m         files, against nginx with open_file_cache and sendfile
 #     access, access-p16       hello with an access log (combined, to a file) against hello without
@@ -85,7 +85,7 @@ for comparison; do
         ;;
     routed-cost)
         url_path=user/1234 depth=16
-        compare links-routed links-unrouted 0.15 "routed path with a parameter, over none" difference
+        compare links-matched links-unrouted 0.15 "routed path among 1,000, over no router" difference
         ;;
     post)
         post_bytes=16384

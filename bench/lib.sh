@@ -156,7 +156,7 @@ make_files() {
 # nginx-files with the files of make_files; the others are described in http.sh and app.lua.
 start() {
     case $1 in
-    links-json | links-routed | links-unrouted | links-post | links-stream)
+    links-json | links-routed | links-matched | links-unrouted | links-post | links-stream)
         launch "$LINKS" "$bench/app.lua" "${1#links-}"
         ;;
     links-files)

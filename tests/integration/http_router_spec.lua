@@ -2,6 +2,8 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local http = require "http"
 local json = require "json"
+local task = require "task"
+local timer = require "timer"
 local wire = require "wire"
 
 local servers = {}
@@ -69,6 +71,85 @@ describe("a router over the wire", function()
             end
         end
         assert.equal("abc", request(port, "GET", "/cookie", "Cookie: sid=abc; x=y\r\n").body)
+    end)
+
+    it("finds routes over the wire as without a server, however a path is written", function()
+        for _, options in ipairs { {}, { strictSlash = true }, { caseSensitive = false } } do
+            local app, inner = http.router(options), http.router(options)
+            local function tell(name)
+                return function(req)
+                    local params = {}
+                    for key, value in pairs(req.params) do
+                        params[#params + 1] = key .. "=" .. value
+                    end
+                    table.sort(params)
+                    return name .. " " .. table.concat(params, "&")
+                end
+            end
+            app:get("/", tell("root"))
+            app:get("/a", tell("a"))
+            app:get("/a/b", tell("a/b"))
+            app:get("/a/:x/c", tell("a/:x/c"))
+            app:get("/a/:x", tell("a/:x"))
+            app:get("/n/:n<%d+>", tell("digits"))
+            app:get("/n/:n", tell("any"))
+            app:get("/p/:p<%a+>", tell("letters"))
+            app:get("/p/:p", tell("other"))
+            app:get("/r/*rest", tell("rest"))
+            app:get("/r/x/:y", tell("r/x/:y"))
+            inner:get("/:key/:value", tell("inner"))
+            app:mount("/in/:outer", inner)
+            local port = serve(app)
+            local paths = { "/", "", "/a", "/a/", "/A", "/a/b", "/a/b/", "/a/b/c", "/a/z/c",
+                "/a/b/d", "/a/z", "/a/%7a", "/a/z%2fc", "/a/.", "/a/..", "/a/.z", "/a//c", "/n/12",
+                "/n/12x", "/n/1%32", "/p/abc", "/p/12", "/r", "/r/", "/r/1", "/r/1/2", "/r/1/2/",
+                "/r/x/1", "/r/x/1/2", "/r/x", "/r/.well/known", "/r/a/../b", "/r/a//b", "/in/1/2/3",
+                "/in/1/2/3/4", "/n/12?q=/a", "/a\\b", "/none" }
+            for _, path in ipairs(paths) do
+                if path ~= "" then
+                    local status, _, text = app:call("GET", path)
+                    local res = request(port, "GET", path)
+                    assert.equal(status, res.status, path)
+                    assert.equal(text, res.body, path)
+                end
+            end
+        end
+    end)
+
+    it("keeps a request's parameters apart from those of others meanwhile", function()
+        local app = http.router()
+        app:get("/one/:id/*rest", function(req)
+            timer.sleep(20)
+            local params = req.params
+            params.more = "1"
+            return params.id .. " " .. params.rest .. " " .. req.params.more
+        end)
+        app:get("/two/:id", function(req) return req.params.id end)
+        local port = serve(app)
+        local slow = task.spawn(function() return request(port, "GET", "/one/a/b/c").body end)
+        for i = 1, 20 do
+            assert.equal("x" .. i, request(port, "GET", "/two/x" .. i).body)
+            timer.sleep(2)
+        end
+        local _, body = slow:join(1000)
+        assert.equal("a b/c 1", body)
+    end)
+
+    it("has the parameters of the innermost of routers that call each other", function()
+        local outer, inner = http.router(), http.router()
+        inner:get("/x/:b", function(req) return tostring(req.params.a) .. req.params.b end)
+        inner:get("/y/:b<%a+>", function(req) return tostring(req.params.a) .. req.params.b end)
+        outer:get("/x/:a", function(req, res) return inner(req, res) end)
+        outer:get("/y/:a", function(req, res)
+            assert(req.params.a)
+            return inner(req, res)
+        end)
+        local port = serve(outer)
+        assert.equal("nil1", request(port, "GET", "/x/1").body)
+        assert.equal("nilz", request(port, "GET", "/y/z").body)
+        local swapped = http.router()
+        swapped:get("/:a<%a+>/:c", function(req, res) return inner(req, res) end)
+        assert.equal("nil1", request(serve(swapped), "GET", "/x/1").body)
     end)
 
     it("takes a form with a file, in chunks", function()

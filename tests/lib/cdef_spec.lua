@@ -16,6 +16,7 @@ local BINDINGS = {
     ["lib/links/log/ffi.lua"] = "src/modules/log/log.h",
     ["lib/links/log/access.lua"] = "src/modules/http/access.h",
     ["lib/links/shared.lua"] = "src/modules/shared/dict.h",
+    ["lib/links/http/tree.lua"] = "src/modules/http/routes.h",
     ["lib/links/process/ffi.lua"] = "src/modules/process/process.h",
     ["lib/links/system.lua"] = "src/modules/system/system.h",
     ["lib/links/tcp/ffi.lua"] = "src/modules/net/tcp.h",

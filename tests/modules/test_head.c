@@ -123,6 +123,21 @@ Test(head, knows_what_may_stand_in_a_value)
     cr_assert_not(http_is_token(0x80));
 }
 
+Test(head, finds_a_control_at_any_place_of_a_value)
+{
+    char value[24];
+    for (size_t len = 0; len <= sizeof(value); len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 256; c++) {
+                memset(value, at % 2 ? 'x' : 0xff, len);
+                value[at] = (char)c;
+                bool good = c == '\t' || (c >= ' ' && c != 127);
+                cr_assert_eq(http_is_field_value(value, len), good, "%d at %zu of %zu", c, at, len);
+            }
+        }
+    }
+}
+
 /* Decodes `text` in pieces of `step` bytes; the body, or NULL where it is refused or not over. */
 static const char *decode(const char *text, size_t step)
 {

@@ -36,6 +36,8 @@ typedef struct links_http_req {
     uint32_t fields;
     double content_length;
     double key;
+    int32_t id;
+    uint8_t unknown;
     uint8_t method;
     uint8_t minor;
     uint8_t sent;
@@ -92,8 +94,17 @@ void links_http_break(links_http_req *r);
 const char *links_http_reason(int status);
 ]]
 
+-- By the number that a request has for it.
+local METHODS = {}
+for i = 0, 255 do
+    local name = ffi.C.links_http_method(i)
+    if name == nil then break end
+    METHODS[i] = ffi.string(name)
+end
+
 return {
     C = ffi.C,
+    METHODS = METHODS,
     AGAIN = -19999,
     CLOSED = -20002,
     EXCEED_BUF_SIZE = -20003,

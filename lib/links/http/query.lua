@@ -4,7 +4,7 @@ local check = require "links.check"
 local codec = require "links.codec"
 local binding = require "links.http.ffi"
 
-local C = binding.C
+local C, METHODS = binding.C, binding.METHODS
 local ffi_string = ffi.string
 
 local MAX_ARGS = 1000
@@ -12,12 +12,6 @@ local MAX_ARGS = 1000
 local query, lazy = {}, {}
 
 local out_len = ffi.new("int[1]")
-local METHODS = {}
-for i = 0, 255 do
-    local name = C.links_http_method(i)
-    if name == nil then break end
-    METHODS[i] = ffi_string(name)
-end
 
 -- Private: method and path as they came, for routers. Nothing is kept in the request: a fourth
 -- and a fifth field would make its table grow.
@@ -42,7 +36,14 @@ lazy.query = function(_, req)
     return first
 end
 
-lazy.params = function() return {} end
+-- Kept in the place of the route that knows them: another field would make the table grow.
+lazy.params = function(_, req)
+    local route = rawget(req, "_route")
+    if not route then return {} end
+    local params = route:params(req)
+    req._route = params
+    return params, true
+end
 
 lazy.ctx = function() return {} end
 

@@ -22,7 +22,7 @@ local errors = require "links.errors"
 local binding = require "links.http.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
-local LEFT = binding.LEFT
+local METHODS, LEFT = binding.METHODS, binding.LEFT
 local wait, new_error = core.wait, errors.new
 local ffi_string = ffi.string
 
@@ -31,13 +31,6 @@ local TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE") or 21003
 
 local out_len = ffi.new("int[1]")
 local out_data = ffi.new("const char *[1]")
-
-local METHODS = {}
-for i = 0, 255 do
-    local name = C.links_http_method(i)
-    if name == nil then break end
-    METHODS[i] = ffi_string(name)
-end
 
 local methods, lazy = {}, {}
 local Request = { __name = "http request" }
@@ -51,13 +44,23 @@ local function handle(req, level)
     error("http: the request is over: it has been answered", (level or 1) + 2)
 end
 
+-- What a request has in its field _route: a route that knows its parameters, or these.
+local function is_route(value)
+    local metatable = getmetatable(value)
+    return metatable ~= nil and metatable.is_route
+end
+
 function Request.__index(req, key)
     local method = methods[key]
     if method then return method end
     local make = lazy[key]
+    if key == "params" then
+        local params = rawget(req, "_route")
+        if params and not is_route(params) then return params end
+    end
     if make then
-        local value = make(handle(req), req)
-        rawset(req, key, value)
+        local value, kept = make(handle(req), req)
+        if not kept then rawset(req, key, value) end
         return value
     end
     if key == "aborted" then return handle(req).cut == LEFT end

@@ -15,6 +15,8 @@
 --- with 404.
 ---
 --- Routers can be called without a server: see router:call.
+local ffi = require "ffi"
+local binding = require "links.http.ffi"
 local check = require "links.check"
 local codec = require "links.codec"
 local chain = require "links.http.chain"
@@ -23,6 +25,7 @@ local tree = require "links.http.tree"
 local router = {}
 
 local methods = {}
+local METHODS, slices, ffi_string = binding.METHODS, tree.slices, ffi.string
 local Router = { __index = methods, __name = "http router" }
 
 -- Of two routes for one path and method, the one that names the method goes first; then, for HEAD,
@@ -101,6 +104,55 @@ local function run_without_route(self, req, res, path, status)
     return run(req, res)
 end
 
+-- --- parameters ---------------------------------------------------------------------------------
+
+-- The request whose parameters lie in `slices`.
+local matched
+
+-- A function of its own for each list of names: the compiler leaves a table out whose fields it
+-- knows, where all that is read of it is their values.
+local function compile(names, value)
+    local fields = {}
+    for i, name in ipairs(names) do fields[i] = '["' .. name .. '"] = ' .. value:gsub("%%", i) end
+    return assert(loadstring("return function(values, text) return {" .. table.concat(fields, ", ")
+        .. "} end", "=links/http/router.lua (parameters)"))()
+end
+
+local binders = setmetatable({}, { __mode = "v" })
+
+-- bind(strings) and bind_slices(slices, ffi.string) for routes with these names.
+local function binder(names)
+    local id = table.concat(names, " ")
+    local both = binders[id]
+    if not both then
+        both = {
+            bind = compile(names, "values[%]"),
+            bind_slices = compile(names, "text(values[% - 1].data, values[% - 1].len)"),
+        }
+        binders[id] = both
+    end
+    return both
+end
+
+-- The parameters of a request that C has found the route of, when they are first read. Where the
+-- handler has waited before that, others may have been matched; then the path is taken apart again.
+-- It is a plain one, so its segments are as they came.
+local Route = {}
+Route.__index, Route.is_route = Route, true
+
+function Route.params(route, req)
+    if matched == req._key then return route.bind_slices(slices, ffi_string) end
+    local params, segments = {}, tree.split(req.rawPath)
+    for i, segment in ipairs(route.segments) do
+        if segment.kind == "rest" then
+            params[segment.name] = table.concat(segments, "/", i)
+        elseif segment.name then
+            params[segment.name] = segments[i]
+        end
+    end
+    return params
+end
+
 -- --- dispatch -----------------------------------------------------------------------------------
 
 local function host_of(self, req)
@@ -135,15 +187,7 @@ end
 local function dispatch_slowly(self, of_method, req, res, path)
     local route, status = of_method:find(path)
     if not route then return run_without_route(self, req, res, path, status) end
-    local names, values = route.names, tree.values
-    -- One is the usual number, and a loop would not be compiled with what is around it.
-    if #names == 1 then
-        req.params = { [names[1]] = values[1] }
-    elseif #names > 1 then
-        local params = {}
-        for i = 1, #names do params[names[i]] = values[i] end
-        req.params = params
-    end
+    if route.names[1] then req.params = route.bind(tree.values) end
     if route.version ~= self.version then build(self, route) end
     return route.run(req, res)
 end
@@ -152,6 +196,17 @@ local function dispatch(self, req, res)
     if self.hosts then
         local entry = host_of(self, req)
         if entry then return run_host(self, entry, req, res) end
+    end
+    local r = req._r
+    if r then
+        local of_method = self.trees[METHODS[r.method]] or self.trees[OTHERS]
+        local found = of_method:match(r)
+        if found then
+            req._route, matched = found, req._key
+            if rawget(req, "params") then req.params = nil end -- of a router around this one
+            if found.version ~= self.version then build(self, found) end
+            return found.run(req, res)
+        end
     end
     local method, path = req:_target()
     local of_method = self.trees[method] or self.trees[OTHERS]
@@ -208,13 +263,15 @@ local function outer_route(mount, route)
     end
     local names = {}
     for _, segment in ipairs(segments) do names[#names + 1] = segment.name end
+    local bound = binder(names)
     local path = mount.prefix .. (route.path == "/" and #mount.segments > 0 and "" or route.path)
-    return {
+    return setmetatable({
         method = route.method, path = path, name = route.name, meta = route.meta, names = names,
         segments = segments, handler = route.handler, make = route.make,
         middleware = route.middleware, owners = owners, keeps_slash = route.keeps_slash,
         version = 0,
-    }
+        bind = bound.bind, bind_slices = bound.bind_slices, bound = bound,
+    }, Route)
 end
 
 -- Calls fn(router, route) for this router and all that it is part of, until one returns a message,
@@ -255,13 +312,14 @@ local function add(self, signature, method, path, about, level)
     end
     local names = {}
     for _, segment in ipairs(segments) do names[#names + 1] = segment.name end
-    local last = segments[#segments]
-    local route = {
+    local last, bound = segments[#segments], binder(names)
+    local route = setmetatable({
         method = method, path = path, segments = segments, names = names, version = 0,
         keeps_slash = last ~= nil and last.kind == "rest", handler = about.handler,
         make = about.make, middleware = about.middleware, name = about.name,
         meta = about.meta, owners = { { router = self, skip = 0 } },
-    }
+        bind = bound.bind, bind_slices = bound.bind_slices, bound = bound,
+    }, Route)
     message = everywhere(self, route, conflict)
     if message then error(signature .. " " .. message, level + 2) end
     everywhere(self, route, put)

@@ -170,12 +170,19 @@ end
 -- The loop that a busy server is in. What the usual request needs stands here, so that the compiler
 -- sees it in one piece; everything else is behind a call.
 local function take_requests(self, handle, handler)
-    local answered = 0
+    local answered, known = 0, self._known
     while true do
-        local r = C.links_http_next(handle, answered)
-        if r == nil then return handle.status, answered end
+        local next_ = C.links_http_next(handle, answered)
+        if next_ == nil then return handle.status, answered end
         if handle.want > 0 then spawn_workers(self) end
-        local req = setmetatable({ _r = r, _h = handle, _key = r.key }, Request)
+        -- A pointer that is kept in a table is an object of the collector's: one for each place in
+        -- memory, and not for each request.
+        local r = known[next_.id]
+        if next_.unknown == 1 then
+            r = next_
+            known[next_.id] = r
+        end
+        local req = setmetatable({ _r = r, _h = handle, _key = r.key, _route = nil }, Request)
         local res = setmetatable({ _r = r, status = 200 }, Response)
         local ok, a, b, c = xpcall(handler, on_error, req, res)
         if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
@@ -346,6 +353,7 @@ end
 function server.start(handle, handler, options)
     local self = setmetatable({
         _h = handle, _handler = handler, _workers = {}, _places = places_of(handle),
+        _known = {},
         _onError = options.onError, _requestId = options.requestId, _trust = options.trust,
         _cookieSecrets = options.cookieSecrets,
     }, Server)

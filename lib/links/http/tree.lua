@@ -6,12 +6,28 @@
 -- slash never separates anything, and nothing that was decoded is decoded again.
 local ffi = require "ffi"
 local codec = require "links.codec"
+local binding = require "links.http.ffi"
 
 ffi.cdef [[
 size_t strspn(const char *s, const char *accept);
 size_t strcspn(const char *s, const char *reject);
+typedef struct links_http_routes links_http_routes;
+typedef struct links_http_value {
+    const char *data;
+    int32_t len;
+} links_http_value;
+links_http_routes *links_http_routes_new(void);
+void links_http_routes_free(links_http_routes *routes);
+int links_http_routes_child(links_http_routes *routes, int node, int kind,
+                                      const char *text, size_t len);
+void links_http_routes_end(links_http_routes *routes, int node);
+void links_http_routes_hide(links_http_routes *routes, int node);
+int links_http_routes_find(const links_http_routes *routes, const links_http_req *r,
+                                     links_http_value *values);
 ]]
-local C = ffi.C
+local C = binding.C
+local STATIC, PARAM, DIGITS, REST = 0, 1, 2, 3 -- as routes.h has them
+local MAX_VALUES = 8
 
 local byte, find, sub, lower = string.byte, string.find, string.sub, string.lower
 
@@ -169,6 +185,10 @@ function tree.new(options)
         root = {},
         -- The nodes of paths without parameters, by the path as it is usually written.
         paths = {},
+        -- The tree as C walks it, and the nodes by its numbers.
+        routes = options.caseSensitive
+            and ffi.gc(C.links_http_routes_new(), C.links_http_routes_free) or nil,
+        nodes = {},
         strict = options.strictSlash,
         sensitive = options.caseSensitive,
     }, Tree)
@@ -234,11 +254,34 @@ function Tree:conflict(segments, rank)
     if node and node.leaf and node.rank == rank then return node.leaf end
 end
 
+-- Makes the way to a node known to C, which does without patterns and without a slash at the end.
+local function insert_for_c(self, path, node)
+    local routes, at, values = self.routes, 0, 0
+    if not routes or #path == 0 or self.strict and path.slash then return end
+    for _, segment in ipairs(path) do
+        local kind = segment.kind == "rest" and REST or segment.kind == "param" and PARAM or STATIC
+        if segment.pattern then
+            if segment.pattern ~= "%d+" then
+                C.links_http_routes_hide(routes, at)
+                return
+            end
+            kind = DIGITS
+        end
+        if kind ~= STATIC then values = values + 1 end
+        local text = segment.text or ""
+        at = C.links_http_routes_child(routes, at, kind, text, #text)
+    end
+    if values > MAX_VALUES then return end
+    C.links_http_routes_end(routes, at)
+    self.nodes[at] = node
+end
+
 --- Puts a route in, unless one of a higher rank is there.
 function Tree:insert(segments, route, rank)
     local node = place_of(self, segments, true)
     if node.rank and node.rank > rank then return end
     node.leaf, node.rank = route, rank
+    insert_for_c(self, segments, node)
     local path = plain_path(self, segments)
     if not path then return end
     if self.strict then
@@ -343,6 +386,20 @@ local walk_straight = assert(loadstring([[
     end
 ]], "=links/http/tree.lua (levels)"))(find, sub)
 
+local slices = ffi.new("links_http_value[?]", MAX_VALUES)
+
+--- Finds the route of a request that can be found without looking twice: by C.
+---
+--- @param r  cdata  the request's pointer
+--- @return route    its parameters, in order, are in tree.slices for the moment; nil where it takes
+---                  Tree:find
+function Tree:match(r)
+    local routes = self.routes
+    if not routes then return nil end
+    local node = C.links_http_routes_find(routes, r, slices)
+    if node >= 0 then return self.nodes[node].leaf end
+end
+
 --- Finds the route of a path that has parameters, or is written in an unusual way.
 ---
 --- @param path  string  as it came
@@ -369,6 +426,6 @@ function Tree:find(path)
     return nil, 404
 end
 
-tree.values = values
+tree.values, tree.slices = values, slices
 
 return tree

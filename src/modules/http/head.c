@@ -39,10 +39,23 @@ const uint8_t http_kinds[256] = {
     [']'] = HOST,
 };
 
+/* Whether one of eight bytes may be a control: one is below a space (a tab is, too), or is 127. */
+static bool may_have_control(const char *eight)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t bytes, deleted;
+    memcpy(&bytes, eight, sizeof(bytes));
+    deleted = bytes ^ ones * 127;
+    return (((bytes - ones * ' ') & ~bytes) | ((deleted - ones) & ~deleted)) & ones * 128;
+}
+
 bool http_is_field_value(const char *value, size_t len)
 {
     unsigned bad = 0;
-    for (size_t i = 0; i < len; i++)
+    size_t i = 0;
+    while (i + 8 <= len && !may_have_control(value + i))
+        i += 8;
+    for (; i < len; i++)
         bad |= http_kinds[(unsigned char)value[i]] & CONTROL;
     return !bad;
 }

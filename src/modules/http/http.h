@@ -56,6 +56,8 @@ typedef struct links_http_req {
     uint32_t fields;       /* how many header fields there are */
     double content_length; /* -1: not known beforehand */
     double key;            /* see links_http_is_live */
+    int32_t id;            /* of its memory, that others use before and after it: counted from 0 */
+    uint8_t unknown;       /* nobody has been given this memory by this id yet */
     uint8_t method;        /* see links_http_method */
     uint8_t minor;         /* of HTTP/1.minor */
     uint8_t sent;          /* the head of the answer is on its way */

@@ -75,24 +75,28 @@ static bool find_line(const http_response *res, uint32_t from, const char *name,
     return false;
 }
 
+/* Most programs spell them like this; the lengths are the same. */
+#define IS(name, usual)                                                                            \
+    (memcmp(name, usual, sizeof(usual) - 1) == 0 || equals(name, usual, sizeof(usual) - 1))
+
 /* Notes which of the fields that links would add are there. */
 static void note(http_response *res, const char *name, size_t len, bool there)
 {
     switch (len) {
     case 4:
-        if (equals(name, "date", 4))
+        if (IS(name, "Date"))
             res->has_date = there;
         break;
     case 6:
-        if (equals(name, "server", 6))
+        if (IS(name, "Server"))
             res->has_server = there;
         break;
     case 12:
-        if (equals(name, "content-type", 12))
+        if (IS(name, "Content-Type"))
             res->has_type = there;
         break;
     case 14:
-        if (equals(name, "content-length", 14))
+        if (IS(name, "Content-Length"))
             res->has_length = there;
         break;
     default:
@@ -107,7 +111,6 @@ static void remove_lines(http_response *res, const char *name, size_t len)
         memmove(res->fields->data + l.start, res->fields->data + l.end, res->fields->end - l.end);
         res->fields->end -= l.end - l.start;
     }
-    note(res, name, len, false);
 }
 
 static int check_field(const char *name, size_t name_len, const char *value, size_t value_len)
@@ -237,6 +240,7 @@ int links_http_unset(links_http_req *lr, const char *name, size_t name_len)
     if (name_len == 10 && equals(name, "connection", 10))
         return 0;
     remove_lines(&r->res, name, name_len);
+    note(&r->res, name, name_len, false);
     return 0;
 }
 

@@ -61,6 +61,7 @@ http_request *http_request_new(http_conn *c)
         waitq_init(&r->readers);
         waitq_init(&r->writers);
         r->id = id_take(s);
+        r->known = false;
     }
     r->conn = c;
     r->worker = NULL;
@@ -90,8 +91,10 @@ void http_request_free(http_request *r)
     if (r->notes)
         mem_free(r->notes);
     /* Somebody else than the one who answered may still wait for the body. */
-    waitq_wake_all(&r->readers, LINKS_CLOSED);
-    waitq_wake_all(&r->writers, LINKS_CLOSED);
+    if (!waitq_empty(&r->readers))
+        waitq_wake_all(&r->readers, LINKS_CLOSED);
+    if (!waitq_empty(&r->writers))
+        waitq_wake_all(&r->writers, LINKS_CLOSED);
     if (r->queued) {
         list_remove(&r->link);
         s->view.queued--;
@@ -185,6 +188,9 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
     s->view.requests++;
     s->view.want = 0;
     r->view.key = key_of(s, r);
+    r->view.id = (int32_t)r->id;
+    r->view.unknown = !r->known;
+    r->known = true;
     if (s->busy == s->workers) {
         /* Nobody would be left for the others, should this one wait for something. */
         int want = s->view.queued + 1;
