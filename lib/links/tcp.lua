@@ -198,7 +198,7 @@ local function connect(port, host, options)
     if not pointer then return nil, err end
     local socket, failure = proxy.send(sockets.own(pointer), options.proxyHeader)
     if socket and options.tls then
-        return require("links.tls.secure").connect(socket, options.tls, host)
+        return require("links.tls.handshake").connect(socket, options.tls, host)
     end
     return socket, failure
 end

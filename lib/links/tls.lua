@@ -1,5 +1,5 @@
---- TLS 1.2 and 1.3 on OpenSSL: servers and connections that are encrypted, and are otherwise those of
---- tcp.
+--- TLS 1.2 and 1.3 on OpenSSL: servers and connections that are encrypted, and are otherwise those
+--- of tcp.
 ---
 --- Clients verify: the certificate must be trusted by the system (or by `ca`) and be for the name
 --- that was asked for. Files of certificates are watched: a new one is served within a second, and
@@ -14,20 +14,13 @@ local errors = require "links.errors"
 local tcp = require "links.tcp"
 local binding = require "links.tls.ffi"
 local contexts = require "links.tls.context"
-local secure = require "links.tls.secure"
+local handshake = require "links.tls.handshake"
+local inspect = require "links.tls.inspect"
+local tls_servers = require "links.tls.server"
 
 local C = binding.C
 
 local tls = {}
-
--- Splits options into those of TLS and the others.
-local function split(options)
-    local own, others = {}, {}
-    for name, value in pairs(options or {}) do
-        (contexts.OPTIONS[name] and own or others)[name] = value
-    end
-    return own, others
-end
 
 --- Makes a context: certificates, and what is trusted, for many connections. Relative paths are
 --- those of the working directory.
@@ -45,8 +38,8 @@ end
 ---                        alpn            nil       protocols, the best first: {"http/1.1"}
 ---                        minVersion      "1.2"     or "1.3"
 ---                        maxVersion      "1.3"     or "1.2"
----                        ciphers         nil       of TLS 1.2, as OpenSSL names them; default: with
----                                                  forward secrecy and authenticated encryption
+---                        ciphers         nil       of TLS 1.2, as OpenSSL names them. Default:
+---                                                  with forward secrecy, authenticated
 ---                        cipherSuites    nil       of TLS 1.3
 ---                        curves          nil       such as "X25519:P-256"
 ---                        clientAuth      "none"    of servers: "request" or "require" the client's
@@ -63,7 +56,7 @@ end
 ---                                                  hours
 ---                        watch           true      look for other contents of the files, every 400
 ---                                                  ms
----                        handshakeTimeout  10000   ms; 0: none
+---                        handshakeTimeout 10000    ms; 0: none
 ---                        sni             nil       other certificates by name: {["*.example.com"]
 ---                                                  = {cert =, key =}}, or contexts; what they do
 ---                                                  not say is as here
@@ -113,28 +106,26 @@ function tls.createServer(port, onconnect, options)
     local signature = "tls.createServer(port, onconnect, options)"
     check.type(signature, "onconnect", onconnect, "function")
     check.type(signature, "options", options, "table")
-    local own, others = split(options)
+    local own, others = tls_servers.split(options)
     local on_error = others.onError
     check.type(signature, "options.onError", on_error, "function|nil")
     others.onError = nil
-    own.server = true
-    local o = contexts.check(signature, own)
-    local ctx, err = contexts.new(o)
+    local ctx, err = tls_servers.context(signature, own, 1)
     if not ctx then return nil, err end
     local server
     server, err = tcp._listen(signature, port, onconnect, others, {
         module = "tls",
         handshake = function(socket)
-            local ok, failed = secure.handshake(socket, ctx)
+            local ok, failed = handshake.run(socket, ctx, nil, nil, others.proxyProtocol)
             if not ok and on_error then on_error(failed, socket) end
             return ok
         end,
     })
     if not server then
-        if not o.context then ctx:stop() end
+        if not own.context then ctx:stop() end
         return nil, err
     end
-    return tls._own(server, ctx, o.context ~= nil)
+    return tls_servers.own(server, ctx, own.context ~= nil)
 end
 
 --- Connects to a server that speaks TLS.
@@ -146,15 +137,15 @@ end
 ---                          context     nil   of tls.createContext, for many connections: then the
 ---                                            other options of TLS but serverName and pin are its
 ---                                            own
----                          pin         nil   the SHA-256 of the certificate it must be, or an array
----                                            of them
+---                          pin         nil   the SHA-256 of the certificate it must be, or an
+---                                            array of them
 --- @return socket
 --- @return nil, err         as tcp.connect and socket:startTls
 --- @raise                   an argument or an option of another type, or one that nobody knows
 --- @wait
 --- @usage local tls = require "tls"
 --- local pair = tls.selfSigned("localhost")
---- local server = assert(tls.createServer(0, function() end, { cert = pair.cert, key = pair.key }))
+--- local server = assert(tls.createServer(0, function() end, pair))
 --- local none, err = tls.connect(server:address().port, "localhost")
 --- assert(not none and err.name == "TLS_CERT_VERIFY")
 --- server:close()
@@ -162,7 +153,7 @@ function tls.connect(port, host, options)
     local signature = "tls.connect(port, host[, options])"
     check.type(signature, "host", host, "string|nil")
     check.type(signature, "options", options, "table|nil")
-    local own, others = split(options)
+    local own, others = tls_servers.split(options)
     own.server = nil
     local o = contexts.check(signature, own)
     -- Files that cannot be read are told of before anybody is called.
@@ -172,7 +163,7 @@ function tls.connect(port, host, options)
     local socket
     socket, err = tcp.connect(port, host, others)
     if not socket then return nil, err end
-    socket, err = secure.connect(socket, o, host or "localhost")
+    socket, err = handshake.connect(socket, o, host or "localhost")
     return socket, err
 end
 
@@ -182,7 +173,7 @@ end
 --- @param names    string|table  a name or a numeric address, or several. Default: {"localhost",
 ---                               "127.0.0.1", "::1"}
 --- @param options  table         days  365  that it is valid for
---- @return table                 {cert =, key =, fingerprint256 =}: texts in PEM
+--- @return table                 {cert =, key =}, texts in PEM, which are options of a server
 --- @raise                        a name that no certificate can have
 --- @usage local tls = require "tls"
 --- assert(tls.certificate(tls.selfSigned("example.com").cert).san[1] == "DNS:example.com")
@@ -201,7 +192,7 @@ function tls.selfSigned(names, options)
     end
     local text = ffi.string(out[0], n)
     local key, cert = text:match("^(.-%-%-%-%-%-END PRIVATE KEY%-%-%-%-%-\n)(.*)$")
-    return { cert = cert, key = key, fingerprint256 = secure.certificate(cert).fingerprint256 }
+    return { cert = cert, key = key }
 end
 
 --- What a certificate says.
@@ -215,27 +206,9 @@ end
 --- assert(about.subject == "CN=localhost" and about.notAfter > about.notBefore)
 function tls.certificate(pem)
     check.type("tls.certificate(pem)", "pem", pem, "string")
-    local about = secure.certificate(pem)
+    local about = inspect.certificate(pem)
     if about then return about end
     return nil, errors.new(errors.code("PARSE"), "certificate")
 end
-
--- Private: lets a server be told of other certificates, and its context end with it.
-function tls._own(server, ctx, shared)
-    local close = server.close
-    function server.close(self, ms)
-        if not shared then ctx:stop() end
-        return close(self, ms)
-    end
-    function server.setTls(_, options)
-        local o = contexts.check("server:setTls(options)", options)
-        local ok, err = ctx:become(o)
-        return ok, err
-    end
-    return server
-end
-
--- Private: for https.
-tls._split = split
 
 return tls

@@ -14,7 +14,13 @@ typedef struct entry {
 } entry;
 
 /* The codes of c-ares are 10000 plus its own: an interface of its library that does not change. */
-enum { ARES_BASE = 10000, LINKS_BASE = 20000, HTTP_BASE = 21000, TLS_BASE = 22000, WS_BASE = 23000 };
+enum {
+    ARES_BASE = 10000,
+    LINKS_BASE = 20000,
+    HTTP_BASE = 21000,
+    TLS_BASE = 22000,
+    WS_BASE = 23000
+};
 
 #define LENGTH(table) ((int)(sizeof(table) / sizeof((table)[0])))
 

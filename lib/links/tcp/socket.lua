@@ -21,7 +21,7 @@ end
 -- TLS is loaded by who uses it.
 for _, name in ipairs { "startTls", "tlsInfo" } do
     methods[name] = function(...)
-        local secure = require("links.tls.secure").methods
+        local secure = require "links.tls.secure"
         methods.startTls, methods.tlsInfo = secure.startTls, secure.tlsInfo
         return secure[name](...)
     end

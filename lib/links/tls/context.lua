@@ -57,7 +57,7 @@ local function config_error(what, message)
     return new_error(CONFIG, what, { message = message })
 end
 
--- --- what is checked before anything is done --------------------------------------------------------
+-- --- what is checked before anything is done ---------------------------------------------------
 
 local function one_of(signature, name, value, values, level)
     if values[value] then return values[value] end
@@ -108,7 +108,7 @@ function context.check(signature, options, level)
     return o
 end
 
--- --- files ------------------------------------------------------------------------------------------
+-- --- files -------------------------------------------------------------------------------------
 
 -- A text in PEM, or that of a file, which is noted.
 local function text_of(source, files, what)
@@ -179,7 +179,7 @@ local function use_trust(handle, o, files)
     return true
 end
 
--- --- making one -------------------------------------------------------------------------------------
+-- --- making one --------------------------------------------------------------------------------
 
 local secret
 
@@ -255,7 +255,7 @@ function build(o, files)
     return setmetatable({ _h = handle, _o = o }, Context)
 end
 
--- --- watching ----------------------------------------------------------------------------------------
+-- --- watching ----------------------------------------------------------------------------------
 
 local watched = setmetatable({}, { __mode = "k" })
 local watcher
@@ -299,9 +299,10 @@ local function watch(ctx)
     watcher:unref()
 end
 
--- --- asking for names --------------------------------------------------------------------------------
+-- --- asking for names --------------------------------------------------------------------------
 
-local name_out, len_out, status_out = ffi.new("const char *[1]"), ffi.new("int[1]"), ffi.new("int[1]")
+local name_out = ffi.new("const char *[1]")
+local len_out, status_out = ffi.new("int[1]"), ffi.new("int[1]")
 
 local function answer(handle, number, fn, name)
     local ok, with = xpcall(fn, debug.traceback, name)
@@ -331,7 +332,7 @@ local function answer_all(handle, fn)
     end
 end
 
--- --- contexts as a program sees them -------------------------------------------------------------------
+-- --- contexts as a program sees them -----------------------------------------------------------
 
 -- A context of checked options that is as a program gets it.
 function context.new(o)

@@ -37,7 +37,8 @@ double links_tls_asked(links_tls_context *context, const char **name, int *len,
 void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                                 int refuse);
 void links_tls_stop(links_tls_context *context);
-int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host);
+int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host,
+                              int after_proxy);
 int links_tls_handshake(links_tcp *socket);
 links_tls *links_tls_of(links_tcp *socket);
 const char *links_tls_reason(const links_tls *tls);

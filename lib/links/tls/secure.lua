@@ -1,53 +1,14 @@
 --- TLS on a socket: methods of every socket, of TCP and Unix.
-local ffi = require "ffi"
-local core = require "links.core"
 local errors = require "links.errors"
 local binding = require "links.tls.ffi"
 local contexts = require "links.tls.context"
+local handshake = require "links.tls.handshake"
+local inspect = require "links.tls.inspect"
 
-local C, AGAIN, CERT = binding.C, binding.AGAIN, binding.CERT
-local wait, new_error = core.wait, errors.new
-local ffi_string = ffi.string
-
-local out = ffi.new("const char *[1]")
+local C = binding.C
+local new_error = errors.new
 
 local Socket = {}
-local secure = { methods = Socket }
-
--- --- what can be seen --------------------------------------------------------------------------------
-
--- What a certificate says; nil for what is none.
-function secure.certificate(pem)
-    local about = { pem = pem }
-    for name, what in pairs(CERT) do
-        local n = C.links_cert_text(pem, #pem, what, out)
-        if n == -errors.code("PARSE") then return nil end
-        if n >= 0 then about[name] = ffi_string(out[0], n) end
-    end
-    local san = {}
-    for line in (about.names or ""):gmatch("[^\n]+") do san[#san + 1] = line end
-    about.san, about.names = san, nil
-    return about
-end
-
-local function text(handle, what)
-    local n = C.links_tls_text(handle, what, out)
-    return n >= 0 and ffi_string(out[0], n) or nil
-end
-
--- What there is to say of a connection.
-function secure.info(handle)
-    local pem = text(handle, binding.PEER)
-    return {
-        version = text(handle, binding.VERSION),
-        cipher = text(handle, binding.CIPHER),
-        alpn = text(handle, binding.ALPN),
-        serverName = text(handle, binding.SERVER_NAME),
-        resumed = text(handle, binding.RESUMED) ~= nil,
-        authorized = text(handle, binding.AUTHORIZED) ~= nil,
-        peer = pem and secure.certificate(pem) or nil,
-    }
-end
 
 --- What the connection is encrypted by, and who the peer has shown to be.
 ---
@@ -71,63 +32,7 @@ function Socket:tlsInfo()
     if self._h.closed == 1 then return nil, new_error(binding.CLOSED, "tls info") end
     local handle = C.links_tls_of(self._h)
     if handle == nil then return nil end
-    return secure.info(handle)
-end
-
--- --- the handshake -------------------------------------------------------------------------------------
-
-local function failure(socket, status, what, host)
-    local handle = socket._h.closed == 0 and C.links_tls_of(socket._h) or nil
-    local reason = handle ~= nil and ffi_string(C.links_tls_reason(handle)) or ""
-    local extra = { address = host }
-    local name = new_error(status).name
-    if reason ~= "" and name:find("^TLS_") then extra.message = reason end
-    C.links_tcp_close(socket._h, 0)
-    return nil, new_error(status, what, extra)
-end
-
-local function pinned(socket, pin)
-    local info = socket:tlsInfo()
-    local found = info and info.peer and info.peer.fingerprint256
-    for _, want in ipairs(type(pin) == "table" and pin or { pin }) do
-        if want:gsub(":", ""):lower() == found then return true end
-    end
-    return false
-end
-
--- Begins TLS and waits for the end of the handshake. true, or nil, err and the socket is closed.
-function secure.handshake(socket, ctx, host, pin)
-    local rc = C.links_tls_start(socket._h, ctx._h, host)
-    while rc == AGAIN do
-        rc = wait()
-        if rc == 0 then rc = C.links_tls_start(socket._h, ctx._h, host) end
-    end
-    if rc == 0 then rc = C.links_tls_handshake(socket._h) end
-    while rc == AGAIN do
-        rc = wait()
-        if rc == 0 then rc = C.links_tls_handshake(socket._h) end
-    end
-    if rc < 0 then return failure(socket, rc, "tls handshake", host) end
-    if pin and not pinned(socket, pin) then
-        C.links_tcp_close(socket._h, 1)
-        return nil, new_error(errors.code("TLS_CERT_VERIFY"), "tls handshake",
-            { address = host, message = "the peer's certificate is not the one that was pinned" })
-    end
-    return true
-end
-
--- The same for a socket that has just been connected to `host`, with checked options: the socket, or
--- nil, err.
-function secure.connect(socket, o, host)
-    local ctx, err = contexts.client(o)
-    if not ctx then
-        C.links_tcp_close(socket._h, 1)
-        return nil, err
-    end
-    local ok
-    ok, err = secure.handshake(socket, ctx, o.serverName or host, o.pin)
-    if not ok then return nil, err end
-    return socket
+    return inspect.info(handle)
 end
 
 --- Goes on encrypted, as protocols do that begin in the open (STARTTLS). Nothing may have come that
@@ -182,8 +87,8 @@ function Socket:startTls(options)
     if o.server then ctx, err = contexts.new(o) else ctx, err = contexts.client(o) end
     if not ctx then return nil, err end
     local ok
-    ok, err = secure.handshake(self, ctx, o.serverName, o.pin)
+    ok, err = handshake.run(self, ctx, o.serverName, o.pin)
     return ok, err
 end
 
-return secure
+return Socket

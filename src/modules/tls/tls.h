@@ -92,9 +92,11 @@ LINKS_API void links_tls_stop(links_tls_context *context);
 
 /* Begins TLS on a socket, as the side that the context is of. `host` is the name, or the numeric
  * address, that the certificate of a server must have and that it is told; NULL: none. Parks while
- * earlier output is on its way. 0; LINKS_PROTOCOL where bytes have come already; -EBUSY while
+ * earlier output is on its way. 0; LINKS_PROTOCOL where bytes have come already, unless
+ * `after_proxy`; -EBUSY while
  * somebody reads or writes; -EALREADY, LINKS_CLOSED. */
-LINKS_API int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host);
+LINKS_API int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host,
+                              int after_proxy);
 
 /* Parks until the handshake is over. 0, or why it has failed. */
 LINKS_API int links_tls_handshake(links_tcp *socket);

@@ -31,6 +31,7 @@ typedef struct links_tls {
     SSL *ssl;
     tls_context *context;
     tls_asking asking;
+    chunk *first;          /* what was read before; NULL: nothing */
     chunk *out, *out_last; /* what the socket did not take */
     ev_timer timer;        /* of the handshake */
     waitq waiters;
@@ -174,11 +175,28 @@ static int bio_write(BIO *bio, const char *data, int len)
     return len;
 }
 
+static int read_first(tls *t, char *data, int len)
+{
+    chunk *c = t->first;
+    int have = (int)(c->end - c->start);
+    if (len > have)
+        len = have;
+    memcpy(data, c->data + c->start, (size_t)len);
+    c->start += (uint32_t)len;
+    if (c->start == c->end) {
+        t->first = NULL;
+        chunk_put(&t->stream->net->chunks, c);
+    }
+    return len;
+}
+
 static int bio_read(BIO *bio, char *data, int len)
 {
     tls *t = BIO_get_data(bio);
     stream *s = t->stream;
     BIO_clear_retry_flags(bio);
+    if (t->first)
+        return read_first(t, data, len);
     if (t->empty) {
         BIO_set_retry_read(bio);
         return -1;
@@ -368,6 +386,7 @@ static void release(tls *t)
     list_remove(&t->asking.link);
     waitq_wake_all(&t->waiters, LINKS_CLOSED);
     drop_kept(t);
+    chunk_put(&t->stream->net->chunks, t->first);
     SSL_free(t->ssl);
     tls_context_unref(t->asking.with);
     tls_context_unref(t->context);
@@ -596,11 +615,14 @@ static void expect(tls *t, const char *host)
         (void)X509_VERIFY_PARAM_set1_host(param, host, 0);
 }
 
-void tls_attach(stream *s, tls_context *context, const char *host)
+bool tls_begin(stream *s) { return step(tls_of(s->transport)); }
+
+void tls_attach(stream *s, tls_context *context, const char *host, chunk *first)
 {
     tls *t = mem_new(tls);
     t->base.ops = &ops;
     t->stream = s;
+    t->first = first;
     t->context = tls_context_ref(context);
     t->ssl = SSL_new(context->ssl);
     if (!t->ssl)
@@ -631,7 +653,8 @@ void tls_let_plain_through(stream *s) { tls_of(s->transport)->plain_is_fine = tr
 
 /* --- for Lua ------------------------------------------------------------------------------------------ */
 
-int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host)
+int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host,
+                    int after_proxy)
 {
     tcp *s = tcp_of(socket);
     int rc = tcp_read_begin(s);
@@ -641,8 +664,8 @@ int links_tls_start(links_tcp *socket, links_tls_context *context, const char *h
         return rc;
     if (s->stream.transport)
         return -EALREADY;
-    /* What came before the handshake may be anybody's. */
-    if (tcp_have(s))
+    /* What came before the handshake may be anybody's, but for what followed a proxy's header. */
+    if (tcp_have(s) && !after_proxy)
         return LINKS_PROTOCOL;
     if (s->fds)
         return LINKS_UNSUPPORTED;
@@ -651,9 +674,9 @@ int links_tls_start(links_tcp *socket, links_tls_context *context, const char *h
         if (rc < 0)
             return rc;
     }
-    tls_attach(&s->stream, tls_context_of(context), host);
-    tls *t = tls_of_stream(&s->stream);
-    (void)step(t);
+    tls_attach(&s->stream, tls_context_of(context), host, s->in);
+    s->in = NULL;
+    (void)tls_begin(&s->stream);
     return 0;
 }
 

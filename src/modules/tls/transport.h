@@ -12,8 +12,13 @@
 #include "modules/net/stream.h"
 #include "modules/tls/context.h"
 
-/* Puts a stream under TLS: nothing may have been read of it, or be in its output. */
-void tls_attach(stream *s, tls_context *context, const char *host);
+/* Puts a stream under TLS: nothing may be in its output. `first`, which is taken over, is what has
+ * been read of it already; NULL: nothing. */
+void tls_attach(stream *s, tls_context *context, const char *host, chunk *first);
+
+/* Begins the handshake; whether it is over, one way or the other. Not needed by servers that wait
+ * for the first byte. */
+bool tls_begin(stream *s);
 
 /* The TLS of a stream, or NULL. */
 struct links_tls *tls_of_stream(const stream *s);
