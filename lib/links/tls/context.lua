@@ -11,6 +11,7 @@ local C, AGAIN = binding.C, binding.AGAIN
 local FILE_MAX = 16777216
 local WATCH_MS = 400
 local INT_MAX = 2 ^ 31 - 1
+local CLIENTS_KEPT = 64 -- contexts
 
 local VERSIONS = { ["1.2"] = 12, ["1.3"] = 13 }
 local CLIENT_AUTH = { none = 0, request = 1, require = 2 }
@@ -350,20 +351,40 @@ function context.new(o)
     return ctx
 end
 
--- The one of clients that say nothing special.
-local plain_client
+-- The contents of options as a text: other options have another one.
+local function identity(value)
+    if type(value) ~= "table" then return type(value):sub(1, 1) .. tostring(value) end
+    if getmetatable(value) == Context then return "c" .. tostring(value._h) end
+    local keys, list = {}, {}
+    for key in pairs(value) do keys[#keys + 1] = key end
+    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+    for i, key in ipairs(keys) do
+        local text = identity(value[key])
+        list[i] = ("%s=%d:%s"):format(tostring(key), #text, text)
+    end
+    return "{" .. table.concat(list, ",") .. "}"
+end
+
+context.identity = identity
+
+-- Those of clients, for the next connection with the same options: what is trusted takes its time
+-- to read.
+local clients, nclients = {}, 0
 
 function context.client(o)
-    local plain = not (o.cert or o.ca or o.crl or o.alpn or o.ciphers or o.cipherSuites or o.curves
-        or o.insecure) and o.checkHost and o.min == 12 and o.max == 13 and o.verifyDepth == 9
-        and o.handshakeTimeout == 10000 and not o.context
-    if not plain then return context.new(o) end
-    if not plain_client then
-        local err
-        plain_client, err = context.new(o)
-        if not plain_client then return nil, err end
+    if o.context then return o.context end
+    local about = {}
+    for name, value in pairs(o) do
+        if name ~= "serverName" and name ~= "pin" then about[name] = value end
     end
-    return plain_client
+    local key = identity(about)
+    local ctx, err = clients[key], nil
+    if ctx then return ctx end
+    ctx, err = context.new(o)
+    if not ctx then return nil, err end
+    if nclients == CLIENTS_KEPT then clients, nclients = {}, 0 end
+    clients[key], nclients = ctx, nclients + 1
+    return ctx
 end
 
 -- Private: reads the files again.
