@@ -643,6 +643,7 @@ void http_conn_broken(http_request *r)
 {
     http_conn *c = r->conn;
     c->keep_alive = false;
+    c->stream.cut = true;
     c->req = NULL;
     r->res.broken = true;
     http_request_free(r);

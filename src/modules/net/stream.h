@@ -64,6 +64,7 @@ struct stream {
     bool writable;        /* a write may take something */
     bool hung_up; /* the peer shut down its side, or the socket is in error: read to find out */
     bool held;    /* output is kept until stream_release: more will come soon */
+    bool cut;     /* what was written is not all: a transport must not say that it is */
     bool counted; /* output that waits for the peer keeps the loop going */
 };
 

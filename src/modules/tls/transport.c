@@ -23,6 +23,7 @@ enum {
     COLLECT_MAX = 131072, /* made by libssl in one go; what is beyond goes into chunks */
     MERGE_MAX = 4096,     /* a piece up to this shares a record with the next */
     REASON_MAX = 160,
+    DISCARD_CALLS = 16,
 };
 
 typedef struct links_tls {
@@ -542,7 +543,7 @@ static bool on_quiet(transport *base, stream *s)
 /* close_notify: the peer knows then that it has got everything. */
 static void say_the_end(tls *t)
 {
-    if (t->over || !t->open || (t->error && t->error != LINKS_EOF))
+    if (t->over || !t->open || t->stream->cut || (t->error && t->error != LINKS_EOF))
         return;
     t->over = true;
     ERR_clear_error();
@@ -564,6 +565,16 @@ static void on_shutdown(transport *base, stream *s)
     (void)shutdown(s->io.fd, SHUT_WR);
 }
 
+/* What nobody reads, such as a ticket that came last: closing a socket with unread input makes the
+ * system send a reset, which may overtake our last bytes. */
+static void discard(const stream *s)
+{
+    char sink[4096];
+    for (int i = 0; i < DISCARD_CALLS; i++)
+        if (recv(s->io.fd, sink, sizeof(sink), 0) < (ssize_t)sizeof(sink))
+            return;
+}
+
 static void on_close(transport *base, stream *s, bool clean)
 {
     tls *t = tls_of(base);
@@ -572,6 +583,7 @@ static void on_close(transport *base, stream *s, bool clean)
         say_the_end(t);
         if (ncollected)
             (void)send_some(s, collected, ncollected);
+        discard(s);
     }
     ncollected = 0;
     release(t);
