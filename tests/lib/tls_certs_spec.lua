@@ -118,7 +118,8 @@ describe("a server's certificate", function()
         local rsa = ca:issue("example.com", { type = "rsa" })
         local port = serve({ cert = { good.cert, rsa.cert }, key = { good.key, rsa.key } },
             { maxVersion = "1.2" })
-        local ec = assert(connect(port, "example.com", { ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256" }))
+        local ec = assert(connect(port, "example.com",
+            { ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256" }))
         assert.truthy(ec:tlsInfo().cipher:find("ECDSA", 1, true))
         local other = assert(connect(port, "example.com",
             { ciphers = "ECDHE-RSA-AES128-GCM-SHA256" }))
@@ -345,7 +346,7 @@ describe("SSLKEYLOGFILE", function()
     it("gets the keys of all connections", function()
         local path = os.tmpname()
         local port = serve(good)
-        local script = ("print(require'tls'.connect(%d, '127.0.0.1', {insecure=true}))"):format(port)
+        local script = "print(require'tls'.connect(" .. port .. ", nil, {insecure=true}))"
         assert(process.run(tools.LINKS, { "-e", script }, { env = { SSLKEYLOGFILE = path } }))
         local text = assert(fs.readFile(path))
         assert.truthy(text:find("CLIENT_TRAFFIC_SECRET_0 %x+ %x+\n"))

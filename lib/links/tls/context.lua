@@ -378,9 +378,8 @@ function context.client(o)
         if name ~= "serverName" and name ~= "pin" then about[name] = value end
     end
     local key = identity(about)
-    local ctx, err = clients[key], nil
-    if ctx then return ctx end
-    ctx, err = context.new(o)
+    if clients[key] then return clients[key] end
+    local ctx, err = context.new(o)
     if not ctx then return nil, err end
     if nclients == CLIENTS_KEPT then clients, nclients = {}, 0 end
     clients[key], nclients = ctx, nclients + 1

@@ -155,6 +155,21 @@ static int flush(tls *t)
     return rc;
 }
 
+/* What is kept of the handshake goes out with the first bytes that follow it. False where it is too
+ * much for that. */
+static bool collect_kept(tls *t)
+{
+    size_t len = kept(t);
+    if (len > COLLECT_MAX / 4 || ncollected)
+        return false;
+    for (const chunk *c = t->out; c; c = c->next) {
+        memcpy(collected + ncollected, c->data + c->start, c->end - c->start);
+        ncollected += c->end - c->start;
+    }
+    drop_kept(t);
+    return true;
+}
+
 static int bio_write(BIO *bio, const char *data, int len)
 {
     tls *t = BIO_get_data(bio);
@@ -349,12 +364,20 @@ static bool step(tls *t)
     ERR_clear_error();
     int rc = SSL_do_handshake(t->ssl);
     rc = rc == 1 ? 0 : result_of(t, rc);
-    int sent = flush(t);
+    /* Nobody waits for the ticket: it leaves with the answer, or at the end of the turn. */
+    bool defer = rc == 0 && t->context->server && !t->out;
+    int sent = defer ? 0 : flush(t);
     if (sent < 0 && sent != -EAGAIN && (rc == 0 || rc == -EAGAIN))
         rc = sent;
     if (rc == -EAGAIN)
         return false;
     end_handshake(t, rc);
+    if (defer) {
+        keep(t, collected, ncollected);
+        ncollected = 0;
+        stream_sealed(t->stream, t->out ? kept(t) : 0);
+        stream_resume(t->stream);
+    }
     return true;
 }
 
@@ -488,7 +511,7 @@ static ssize_t on_write(transport *base, stream *s, const struct iovec *iov, int
     tls *t = tls_of(base);
     t->stream = s;
     size_t taken = 0;
-    int rc = flush(t);
+    int rc = count && t->out && s->writable && collect_kept(t) ? 0 : flush(t);
     if (rc < 0)
         return rc;
     if (t->error && t->error != LINKS_EOF)

@@ -72,7 +72,9 @@ end
 -- Checks what the caller gave: nothing is returned, the caller's table stays as it is.
 function options.check(signature, given, known, level)
     check.given(signature, given, known, level + 1)
-    if given and (given.backoff or given.resolve or given.tls) then check_values(signature, given, level + 2) end
+    if given and (given.backoff or given.resolve or given.tls) then
+        check_values(signature, given, level + 2)
+    end
 end
 
 -- The defaults of a client: those above, and over them what it was made with.
