@@ -9,6 +9,7 @@ local task = require "task"
 local tcp = require "tcp"
 local timer = require "timer"
 local tls = require "tls"
+local tools = require "tools"
 
 local keep, eventually = sockets.keep, sockets.eventually
 local pair = tls.selfSigned()
@@ -219,6 +220,20 @@ describe("https", function()
         assert.equal(50, server:connections())
         for i = 1, 50 do idle[i]:close() end
         eventually(function() return server:connections() == 0 end)
+    end)
+end)
+
+describe("the example", function()
+    it("serves https with a certificate that it has made", function()
+        local path = os.tmpname()
+        local child = assert(process.spawn(tools.LINKS, { "examples/https.lua", "0", path },
+            { stdin = "null", stdout = "pipe", stderr = "inherit" }))
+        local url = assert(child:readline())
+        local res = assert(https.get(url, { tls = { ca = path } }))
+        assert.truthy(res.body:find("^hello over TLSv1.3"))
+        child:kill()
+        child:wait()
+        os.remove(path)
     end)
 end)
 

@@ -64,11 +64,13 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         memcpy(name, k->name, sizeof(k->name));
         return set_keys(k, iv, cipher, mac, 1) ? 1 : -1;
     }
+    /* Clients of TLS 1.3 use a ticket once (RFC 8446, C.4): they get the next one each time. */
+    int good = SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
     /* One of a moment ago, and that of a process whose clock is a little ahead. */
     for (int64_t epoch = now + 1; epoch >= now - 1; epoch--) {
         k = key_of(c, epoch);
         if (k && !memcmp(name, k->name, sizeof(k->name)))
-            return !set_keys(k, iv, cipher, mac, 0) ? -1 : epoch == now ? 1 : 2;
+            return !set_keys(k, iv, cipher, mac, 0) ? -1 : epoch == now ? good : 2;
     }
     return 0;
 }
