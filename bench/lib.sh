@@ -47,11 +47,14 @@ need_links() {
     [ -x "$LINKS" ] || die "$LINKS is not there: run make first, or set LINKS"
 }
 
-# tool NAME: the path of a helper written in C, compiled when its source or a header is newer.
+# tool NAME [LIBRARY...]: the path of a helper written in C, compiled when its source or a header is newer.
 tool() {
+    source=$1
+    shift
+    set -- "$source" "$*"
     if [ ! -x "$tools/$1" ] || [ -n "$(find "$bench/$1.c" "$bench"/*.h -newer "$tools/$1")" ]; then
         mkdir -p "$tools"
-        ${CC:-cc} -std=gnu11 -O3 -Wall -Wextra -o "$tools/$1" "$bench/$1.c" >&2
+        ${CC:-cc} -std=gnu11 -O3 -Wall -Wextra -o "$tools/$1" "$bench/$1.c" $2 >&2
     fi
     echo "$tools/$1"
 }
@@ -99,6 +102,11 @@ nginx_module() {
     return 1
 }
 
+# What `listen` of nginx goes on with, and what its server has of TLS; what wrk speaks. See tls.sh.
+nginx_listen=
+nginx_tls=
+scheme=http
+
 # launch_nginx CONNECTIONS LOCATION [MORE]: nginx with one worker and a configuration of its own, in $work; the
 # system's nginx and its files are not touched. Sets server_pid and server_port.
 launch_nginx() {
@@ -127,7 +135,8 @@ http {
     uwsgi_temp_path $work/nginx/uwsgi;
     scgi_temp_path $work/nginx/scgi;
     server {
-        listen 127.0.0.1:$server_port;
+        listen 127.0.0.1:$server_port$nginx_listen;
+        $nginx_tls
         location / { $2 }
         ${3:-}
     }
@@ -173,6 +182,11 @@ start() {
         rm -f "$work/access.log"
         launch "$LINKS" "$bench/hello.lua" "$work/access.log"
         ;;
+    links-tls) launch "$LINKS" "$bench/tls_hello.lua" "$work/cert.pem" "$work/key.pem" ;;
+    links-tls-files)
+        make_files
+        launch "$LINKS" "$bench/tls_hello.lua" "$work/cert.pem" "$work/key.pem" "$work/files"
+        ;;
     floor) launch "$(tool floor)" ;;
     nginx) launch_nginx "${2:-1024}" 'return 200 "Hello, World!";' ;;
     nginx-lua)
@@ -213,7 +227,7 @@ start() {
 load() {
     # In the background, so that a signal does not wait for wrk.
     taskset -c "$CLIENT_CPU" wrk -t1 -c"$3" -d"$1" -s "$bench/wrk.lua" \
-        "http://127.0.0.1:$server_port/$4" -- "$2" ${5:-} >"$work/wrk" 2>&1 &
+        "$scheme://127.0.0.1:$server_port/$4" -- "$2" ${5:-} >"$work/wrk" 2>&1 &
     client_pid=$!
     wait "$client_pid" || { cat "$work/wrk" >&2; die "wrk failed"; }
     client_pid=

@@ -63,7 +63,11 @@ local OPTIONS = {
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
     accessLog = { type = "table|string|boolean|nil" },
+    tls = { type = "table" },
+    plainHttp = { default = "refuse", type = "string" },
 }
+
+local PLAIN = { refuse = 0, redirect = 1, serve = 2 }
 
 local SIGNATURE = "http.createServer(port, handler[, options])"
 
@@ -257,6 +261,12 @@ end
 ---                        dateHeader        true       send a Date field
 ---                        accessLog         nil        logs each request: options of log.access, an
 ---                                                     access log, a path, or true for stderr
+---                        tls               nil        options of tls.createContext: the server
+---                                                     speaks HTTPS, as https.createServer. It has
+---                                                     :setTls(options) then
+---                        plainHttp         "refuse"   requests in plain HTTP where TLS is spoken:
+---                                                     "refuse" (400), "redirect" (308, to the
+---                                                     same over HTTPS) or "serve"
 ---                        A time of 0 is no limit.
 --- @return server                 :address() :addresses() :connections() :stats() :close([ms])
 --- @return nil, err               EADDRINUSE     the port is taken (err.address, err.port)
@@ -289,6 +299,15 @@ function http.createServer(port, handler, options)
         access_log, fault = require("links.log.access")._of(SIGNATURE, options.accessLog, 2)
         if not access_log then return nil, fault end
     end
+    if not PLAIN[options.plainHttp] then
+        error(SIGNATURE .. ' options.plainHttp must be "refuse", "redirect" or "serve"', 2)
+    end
+    local tls, ctx
+    if options.tls then
+        tls = require("links.tls.server")
+        ctx, fault = tls.context(SIGNATURE .. " options.tls:", options.tls, 1)
+        if not ctx then return nil, fault end
+    end
     -- `options` holds on to the string that `o` points to until C has copied it.
     local o = to_c(options)
     o.exclusive = shares and 0 or 1
@@ -305,7 +324,9 @@ function http.createServer(port, handler, options)
     end
     listening.began()
     if access_log then access_log:_attach(handle) end
-    return server.start(handle, handler, options)
+    if ctx then C.links_http_set_tls(handle, ctx._h, PLAIN[options.plainHttp]) end
+    local started = server.start(handle, handler, options)
+    return ctx and tls.own(started, ctx, options.tls.context ~= nil) or started
 end
 
 --- The reason phrase of a status.

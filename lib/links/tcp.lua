@@ -54,6 +54,7 @@ local CONNECT_OPTIONS = {
     happyEyeballs = { default = true, type = "boolean" },
     fastOpen = { default = false, type = "boolean", c = "fast_open" },
     proxyHeader = { type = "table" },
+    tls = { type = "table" },
 }
 
 local ADOPT_OPTIONS = {
@@ -138,10 +139,16 @@ local SERVER = "tcp.createServer(port, onconnect[, options])"
 --- socket:close()
 --- server:close()
 function tcp.createServer(port, onconnect, options)
-    check.integer(SERVER, "port", port, 0, 65535)
-    check.type(SERVER, "onconnect", onconnect, "function")
-    options = check.options(SERVER, options, SERVER_OPTIONS)
-    if options.family == 5 then error(SERVER .. " options.family must be 4 or 6, not 5", 2) end
+    local server, err = tcp._listen(SERVER, port, onconnect, options, { module = "tcp" })
+    return server, err
+end
+
+-- Private: for tls too, whose signature it has then. `info` as for servers.start.
+function tcp._listen(signature, port, onconnect, options, info)
+    check.integer(signature, "port", port, 0, 65535, 2)
+    check.type(signature, "onconnect", onconnect, "function", 2)
+    options = check.options(signature, options, SERVER_OPTIONS, 2)
+    if options.family == 5 then error(signature .. " options.family must be 4 or 6, not 5", 3) end
     local host = options.host or (options.family == 6 and "::" or "0.0.0.0")
     local out = ffi.new("links_tcp_server *[1]")
     local rc
@@ -158,7 +165,8 @@ function tcp.createServer(port, onconnect, options)
         return listening.failed(errors.new(rc, "listen", { address = host, port = port }))
     end
     listening.began()
-    return servers.start(out[0], onconnect, { module = "tcp", proxy = options.proxyProtocol })
+    info.proxy = options.proxyProtocol
+    return servers.start(out[0], onconnect, info)
 end
 
 local CONNECT = "tcp.connect(port[, host, options])"
@@ -176,6 +184,10 @@ local function check_connect(port, host, options, level)
         error(CONNECT .. ' options.localAddress must be a numeric address, not "' .. from .. '"',
             level + 2)
     end
+    if options.tls then
+        options.tls = require("links.tls.context").check(CONNECT .. " options.tls:", options.tls,
+            level + 1)
+    end
     options.proxyHeader = proxy.check(CONNECT, options.proxyHeader, level + 1)
     return host or (family == 6 and "::1" or "127.0.0.1"), options
 end
@@ -185,6 +197,9 @@ local function connect(port, host, options)
     local pointer, err = connections.open(port, host, options, o)
     if not pointer then return nil, err end
     local socket, failure = proxy.send(sockets.own(pointer), options.proxyHeader)
+    if socket and options.tls then
+        return require("links.tls.handshake").connect(socket, options.tls, host)
+    end
     return socket, failure
 end
 
@@ -215,6 +230,8 @@ end
 ---                                                 source = {address =, port =}, destination =
 ---                                                 {address =, port =}}, version 1 or 2; without
 ---                                                 both, that there is none
+---                          tls             nil    those of tls.createContext: the connection is
+---                                                 encrypted, as by tls.connect
 --- @return socket
 --- @return nil, err         ECONNREFUSED  nobody listens there (err.address, err.port: the last
 ---                                        that was tried)

@@ -14,7 +14,13 @@ typedef struct entry {
 } entry;
 
 /* The codes of c-ares are 10000 plus its own: an interface of its library that does not change. */
-enum { ARES_BASE = 10000, LINKS_BASE = 20000, HTTP_BASE = 21000, WS_BASE = 23000 };
+enum {
+    ARES_BASE = 10000,
+    LINKS_BASE = 20000,
+    HTTP_BASE = 21000,
+    TLS_BASE = 22000,
+    WS_BASE = 23000
+};
 
 #define LENGTH(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
@@ -194,6 +200,18 @@ static const entry http_entries[] = {
     HTTP_ENTRY(UPGRADE_REQUIRED, "the request does not ask for this protocol"),
 };
 
+#define TLS_ENTRY(code, message) [-LINKS_TLS_##code - TLS_BASE] = {"TLS_" #code, message}
+
+static const entry tls_entries[] = {
+    TLS_ENTRY(HANDSHAKE, "the TLS handshake failed"),
+    TLS_ENTRY(CERT_VERIFY, "the peer's certificate cannot be trusted"),
+    TLS_ENTRY(HOSTNAME, "the peer's certificate is for another name"),
+    TLS_ENTRY(NO_ALPN, "no protocol is spoken by both sides"),
+    TLS_ENTRY(ALERT, "the peer ended the connection by a TLS alert"),
+    TLS_ENTRY(TRUNCATED, "the connection was cut off: what came may not be all"),
+    TLS_ENTRY(CONFIG, "the certificate, the key or an option of TLS cannot be used"),
+};
+
 #define WS_ENTRY(code, message) [-LINKS_WS_##code - WS_BASE] = {"WS_" #code, message}
 
 static const entry ws_entries[] = {
@@ -215,6 +233,7 @@ static const struct {
     {ARES_BASE, ares_entries, LENGTH(ares_entries)},
     {LINKS_BASE, links_entries, LENGTH(links_entries)},
     {HTTP_BASE, http_entries, LENGTH(http_entries)},
+    {TLS_BASE, tls_entries, LENGTH(tls_entries)},
     {WS_BASE, ws_entries, LENGTH(ws_entries)},
 };
 

@@ -40,7 +40,8 @@
 ---     denyPrivate      false     refuse addresses of this machine and of private networks, for
 ---                                URLs that strangers have given: EACCES
 ---     unix             nil       the path of a Unix socket to connect to, whatever the host is
----     tls              nil       options of TLS, for https
+---     tls              nil       options of tls.createContext, and `pin` and `serverName`, for
+---                                https
 ---     expectStatus     nil       a status, or a list of those: others are the error
 ---                                HTTP_BAD_STATUS
 ---     onProgress       nil       onProgress(sent, total): while the body is sent

@@ -1,5 +1,6 @@
 -- The C side of the HTTP server, as src/modules/http/http.h declares it.
 local ffi = require "ffi"
+require "links.tls.ffi" -- the types of TLS are in its declarations
 
 ffi.cdef [[
 typedef struct links_http_options {
@@ -50,6 +51,8 @@ int links_http_listen_unix(links_http_server *server, const char *path, size_t l
                                      int mode, int unlink_stale);
 int links_http_trust(links_http_server *server, const char *network);
 int links_http_trusts(const links_http_server *server, const char *address);
+void links_http_set_tls(links_http_server *server, links_tls_context *context,
+                                  int plain);
 links_http_req *links_http_next(links_http_server *server, int answered);
 uint32_t links_http_left(links_http_server *server, int *cut);
 void links_http_worker(links_http_server *server, int change, int busy);
@@ -69,6 +72,7 @@ void links_http_peer(const links_http_req *r, links_http_place *place);
 void links_http_local(const links_http_req *r, links_http_place *place);
 double links_http_age(const links_http_req *r);
 const links_http_server *links_http_server_of(const links_http_req *r);
+links_tls *links_http_tls(const links_http_req *r);
 int links_http_is_live(const links_http_server *server, double key);
 int links_http_read(links_http_req *r, size_t max, const char **data);
 const char *links_http_trailers(const links_http_req *r, int *len);

@@ -121,7 +121,10 @@ local function client_of(r, req)
     local scheme = found.scheme and found.scheme:lower()
     rawset(req, "remoteAddress", found.address)
     rawset(req, "remotePort", found.port)
-    rawset(req, "scheme", (scheme == "https" or scheme == "http") and scheme or "http")
+    if scheme ~= "https" and scheme ~= "http" then
+        scheme = C.links_http_tls(r) ~= nil and "https" or "http"
+    end
+    rawset(req, "scheme", scheme)
     rawset(req, "host", valid_host(found.host) or req:header("host"))
 end
 

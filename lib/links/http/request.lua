@@ -76,6 +76,12 @@ lazy.method = function(r) return METHODS[r.method] end
 
 lazy.url = function(r) return ffi_string(r.url, r.url_len) end
 
+-- What socket:tlsInfo tells; nil for a plain connection.
+lazy.tls = function(r)
+    local tls = r ~= nil and C.links_http_tls(r) or nil
+    if tls ~= nil then return require("links.tls.inspect").info(tls) end
+end
+
 lazy.version = function(r) return r.minor == 0 and "1.0" or "1.1" end
 
 lazy.rawPath = function(r) return ffi_string(C.links_http_path(r, out_len), out_len[0]) end

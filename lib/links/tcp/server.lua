@@ -58,6 +58,7 @@ local function serve(server, socket)
         C.links_tcp_close(handle, 1)
         return
     end
+    if server._handshake and not server._handshake(socket) then return end
     local ok, message = xpcall(server._onconnect, on_error, socket, server)
     if not rawget(socket, "_detached") then fast_close(handle, 0) end
     if not ok then
@@ -196,6 +197,7 @@ local function start(pointer, onconnect, info)
         _module = info.module,
         _proxy = info.proxy or false, -- not nil, or each connection would ask __index
         _path = info.path,
+        _handshake = info.handshake, -- closes the socket where it fails
     }, Server)
     spawn(accept, self)
     return self

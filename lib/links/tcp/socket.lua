@@ -1,8 +1,8 @@
 --- Sockets, of TCP and Unix: how they end, and what can be seen and set of them.
 ---
---- Reading is described in tcp.reading, writing in tcp.writing. Fields: `bytesRead`,
---- `bytesWritten`, `closed` (on this side), and `data`, a table for whatever the program keeps with
---- its socket.
+--- Reading is described in tcp.reading, writing in tcp.writing, encryption in tls.secure. Fields:
+--- `bytesRead`, `bytesWritten`, `closed` (on this side), and `data`, a table for whatever the
+--- program keeps with its socket.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -16,6 +16,15 @@ local INT_MAX = 2 ^ 31 - 1
 local methods = {}
 for _, part in ipairs { "links.tcp.reading", "links.tcp.writing" } do
     for name, method in pairs(require(part)) do methods[name] = method end
+end
+
+-- TLS is loaded by who uses it.
+for _, name in ipairs { "startTls", "tlsInfo" } do
+    methods[name] = function(...)
+        local secure = require "links.tls.secure"
+        methods.startTls, methods.tlsInfo = secure.startTls, secure.tlsInfo
+        return secure[name](...)
+    end
 end
 
 local Socket = { __name = "socket" }

@@ -9,6 +9,7 @@
 #include "access_log.h"
 #include "base/mem.h"
 #include "modules/net/proxy.h"
+#include "modules/tls/transport.h"
 #include "server.h"
 
 enum {
@@ -19,6 +20,7 @@ enum {
     DRAIN_MAX = 262144,   /* of a body that nobody has read, rather than closing */
     LINGER_MS = 2000,     /* for the client to read the last answer and close */
     LINGER_MAX = 1048576, /* bytes that he may send meanwhile, in one turn */
+    REDIRECT = 308,       /* to TLS */
 };
 
 static http_conn *conn_of(stream *s) { return CONTAINER_OF(s, http_conn, stream); }
@@ -244,7 +246,10 @@ static void refuse(http_conn *c, int status)
         http_access_refused(c, status);
     if (!c->stream.out_len)
         c->wrote_ms = now_ms(c);
-    http_write_refusal(c, status);
+    if (status == REDIRECT)
+        http_write_redirect(c, c->req);
+    else
+        http_write_refusal(c, status);
     if (c->req) {
         http_request *r = c->req;
         c->req = NULL;
@@ -287,6 +292,10 @@ static void dispatch(http_conn *c, int len)
     };
     if ((double)r->body_left > c->server->options.max_body_size) {
         refuse(c, 413);
+        return;
+    }
+    if (c->server->tls && !c->stream.transport && c->server->plain != LINKS_HTTP_PLAIN_SERVE) {
+        refuse(c, c->server->plain == LINKS_HTTP_PLAIN_REDIRECT ? REDIRECT : 400);
         return;
     }
     set_state(c, CONN_BUSY);
@@ -369,6 +378,22 @@ static void next_head(http_conn *c)
         read_heads(c);
 }
 
+/* What follows a proxy's header is to be TLS, some of which may have been read. Whether there may
+ * be something to read. */
+static bool begin_tls(http_conn *c)
+{
+    chunk *first = c->in;
+    if (first->start == first->end) {
+        drop_input(c);
+        first = NULL;
+    } else if (first->data[first->start] >= 'A' && first->data[first->start] <= 'Z') {
+        return true; /* plain HTTP */
+    }
+    c->in = NULL;
+    tls_attach(&c->stream, c->server->tls, NULL, first);
+    return tls_begin(&c->stream);
+}
+
 /* Reads the header in which a proxy tells whom it passes on; what follows is a connection like
  * any other. */
 static void read_proxy(http_conn *c)
@@ -389,7 +414,8 @@ static void read_proxy(http_conn *c)
         c->peer = header.source;
     c->in->start += (uint32_t)len;
     set_state(c, CONN_IDLE);
-    next_head(c);
+    if (!c->server->tls || begin_tls(c))
+        next_head(c);
 }
 
 /* --- bodies -------------------------------------------------------------------------------- */
@@ -617,6 +643,7 @@ void http_conn_broken(http_request *r)
 {
     http_conn *c = r->conn;
     c->keep_alive = false;
+    c->stream.cut = true;
     c->req = NULL;
     r->res.broken = true;
     http_request_free(r);
@@ -753,6 +780,10 @@ void http_conn_open(http_server *server, int fd, const address *peer)
         close(fd);
         mem_free(c);
         return;
+    }
+    if (server->tls && !server->options.proxy_protocol) {
+        tls_attach(&c->stream, server->tls, NULL, NULL);
+        tls_let_plain_through(&c->stream);
     }
     ev_timer_init(&c->timer, on_timer);
     list_push_back(&server->conns, &c->link);

@@ -12,7 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/err.h"
+#include "modules/tls/tls.h"
+
+enum {
+    LINKS_HTTP_PLAIN_REFUSE,   /* by 400 */
+    LINKS_HTTP_PLAIN_REDIRECT, /* by 308, to the same over TLS */
+    LINKS_HTTP_PLAIN_SERVE,
+};
 
 /* Times in milliseconds, sizes in bytes; 0 for a time or a rate is no limit. */
 typedef struct links_http_options {
@@ -89,6 +95,9 @@ LINKS_API int links_http_trust(links_http_server *server, const char *network);
 /* Whether an address, or "unix:", is one of those: 1, 0, or -EINVAL for what is no address. */
 LINKS_API int links_http_trusts(const links_http_server *server, const char *address);
 
+/* Connections that come are to speak TLS; `plain` says what becomes of requests in plain HTTP. */
+LINKS_API void links_http_set_tls(links_http_server *server, links_tls_context *context, int plain);
+
 /* The next request, or NULL; server->status says why: LINKS_AGAIN is parked, LINKS_HTTP_LEFT that
  * there are handlers to be cancelled. `answered` is 1 where this worker comes back from a request. */
 LINKS_API links_http_req *links_http_next(links_http_server *server, int answered);
@@ -143,6 +152,9 @@ LINKS_API double links_http_age(const links_http_req *r);
 
 /* The server that the request is of. */
 LINKS_API const links_http_server *links_http_server_of(const links_http_req *r);
+
+/* The TLS of its connection; NULL: plain. */
+LINKS_API links_tls *links_http_tls(const links_http_req *r);
 
 /* Whether the request that had this key is still its worker's: what Lua asks before it follows the
  * pointer of a request that may have been answered since. */

@@ -12,6 +12,7 @@
 
 enum {
     HEAD_MAX = 640,            /* of what links itself puts in a head */
+    REDIRECT_MAX = 8192,       /* of a host and a target that are sent back */
     WHOLE_MAX = CHUNK_SIZE / 2 /* head and body together go into one piece up to this */
 };
 
@@ -562,6 +563,37 @@ void http_write_switch(http_request *r)
 {
     r->res.upgrade = true;
     put_head(r, 101, -1, 0);
+}
+
+/* Of what a client has sent only its host, without the port, and its target go back; the head has
+ * been checked, so neither has a line end. */
+void http_write_redirect(http_conn *c, const http_request *r)
+{
+    int host_len = 0;
+    links_http_place local;
+    links_http_local(&r->view, &local);
+    char at_port[8] = "";
+    int i = links_http_find(&r->view, "host", 4, -1);
+    const char *host = i < 0 ? "" : links_http_field_value(&r->view, i, &host_len);
+    int end = host_len;
+    while (end > 0 && host[end - 1] >= '0' && host[end - 1] <= '9')
+        end--;
+    if (end > 0 && host[end - 1] == ':')
+        host_len = end - 1;
+    if (!host_len || r->view.url_len + (size_t)host_len > REDIRECT_MAX || *r->view.url != '/') {
+        http_write_refusal(c, 400);
+        return;
+    }
+    if (local.port != 443)
+        snprintf(at_port, sizeof(at_port), ":%d", local.port);
+    enum { SIZE = HEAD_MAX + REDIRECT_MAX };
+    char *at = stream_reserve(&c->stream, SIZE);
+    int n = snprintf(at, SIZE,
+                     "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://%.*s%s%.*s\r\n"
+                     "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                     host_len, host, at_port, (int)r->view.url_len, r->view.url);
+    assert(n > 0 && n < SIZE);
+    stream_commit(&c->stream, (size_t)n);
 }
 
 void http_write_refusal(http_conn *c, int status)

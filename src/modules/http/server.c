@@ -8,6 +8,7 @@
 
 #include "access_log.h"
 #include "base/mem.h"
+#include "modules/tls/transport.h"
 
 static http_server *server_of(links_http_server *s) { return (http_server *)s; }
 
@@ -358,6 +359,13 @@ links_http_server *links_http_open(const links_http_options *options)
     return &s->view;
 }
 
+void links_http_set_tls(links_http_server *ls, links_tls_context *context, int plain)
+{
+    http_server *s = server_of(ls);
+    s->tls = tls_context_ref(tls_context_of(context));
+    s->plain = plain;
+}
+
 void links_http_stop(links_http_server *ls)
 {
     http_server *s = server_of(ls);
@@ -413,6 +421,7 @@ static void release(ev_release *release)
     http_server_free_listeners(s);
     net_close(s->net);
     mem_free(s->trusted);
+    tls_context_unref(s->tls);
     mem_free(s->generations);
     mem_free(s->free_ids);
     free(s->server_header);
@@ -497,6 +506,11 @@ const char *links_http_field_value(const links_http_req *lr, int index, int *len
     const http_request *r = req_of(lr);
     *len = (int)r->head.fields[index].value_len;
     return http_request_base(r) + r->head.fields[index].value;
+}
+
+links_tls *links_http_tls(const links_http_req *lr)
+{
+    return tls_of_stream(&req_of(lr)->conn->stream);
 }
 
 int links_http_read(links_http_req *lr, size_t max, const char **data)

@@ -9,6 +9,7 @@
 #include "modules/net/listener.h"
 #include "modules/net/network.h"
 #include "modules/net/unix.h"
+#include "modules/tls/context.h"
 
 enum {
     HTTP_TURN_BUDGET = 1024,  /* requests handed out between two looks at the system's events */
@@ -36,6 +37,8 @@ struct http_server {
     http_limits limits;
     links_http_options options;
     char *server_header;
+    tls_context *tls; /* NULL: plain */
+    int plain;        /* what becomes of clients that do not speak TLS: enum in http.h */
     int tick_ms; /* how often a connection's timer looks: no longer than the shortest timeout */
 
     list conns;
@@ -106,6 +109,9 @@ static inline void http_count_sent(http_request *r, size_t len)
     r->res.sent += len;
     r->conn->server->view.bytes_out += (double)len;
 }
+
+/* The same to one who did not speak TLS: where he is to go with his request. */
+void http_write_redirect(http_conn *c, const http_request *r);
 
 /* Gives up what was staged of an answer. */
 void http_response_reset(http_request *r);

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "modules/work.h"
-#include "transfer.h"
 
 enum { READ_SIZE = 65536 };
 
@@ -127,7 +126,7 @@ ssize_t filepart_send(chunk *c)
     }
     if (len > (size_t)p->ready)
         len = (size_t)p->ready;
-    ssize_t n = transfer_file(p->stream->io.fd, p->file->fd, p->offset, len);
+    ssize_t n = stream_send_file(p->stream, p->file->fd, p->offset, len);
     if (n == 0)
         return -EIO;
     if (n > 0) {

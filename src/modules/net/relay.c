@@ -256,7 +256,7 @@ int links_tcp_relay_start(links_tcp_relay **out, links_tcp *from, links_tcp *to,
     r->from = a;
     r->to = b;
     r->ends[0] = r->ends[1] = -1;
-    r->may_splice = splice;
+    r->may_splice = splice && !a->stream.transport && !b->stream.transport;
     waitq_init(&r->done);
     ev_timer_init(&r->again, on_again);
     if (tcp_have(a)) {

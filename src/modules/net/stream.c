@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "filepart.h"
+#include "transfer.h"
 
 /* Chunks handed to one writev: 512 KiB, more than a socket takes at once. */
 enum { WRITE_CHUNKS = 32 };
@@ -15,13 +17,16 @@ enum { WRITE_CHUNKS = 32 };
 /* Pieces of files that one stream writes in a turn. */
 enum { WRITE_FILES = 4 };
 
+/* Bytes of a file that a transport gets at a time. */
+enum { COPY_SIZE = 131072 };
+
 #ifndef MSG_MORE
 #define MSG_MORE 0
 #endif
 
-/* --- the transport: what TLS will put itself under ------------------------------------------ */
+/* --- the socket, or the transport that lies over it ------------------------------------------- */
 
-static ssize_t transport_read(stream *s, void *data, size_t len)
+static ssize_t socket_read(stream *s, void *data, size_t len)
 {
     ssize_t n;
     do
@@ -33,6 +38,8 @@ static ssize_t transport_read(stream *s, void *data, size_t len)
 /* One chunk, the usual case, goes by send: it costs less than the gathering call. */
 static ssize_t transport_write(stream *s, const struct iovec *iov, int count, int flags)
 {
+    if (s->transport)
+        return s->transport->ops->write(s->transport, s, iov, count);
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t n;
     do
@@ -64,6 +71,8 @@ static void on_io(ev_loop *loop, ev_io *io, int events)
         if (s->ops->writable)
             s->ops->writable(s);
     }
+    if (s->transport && !s->transport->ops->event(s->transport, s, events))
+        return;
     if (events & EV_READ && s->io.fd >= 0) {
         s->readable = true;
         s->ops->readable(s);
@@ -93,6 +102,8 @@ void stream_move(stream *to, stream *from, const stream_ops *ops)
     ev_io_move(to->net->loop, &to->io, &from->io, on_io);
     from->out = from->out_last = NULL;
     from->out_len = 0;
+    from->sealed = 0;
+    from->transport = NULL;
     from->readable = from->writable = from->counted = false;
 }
 
@@ -125,15 +136,33 @@ static void drop_output(stream *s)
 {
     while (s->out)
         drop_first(s);
-    s->out_len = 0;
+    s->out_len = s->sealed;
     list_remove(&s->dirty);
     count_output(s);
+}
+
+void stream_sealed(stream *s, size_t len)
+{
+    s->out_len += len - s->sealed;
+    s->sealed = len;
+    count_output(s);
+}
+
+static void close_transport(stream *s, bool clean)
+{
+    transport *t = s->transport;
+    if (!t)
+        return;
+    t->ops->close(t, s, clean);
+    s->transport = NULL;
+    stream_sealed(s, 0);
 }
 
 void stream_close(stream *s)
 {
     if (s->io.fd < 0)
         return;
+    close_transport(s, !s->out_len);
     drop_output(s);
     ev_io_close(s->net->loop, &s->io);
     s->io.fd = -1;
@@ -143,8 +172,10 @@ void stream_close(stream *s)
 void stream_abort(stream *s)
 {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    if (s->io.fd >= 0)
+    if (s->io.fd >= 0) {
         (void)setsockopt(s->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        close_transport(s, false);
+    }
     stream_close(s);
 }
 
@@ -156,7 +187,9 @@ ssize_t stream_read(stream *s, void *data, size_t len)
 {
     if (s->io.fd < 0)
         return LINKS_CLOSED;
-    ssize_t n = transport_read(s, data, len);
+    if (s->transport)
+        return s->transport->ops->read(s->transport, s, data, len);
+    ssize_t n = socket_read(s, data, len);
     if (n > 0) {
         /* A short read has emptied the socket, and the next byte will be told of. Only an end of
          * file that has been told of already would not be: then read on until it comes. */
@@ -166,6 +199,15 @@ ssize_t stream_read(stream *s, void *data, size_t len)
     }
     s->readable = false;
     return n == 0 ? LINKS_EOF : n;
+}
+
+bool stream_is_quiet(stream *s)
+{
+    char byte;
+    if (s->transport)
+        return s->transport->ops->quiet(s->transport, s);
+    ssize_t n = recv(s->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 /* --- out ----------------------------------------------------------------------------------- */
@@ -299,6 +341,31 @@ static ssize_t write_file(stream *s)
     return n;
 }
 
+/* Through the process, where the bytes have to be changed. */
+static ssize_t copy_file(stream *s, int fd, int64_t offset, size_t len)
+{
+    char *data = net_scratch(s->net);
+    ssize_t n = s->sealed ? transport_write(s, NULL, 0, 0) : 0;
+    if (n < 0)
+        return n;
+    if (len > COPY_SIZE)
+        len = COPY_SIZE;
+    do
+        n = pread(fd, data, len, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return n < 0 ? -errno : 0;
+    struct iovec iov = {.iov_base = data, .iov_len = (size_t)n};
+    return transport_write(s, &iov, 1, 0);
+}
+
+ssize_t stream_send_file(stream *s, int fd, int64_t offset, size_t len)
+{
+    if (s->transport)
+        return copy_file(s, fd, offset, len);
+    return transfer_file(s->io.fd, fd, offset, len);
+}
+
 void stream_flush(stream *s)
 {
     int budget = WRITE_FILES;
@@ -315,7 +382,7 @@ void stream_flush(stream *s)
     /* A file follows its head at once: what is kept back for it must not wait for the next turn. */
     uint64_t before = s->out_len;
     do
-        n = filepart_is(s->out) ? write_file(s) : write_bytes(s);
+        n = s->out && filepart_is(s->out) ? write_file(s) : write_bytes(s);
     while (n > 0 && s->out && filepart_is(s->out) && budget-- > 0);
     if (n == -EAGAIN || n == -EWOULDBLOCK) {
         s->writable = false;
@@ -346,7 +413,7 @@ ssize_t stream_writev(stream *s, const struct iovec *more, int count)
     if (!s->writable || (s->out && filepart_is(s->out)))
         return -EAGAIN;
     int first = gather(s, iov, &queued, &next);
-    bool all = queued == s->out_len;
+    bool all = queued + s->sealed == s->out_len;
     for (int i = 0; all && i < count; i++)
         iov[first++] = more[i];
     ssize_t n = transport_write(s, iov, first, MSG_NOSIGNAL);
@@ -380,6 +447,8 @@ void stream_release(stream *s)
 
 void stream_shutdown(stream *s)
 {
-    if (s->io.fd >= 0)
+    if (s->transport)
+        s->transport->ops->shutdown(s->transport, s);
+    else if (s->io.fd >= 0)
         (void)shutdown(s->io.fd, SHUT_WR);
 }

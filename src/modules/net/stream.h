@@ -19,6 +19,28 @@
 #include "sendfile.h"
 
 typedef struct stream stream;
+typedef struct transport transport;
+
+/* What lies between a stream and its socket where bytes do not travel as they are: TLS. The owner
+ * of the stream sees nothing of it. It may keep bytes that the system has not taken yet, which it
+ * tells by stream_sealed; the stream comes back for them when the socket has room. */
+typedef struct transport_ops {
+    /* As stream_read, and says in s->readable whether there may be more. */
+    ssize_t (*read)(transport *t, stream *s, void *data, size_t len);
+    /* Takes bytes, after what it has kept: how many, -EAGAIN with s->writable false, -errno. With
+     * no bytes it sends what it has kept. */
+    ssize_t (*write)(transport *t, stream *s, const struct iovec *iov, int count);
+    /* The socket has moved; whether the owner is to be told that he may read. */
+    bool (*event)(transport *t, stream *s, int events);
+    bool (*quiet)(transport *t, stream *s); /* nothing has come, not even the end */
+    void (*shutdown)(transport *t, stream *s);
+    /* The stream is closed, `clean` where all of its output had gone: the last call. */
+    void (*close)(transport *t, stream *s, bool clean);
+} transport_ops;
+
+struct transport {
+    const transport_ops *ops;
+};
 
 typedef struct stream_ops {
     void (*readable)(stream *s); /* there may be something to read */
@@ -34,12 +56,15 @@ struct stream {
     const stream_ops *ops;
     list dirty; /* on net->dirty while there is output that the next write may take */
     chunk *out, *out_last;
-    ev_release release; /* for the owner's use, once it is closed */
-    uint64_t out_len;   /* bytes not yet taken by the system, those of files included */
-    bool readable;      /* a read may give something: try before waiting */
-    bool writable;      /* a write may take something */
+    transport *transport; /* NULL: bytes go as they are */
+    ev_release release;   /* for the owner's use, once it is closed */
+    uint64_t out_len;     /* bytes not yet taken by the system, those of files included */
+    size_t sealed;        /* of them: kept by the transport */
+    bool readable;        /* a read may give something: try before waiting */
+    bool writable;        /* a write may take something */
     bool hung_up; /* the peer shut down its side, or the socket is in error: read to find out */
     bool held;    /* output is kept until stream_release: more will come soon */
+    bool cut;     /* what was written is not all: a transport must not say that it is */
     bool counted; /* output that waits for the peer keeps the loop going */
 };
 
@@ -74,6 +99,16 @@ void stream_append(stream *s, const void *data, size_t len);
 /* Puts a part of a file at the end of the output. The file must have that many bytes when they are
  * sent: where it has not, the stream fails with -EIO. */
 void stream_append_file(stream *s, shared_file *f, int64_t offset, int64_t len);
+
+/* Sends a part of a file at once: how many bytes, 0 at its end, -EAGAIN, -errno. Nothing may be in
+ * the output. */
+ssize_t stream_send_file(stream *s, int fd, int64_t offset, size_t len);
+
+/* Whether nothing has come that was not read, not even the end. */
+bool stream_is_quiet(stream *s);
+
+/* For transports: they keep so many bytes. */
+void stream_sealed(stream *s, size_t len);
 
 /* Output that waited for something else than the socket can go on. */
 void stream_resume(stream *s);

@@ -314,12 +314,10 @@ int links_tcp_read_until(links_tcp *socket, const char *sep, size_t sep_len, int
 
 int links_tcp_quiet(links_tcp *socket)
 {
-    const tcp *s = tcp_of(socket);
-    char byte;
+    tcp *s = tcp_of(socket);
     if (s->view.closed || s->ended || s->read_error || s->write_error || tcp_have(s))
         return 0;
-    ssize_t n = recv(s->stream.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    return stream_is_quiet(&s->stream);
 }
 
 ptrdiff_t tcp_fast_take(fastcall *call)

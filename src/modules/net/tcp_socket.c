@@ -214,8 +214,10 @@ static void finish_closing(tcp *s)
 {
     char sink[8192];
     bool failed = s->write_error || s->read_error;
-    if (!failed && s->view.bytes_written > 0 && s->stream.readable &&
-        stream_read(&s->stream, sink, sizeof(sink)) > 0) {
+    /* From a peer who speaks TLS comes a ticket, though he has said nothing. */
+    bool unread = s->stream.transport && s->view.bytes_read == 0;
+    if (!failed && s->view.bytes_written > 0 &&
+        (unread || (s->stream.readable && stream_read(&s->stream, sink, sizeof(sink)) > 0))) {
         stream_shutdown(&s->stream);
         s->discarding = true;
         if (list_empty(&s->orphan.link))

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "tcp_socket.h"
-#include "transfer.h"
 
 enum { FILE_STEP = 1048576 }; /* bytes of a file sent by one call */
 
@@ -221,8 +220,8 @@ int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
         rc = tcp_flush_for(s);
     if (rc < 0)
         return rc;
-    ssize_t n = transfer_file(s->stream.io.fd, fd, (int64_t)offset,
-                              len < FILE_STEP ? (size_t)len : FILE_STEP);
+    ssize_t n = stream_send_file(&s->stream, fd, (int64_t)offset,
+                                 len < FILE_STEP ? (size_t)len : FILE_STEP);
     if (n == -EAGAIN) {
         s->stream.writable = false;
         return tcp_park_writer(s);

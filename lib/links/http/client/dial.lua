@@ -12,7 +12,8 @@ local C = ffi.C
 local dial = {}
 
 local READ_BUFFER = 65536
-local EACCES, UNSUPPORTED = errors.code("EACCES"), errors.code("UNSUPPORTED")
+local HTTP = { "http/1.1" }
+local EACCES = errors.code("EACCES")
 
 local function clock() return C.links_system_hrtime() / 1e6 end
 
@@ -90,19 +91,20 @@ local function open_unix(to, o, timing)
 end
 
 -- What tells connections with different options of TLS apart.
-function dial.identity(options)
-    local names, list = {}, {}
-    for name in pairs(options) do names[#names + 1] = tostring(name) end
-    table.sort(names)
-    for i, name in ipairs(names) do list[i] = name .. "=" .. tostring(options[name]) end
-    return table.concat(list, ",")
-end
+function dial.identity(options) return require("links.tls.context").identity(options) end
 
-local function secure(socket, to)
-    socket:close()
-    return nil, errors.new(UNSUPPORTED, "connect", {
-        address = to.host, port = to.port, message = "https needs TLS, which is not built in",
-    })
+-- Puts the connection under TLS.
+local function secure(socket, to, o, timing)
+    local contexts, own = require "links.tls.context", { alpn = HTTP }
+    for name, value in pairs(o.tls or {}) do own[name] = value end
+    if own.handshakeTimeout == nil then own.handshakeTimeout = o.tlsTimeout end
+    local from = clock()
+    local secured, err = require("links.tls.handshake").connect(socket,
+        contexts.check("http options.tls:", own), to.host)
+    timing.tls = clock() - from
+    if secured then return secured end
+    if err.name == "ETIMEDOUT" and not err.deadline then err.timeout = "tls" end
+    return nil, err
 end
 
 -- A connected socket, or nil and an error; the milliseconds that it took go into `timing`. Waits.
@@ -114,7 +116,7 @@ function dial.open(to, o, timing)
         return nil, err
     end
     if to.scheme ~= "https" then return socket end
-    return secure(socket, to)
+    return secure(socket, to, o, timing)
 end
 
 return dial

@@ -60,6 +60,9 @@ local function check_values(signature, given, level)
         end
         check.integer(signature, "options.backoff." .. name, value, 0, INT_MAX, level)
     end
+    if given.tls then
+        require("links.tls.context").check(signature .. " options.tls:", given.tls, level)
+    end
     for host, address in pairs(given.resolve or {}) do
         check.type(signature, "options.resolve", host, "string", level)
         check.type(signature, "options.resolve." .. host, address, "string|table", level)
@@ -69,7 +72,9 @@ end
 -- Checks what the caller gave: nothing is returned, the caller's table stays as it is.
 function options.check(signature, given, known, level)
     check.given(signature, given, known, level + 1)
-    if given and (given.backoff or given.resolve) then check_values(signature, given, level + 2) end
+    if given and (given.backoff or given.resolve or given.tls) then
+        check_values(signature, given, level + 2)
+    end
 end
 
 -- The defaults of a client: those above, and over them what it was made with.

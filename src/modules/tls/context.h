@@ -1,0 +1,72 @@
+/*
+ * The inside of a TLS context: an SSL_CTX that can be replaced while connections use it, the names
+ * it serves with other contexts, and the keys of its session tickets.
+ */
+#ifndef LINKS_MODULES_TLS_CONTEXT_H
+#define LINKS_MODULES_TLS_CONTEXT_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "lua/sched.h"
+#include "modules/tls/tls.h"
+
+enum {
+    TLS_SECRET = 32,
+    TLS_TICKET_ROTATION_S = 43200, /* a ticket is good for one to two of these */
+    TLS_ALPN_MAX = 255,
+    TLS_NAMES_MAX = 65536, /* of one context */
+};
+
+typedef struct tls_context tls_context;
+
+typedef struct tls_ticket_key {
+    int64_t epoch; /* 0: not made yet */
+    unsigned char name[16], cipher[32], mac[32];
+} tls_ticket_key;
+
+typedef struct tls_name {
+    char *name;
+    tls_context *context;
+} tls_name;
+
+struct tls_context {
+    links_tls_context view; /* first: Lua's pointer is ours */
+    int refs;
+    SSL_CTX *ssl;
+    bool server, check_host, insecure, asks, stopped;
+    int handshake_timeout;
+    unsigned char alpn[TLS_ALPN_MAX];
+    size_t alpn_len;
+    unsigned char id[32]; /* of what clients are asked to show: their sessions are for no other */
+    tls_name *names;      /* sorted */
+    int nnames;
+    list asked;   /* connections that wait for a name to be looked up */
+    list waiting; /* the same, taken by Lua */
+    waitq askers;
+    unsigned char secret[TLS_SECRET];
+    tls_ticket_key tickets[3];
+};
+
+static inline tls_context *tls_context_of(links_tls_context *c) { return (tls_context *)c; }
+
+tls_context *tls_context_ref(tls_context *c);
+void tls_context_unref(tls_context *c);
+
+/* The context that serves a name, in small letters: another one, itself where it knows none that
+ * fits. */
+tls_context *tls_context_for(tls_context *c, const char *name, size_t len);
+
+/* Makes the keys of a context's tickets its own (tickets.c). */
+void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
+
+/* The context of a connection, for callbacks. */
+tls_context *tls_context_of_ssl(const SSL *ssl);
+
+/* ... and the one that was chosen for the name that the client asked for. */
+tls_context *tls_context_chosen(const SSL *ssl);
+
+/* Notes what is wrong; always LINKS_TLS_CONFIG. `what` NULL: as libssl has it. */
+int tls_problem(const char *what);
+
+#endif
