@@ -136,8 +136,9 @@ end
 
 local function start_function(box, fn)
     C.links_log_retain(box.sink)
-    -- At the end of the process tasks are dropped where they stand.
-    local sink = ffi.gc(ffi.cast("links_log_sink *", box.sink), C.links_log_free_sink)
+    -- A handle of its own, with a finalizer: at the end of the process tasks are dropped where they
+    -- stand. ffi.cast to the same type would give back the same handle.
+    local sink = ffi.gc(ffi.new("links_log_sink *[1]", box.sink)[0], C.links_log_free_sink)
     core.spawn(pump, box, fn, sink)
     if next(state.functions) == nil then
         require("links.process").on("exit", function()
