@@ -205,6 +205,15 @@ describe("the access log", function()
         assert.same({ "/broken 200 aborted", "/raise 200 aborted" }, { all[2], all[3] })
     end)
 
+    it("has a request whose connection is taken over", function()
+        local port = serve({ format = "$url $status $aborted" }, function(req)
+            assert(req:upgrade("echo")):close()
+        end)
+        exchange(port, "GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n" ..
+            "Upgrade: echo\r\n\r\n")
+        assert.same({ "/up 101 -" }, await_lines(1))
+    end)
+
     it("has a share of the requests, those that failed, those that took long", function()
         local handler = function(req)
             if req.path == "/slow" then timer.sleep(30) end

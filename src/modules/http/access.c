@@ -691,6 +691,8 @@ void http_access_log(http_request *r)
     links_http_access *a = r->access;
     bool aborted = !http_conn_is_alive(r->conn) || r->res.broken || was_reset(r->conn);
     int status = r->res.status ? r->res.status : ABORTED;
+    if (status == 101)
+        aborted = false; /* another protocol has the connection now */
     r->access = NULL;
     write_line(a, r->conn, r, status, aborted);
     http_access_release(a);
