@@ -238,6 +238,24 @@ function benches.dns()
     server:close()
 end
 
+-- What the caller of a logger pays. The buffer has room for all of a run.
+function benches.log()
+    local logger = assert(require "log".new { to = "/dev/null", bufferSize = 2 ^ 26 })
+    local fields = { path = "/index.html", status = 200 }
+    local run = {
+        { "a level that is off", 0.02, function() logger:debug("hello") end },
+        { "a line", 1, function() logger:info("hello world") end },
+        { "a line with two fields", 1, function() logger:info("request", fields) end },
+    }
+    for _, case in ipairs(run) do
+        row("log: " .. case[1], time_of(100000, function(count)
+            for _ = 1, count do case[3]() end
+            assert(logger:flush(10000))
+        end), "us", case[2], "the thread that writes included")
+    end
+    assert(logger:stats().dropped == 0)
+end
+
 local name = arg[1] or "none"
 local bench = benches[name]
 if not bench then
