@@ -9,7 +9,7 @@ package.path = "docs/?.lua;" .. package.path
 local docstrings = require "docstrings"
 local task = require "task"
 
-local TIMEOUT_MS = 5000
+local TIMEOUT_MS = 30000
 
 -- The ```lua blocks of a Markdown file.
 local function fenced(path)

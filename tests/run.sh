@@ -121,11 +121,17 @@ suite_run() {
     esac
 }
 
+# Criterion, rarely and on a busy machine, leaks 48 bytes of its own. The sanitizer could be told to
+# pass over leaks below a function of Criterion's, but all tests are below one.
+criterions_own() {
+    grep -q 'ERROR: LeakSanitizer' "$1" && grep -q '^ *#1 ' "$1" && ! grep '^ *#1 ' "$1" | grep -qv libcriterion
+}
+
 # What the sanitizers and valgrind wrote, whichever process it was: Criterion's workers and other
 # children have exit codes that nobody reads.
 suite_reports() {
     for report in "$LOG/$suite".report.*; do
-        [ -s "$report" ] || continue
+        [ -s "$report" ] && ! criterions_own "$report" || continue
         if grep -q 'ERROR: \|WARNING: ThreadSanitizer\|runtime error: \|ERROR SUMMARY: [1-9]' "$report"; then
             cat "$report"
             echo "not ok - $(basename "$report")"

@@ -137,7 +137,7 @@ local INTERVAL_OPTIONS = {
 --- local n = 0
 --- local t
 --- t = timer.setInterval(1, function() n = n + 1; if n == 2 then t:cancel() end end)
---- timer.sleep(20)
+--- while t:armed() do timer.sleep(1) end
 --- assert(n == 2)
 function timer.setInterval(ms, fn, ...)
     local overlap = "skip"

@@ -189,14 +189,20 @@ Test(ev_loop, goes_on_when_its_wait_is_interrupted)
     ev_loop *loop = test_loop();
     ev_timer timer;
     ev_timer_init(&timer, count);
-    ev_timer_start(loop, &timer, 50, 0);
-    ev_ref(loop);
-    uint64_t began = ev_now_ns(loop);
-    setitimer(ITIMER_REAL, &often, NULL);
-    cr_assert_eq(ev_loop_run(loop), 0);
-    setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
-    cr_assert_geq(ev_now_ns(loop) - began, 50000000u);
-    cr_assert_gt(ev_loop_stats(loop)->turns, 2u, "no wait was interrupted");
+    uint64_t turns = 0;
+    /* A busy machine may let none of the signals come before the time is over. */
+    for (int i = 0; i < 20 && turns <= 2; i++) {
+        int64_t began = ev_now_update(loop);
+        ev_timer_start(loop, &timer, 50, 0);
+        ev_ref(loop);
+        turns = ev_loop_stats(loop)->turns;
+        setitimer(ITIMER_REAL, &often, NULL);
+        cr_assert_eq(ev_loop_run(loop), 0);
+        setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+        cr_assert_geq(ev_now_ms(loop) - began, 50);
+        turns = ev_loop_stats(loop)->turns - turns;
+    }
+    cr_assert_gt(turns, 2u, "no wait was interrupted");
     ev_loop_free(loop);
 }
 
@@ -260,9 +266,10 @@ Test(ev_loop, sleeps_while_something_is_referenced_and_only_then)
     ev_loop *loop = test_loop();
     ev_timer timer;
     ev_timer_init(&timer, count);
-    ev_timer_start(loop, &timer, 20, 0);
+    ev_timer_start(loop, &timer, 60000, 0);
     cr_assert_eq(ev_loop_run(loop), 0);
     cr_assert(ev_timer_active(&timer), "an unreferenced timer was waited for");
+    ev_timer_start(loop, &timer, 20, 0);
     ev_ref(loop);
     cr_assert_eq(ev_loop_run(loop), 0);
     cr_assert_not(ev_timer_active(&timer));
