@@ -298,7 +298,8 @@ end
 
 local M = {}
 
--- Makes a call (start.lua); `made` is the body (body.lua) or nil. Waits; an answer, or nil and an error.
+-- Makes a call (start.lua); `made` is the body (body.lua) or nil. Waits; an answer, or nil and an
+-- error.
 function M.run(call, made)
     call.from = clock()
     local ok, res, err = run(call, made)
