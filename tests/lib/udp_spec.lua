@@ -184,6 +184,18 @@ describe("a datagram", function()
     end)
 end)
 
+describe("a broadcast", function()
+    it("goes to everybody where the socket may send one, and is EACCES elsewhere", function()
+        if jit.os ~= "Linux" then return pending("the loopback interface has no broadcast") end
+        local hearer = open(0)
+        local port = hearer:localAddress().port
+        local quiet, loud = open(0), open(0, nil, { broadcast = true })
+        assert.equal("EACCES", name_of(quiet:send("x", port, "127.255.255.255")))
+        assert.is_true(loud:send("to all", port, "127.255.255.255"))
+        assert.equal("to all", (hearer:recv(2000)))
+    end)
+end)
+
 describe("socket:recv", function()
     it("ends after its timeout, and at once with one of 0", function()
         local socket = open(0, "127.0.0.1")
