@@ -67,3 +67,19 @@ describe("examples/supervisor.lua", function()
         first:wait()
     end)
 end)
+
+describe("examples/jobs.lua", function()
+    it("counts primes with a process for each processor, and ends", function()
+        for limit, count in pairs { [10] = 4, [20000] = 2262 } do
+            local result = assert(process.run(LINKS, { "examples/jobs.lua", tostring(limit) }))
+            assert.same({ code = 0, stderr = "", stdout = ("%d primes below %d, counted by %d "
+                .. "processes\n"):format(count, limit, require("system").cpuCount()) }, result)
+        end
+    end)
+
+    it("says how it is used", function()
+        local result = assert(process.run(LINKS, { "examples/jobs.lua", "x" }))
+        assert.equal(2, result.code)
+        assert.truthy(result.stderr:find("^usage:"))
+    end)
+end)

@@ -199,6 +199,13 @@ describe("the cache", function()
         assert.equal(3, server.count)
     end)
 
+    it("keeps that there is none for no longer than maxNegativeTtl", function()
+        local server = serve { soa = rr("test", "SOA", 60, "ns.test", "root.test", 1, 2, 3, 4, 60) }
+        dns.configure { maxNegativeTtl = 0 }
+        for _ = 1, 2 do assert.equal("ARES_ENOTFOUND", name_of(dns.resolve4("none.test"))) end
+        assert.equal(2, server.count)
+    end)
+
     it("does not keep that there is none without an SOA record, nor any failure", function()
         local server = serve(function(q) return { rcode = q.name == "none.test" and 3 or 2 } end)
         for _ = 1, 2 do
@@ -370,16 +377,25 @@ describe("tasks that ask at the same time", function()
 
     it("are refused by name when 10,000 questions are being asked", function()
         local hole = black_hole()
-        local full = 0
-        local tasks = {}
-        for i = 1, 10010 - dns.stats().pending do
-            tasks[i] = task.spawn(dns.resolve4, i .. ".test",
-                { servers = { hole }, timeout = 2000, tries = 1 })
+        -- How many are refused of ten more than that.
+        local function refused()
+            local tasks, full = {}, 0
+            for i = 1, 10010 - dns.stats().pending do
+                tasks[i] = task.spawn(dns.resolve4, i .. ".test",
+                    { servers = { hole }, timeout = 2000, tries = 1 })
+            end
+            for i = 1, #tasks do
+                local _, _, err = tasks[i]:join()
+                assert.truthy(err.name == "FULL" or err.name == "ARES_ETIMEOUT", err.name)
+                if err.name == "FULL" then full = full + 1 end
+            end
+            return full
         end
-        for i = 1, #tasks do
-            local _, _, err = tasks[i]:join()
-            if err.name == "FULL" then full = full + 1 else assert.equal("ARES_ETIMEOUT",
-                err.name) end
+        -- On a busy machine the first may have had their time before the last are asked.
+        local full
+        for _ = 1, 4 do
+            full = refused()
+            if full == 10 then break end
         end
         assert.equal(10, full)
     end)

@@ -102,6 +102,25 @@ describe("a PROXY header of tcp.connect", function()
         assert.equal("192.0.2.1", socket:readAll())
     end)
 
+    it("comes before TLS begins", function()
+        local tls = require "tls"
+        local made = tls.selfSigned()
+        local seen
+        local server = keep(assert(tls.createServer(0, function(socket)
+            seen = socket:remoteAddress()
+            socket:write("hello")
+        end, { host = "127.0.0.1", cert = made.cert, key = made.key, proxyProtocol = true })))
+        local socket = keep(assert(tcp.connect(server:address().port, "127.0.0.1", {
+            tls = { ca = made.cert, serverName = "localhost" },
+            proxyHeader = {
+                source = { address = "192.0.2.7", port = 7 },
+                destination = { address = "192.0.2.8", port = 8 },
+            },
+        })))
+        assert.equal("hello", socket:read(5))
+        assert.same({ family = 4, address = "192.0.2.7", port = 7 }, seen)
+    end)
+
     it("raises for what is no such thing", function()
         local function try(header)
             return function() tcp.connect(1, "127.0.0.1", { proxyHeader = header }) end

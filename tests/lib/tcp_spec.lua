@@ -163,6 +163,18 @@ describe("tcp.createServer", function()
         eventually(function() return server:connections() == 0 end)
     end)
 
+    it("leaves connections with the system until they send something, with deferAccept", function()
+        if jit.os ~= "Linux" then return pending("this system cannot") end
+        local port, server = serve(function(socket) socket:write(socket:readline()) end,
+            { deferAccept = 5 })
+        local client = keep(assert(tcp.connect(port)))
+        timer.sleep(30)
+        assert.equal(0, server:stats().accepted)
+        client:write("hello\n")
+        assert.equal("hello", client:readAll())
+        assert.equal(1, server:stats().accepted)
+    end)
+
     it("pauses accepting at maxConnections and goes on below it", function()
         local served, held = 0, {}
         local port, server = serve(function(socket)

@@ -184,6 +184,36 @@ describe("a datagram", function()
     end)
 end)
 
+describe("the system's buffers", function()
+    it("hold as much as recvBuffer and sendBuffer say", function()
+        if jit.os ~= "Linux" then return pending("its /proc tells") end
+        -- It is doubled there, for what the system keeps with each datagram.
+        local small = open(0, "127.0.0.1", { recvBuffer = 8192, sendBuffer = 8192 })
+        local usual = open(0, "127.0.0.1")
+        local sender = open(0, "127.0.0.1")
+        local function kept(socket)
+            local port, n = socket:localAddress().port, 0
+            for _ = 1, 60 do sender:send(("x"):rep(1000), port, "127.0.0.1") end
+            while socket:recv(0) do n = n + 1 end
+            return n
+        end
+        assert.equal(60, kept(usual))
+        assert.is_true(kept(small) < 30)
+    end)
+end)
+
+describe("a broadcast", function()
+    it("goes to everybody where the socket may send one, and is EACCES elsewhere", function()
+        if jit.os ~= "Linux" then return pending("the loopback interface has no broadcast") end
+        local hearer = open(0)
+        local port = hearer:localAddress().port
+        local quiet, loud = open(0), open(0, nil, { broadcast = true })
+        assert.equal("EACCES", name_of(quiet:send("x", port, "127.255.255.255")))
+        assert.is_true(loud:send("to all", port, "127.255.255.255"))
+        assert.equal("to all", (hearer:recv(2000)))
+    end)
+end)
+
 describe("socket:recv", function()
     it("ends after its timeout, and at once with one of 0", function()
         local socket = open(0, "127.0.0.1")
@@ -256,6 +286,37 @@ describe("a multicast group", function()
         assert.equal("EADDRINUSE", name_of(socket:addMembership("239.255.77.1", "127.0.0.1")))
         assert.is_true(socket:dropMembership("239.255.77.1", "127.0.0.1"))
         assert.equal("EADDRNOTAVAIL", name_of(socket:dropMembership("239.255.77.1", "127.0.0.1")))
+    end)
+
+    -- On an interface, given by its address.
+    local function hears(address, loops)
+        local member = open(0)
+        local port = member:localAddress().port
+        assert(member:addMembership("239.255.77.2", address))
+        local sender = open(0, address, { multicastLoop = loops })
+        assert(sender:send("to the group", port, "239.255.77.2"))
+        return (member:recv(loops and 2000 or 50)), member, sender, port
+    end
+
+    it("gets what is sent to it, until it is left", function()
+        local heard, member, sender, port = hears("127.0.0.1", true)
+        assert.equal("to the group", heard)
+        assert(member:dropMembership("239.255.77.2", "127.0.0.1"))
+        assert(sender:send("to who is left", port, "239.255.77.2"))
+        assert.equal("ETIMEDOUT", name_of(member:recv(20)))
+    end)
+
+    it("hears this host too unless multicastLoop is off", function()
+        for _, addresses in pairs(require("system").networkInterfaces()) do
+            for _, at in ipairs(addresses) do
+                if at.family == 4 and not at.internal then
+                    assert.equal("to the group", (hears(at.address, true)))
+                    assert.is_nil((hears(at.address, false)))
+                    return
+                end
+            end
+        end
+        return pending("there is no interface but the loopback")
     end)
 
     it("is an address of one, on an interface that is there", function()

@@ -148,6 +148,17 @@ describe("socket:sendFd and socket:receiveFd", function()
         raises("data must be %[string%], not nothing", function() b:sendFd(0) end)
     end)
 
+    it("hand no socket over that speaks TLS, whose state would not go with it", function()
+        local tls = require "tls"
+        local made = tls.selfSigned()
+        local server = keep(assert(tls.createServer(0, function(s) s:readAll() end,
+            { host = "127.0.0.1", cert = made.cert, key = made.key })))
+        local port = server:address().port
+        local secure = keep(assert(tls.connect(port, "127.0.0.1", { ca = made.cert })))
+        local a = pair { passFds = true }
+        assert.equal("ENOTSUP", select(2, a:sendFd(secure, "x")).name)
+    end)
+
     it("park while the peer is slow", function()
         local a, b = pair { passFds = true }
         sockets.stuff(a)

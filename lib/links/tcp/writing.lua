@@ -273,7 +273,7 @@ local function descriptor_of(signature, what)
         elseif ffi.istype(server_type, handle) then
             fd = C.links_tcp_server_fd(handle)
         end
-        if fd == CLOSED then return nil, new_error(CLOSED, "sendFd") end
+        if fd and fd < 0 then return nil, new_error(fd, "sendFd") end
         if fd then return fd end
     end
     if type(what) == "table" then error(signature .. " what must be a socket or a server", 3) end
@@ -290,7 +290,7 @@ end
 ---                       socket:receiveFd
 --- @return integer       how many bytes that was: all
 --- @return nil, err      as socket:write, and
----                       ENOTSUP  this is no Unix socket
+---                       ENOTSUP  this is no Unix socket, or one of the two speaks TLS
 ---                       EBADF    the descriptor is not open
 ---                       CLOSED   this socket or `what` is closed
 --- @raise                `what` is none of these, `data` is no string, or empty

@@ -222,11 +222,12 @@ LINKS_API int links_tcp_send_file(links_tcp *socket, int fd, double offset, doub
 
 /* --- descriptors, over Unix sockets ------------------------------------------------------------ */
 
-/* The socket's descriptor, or LINKS_CLOSED. It stays the socket's. */
+/* The socket's descriptor, LINKS_CLOSED, or -ENOTSUP where it speaks TLS, whose state would not go
+ * with it. It stays the socket's. */
 LINKS_API int links_tcp_fd(links_tcp *socket);
 
 /* Sends a descriptor along with the first of these bytes: how many of them were taken, at least
- * one. -EBADF where it is not open, -ENOTSUP on a TCP socket. Parks. */
+ * one. -EBADF where it is not open, -ENOTSUP on a TCP socket, or one that speaks TLS. Parks. */
 LINKS_API int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len);
 
 /* The next descriptor that has come, which is the caller's: the bytes that came with it can be

@@ -78,7 +78,9 @@ int links_tcp_adopt(links_tcp **out, int fd, const links_tcp_options *options)
 int links_tcp_fd(links_tcp *socket)
 {
     const tcp *s = tcp_of(socket);
-    return s->view.closed ? LINKS_CLOSED : s->stream.io.fd;
+    if (s->view.closed)
+        return LINKS_CLOSED;
+    return s->stream.transport ? -ENOTSUP : s->stream.io.fd;
 }
 
 int links_tcp_close_fd(int fd) { return close(fd) < 0 ? -errno : 0; }
@@ -116,7 +118,7 @@ int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len)
     int rc = tcp_write_begin(s);
     if (rc < 0)
         return rc;
-    if (!s->is_unix)
+    if (!s->is_unix || s->stream.transport)
         return -ENOTSUP;
     rc = tcp_flush_for(s);
     if (rc < 0)

@@ -68,7 +68,8 @@ static int pass(tcp *s)
 
 static ssize_t read_bytes(tcp *s, void *data, size_t len)
 {
-    return s->fds ? tcp_read_with_fds(s, data, len) : stream_read(&s->stream, data, len);
+    bool keeps = s->fds && !s->stream.transport;
+    return keeps ? tcp_read_with_fds(s, data, len) : stream_read(&s->stream, data, len);
 }
 
 /* --- the buffer ---------------------------------------------------------------------------- */
