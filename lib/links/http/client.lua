@@ -28,7 +28,8 @@
 ---                                the others
 ---     redirects        10        how many are followed; 0: none, and the answer is the redirect
 ---     allowDowngrade   false     follow a redirect from https to http
----     decompress       true      ask for compressed answers, and decompress them (gzip, deflate)
+---     decompress       true      ask for compressed answers, and decompress them: gzip,
+---                                deflate, and br where libbrotlidec is installed
 ---     keepAlive        true      keep the connection for the next request
 ---     retries          0         how often a request that failed is made again (GET, HEAD, PUT,
 ---                                DELETE, OPTIONS only), within the timeout

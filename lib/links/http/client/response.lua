@@ -447,6 +447,9 @@ end
 
 --- The events of a stream of events (text/event-stream), for a loop, as they come.
 ---
+--- A stream that goes on for long wants the option timeout = 0, and an idleTimeout that is longer
+--- than its silences.
+---
 --- @param max  integer  bytes that a line, and the data of an event, may have. Default: 1048576
 --- @return function     event, err = next(): {event = string ("message" unless told), data =
 ---                      string, id = string (the last one told; "" where none was), retry = integer
