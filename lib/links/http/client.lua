@@ -576,7 +576,4 @@ function methods:close()
     return true
 end
 
--- private: the client of http.get, for tests.
-http._shared = shared
-
 return http
