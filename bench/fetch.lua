@@ -1,5 +1,5 @@
--- links fetch.lua URL COUNT TASKS: makes requests over kept connections, and prints the CPU time of one
--- in microseconds, after as many to warm up.
+-- links fetch.lua URL COUNT TASKS: makes requests over kept connections, and prints the CPU time of
+-- one in microseconds, after as many to warm up.
 local http, process, task = require "http", require "process", require "task"
 
 local url, count, tasks = arg[1], tonumber(arg[2]), tonumber(arg[3])
