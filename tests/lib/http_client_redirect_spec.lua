@@ -4,6 +4,7 @@ local http = require "http"
 local origin = require "origin"
 local sockets = require "sockets"
 local tools = require "tools"
+local unix = require "unix"
 
 local fails = tools.fails
 
@@ -182,6 +183,30 @@ describe("a redirect", function()
             assert.equal("x", assert(client:get((origin.serve(bytes)))).body)
         end
         assert.equal(0, client:stats().active)
+    end)
+
+    it("of a Unix socket stays there where it is relative", function()
+        local path = os.tmpname()
+        os.remove(path)
+        local other, there = origin.serve(origin.answer("elsewhere"))
+        sockets.keep(assert(unix.createServer(path, function(socket)
+            while true do
+                local r = origin.read(socket)
+                if not r then return end
+                local to = ({ ["/a"] = "b?c", ["/x"] = other .. "/y" })[r.target]
+                socket:write(to and redirect(302, to) or origin.answer(r.target))
+            end
+        end)))
+        local res = assert(client:get("unix:" .. path .. ":/a"))
+        assert.equal("/b?c", res.body)
+        assert.equal("unix:" .. path .. ":/b?c", res.url)
+        assert.same({ "unix:" .. path .. ":/a" }, res.redirects)
+        res = assert(client:get("unix:" .. path .. ":/x", { auth = { "a", "b" } }))
+        assert.equal("elsewhere", res.body)
+        assert.is_nil(there[1].headers.authorization)
+        -- The option says so of every request of the call.
+        res = assert(client:get("http://a.test/a", { unix = path }))
+        assert.equal("/b?c", res.body)
     end)
 
     it("counts against the time of the whole call", function()

@@ -9,7 +9,9 @@ local tcp = require "tcp"
 local timer = require "timer"
 local tools = require "tools"
 local unix = require "unix"
+local zlib = require "zlib"
 
+local ENCODINGS = zlib.stream("unbrotli") and "gzip, deflate, br" or "gzip, deflate"
 local fails, raises = tools.fails, tools.raises
 
 describe("http.client", function()
@@ -24,7 +26,9 @@ describe("http.client", function()
             assert.equal("x", assert(http.get(url .. "/a?b=c")).body)
             assert.equal("GET /a?b=c HTTP/1.1\r\nHost: " .. url:sub(8)
                 .. "\r\nUser-Agent: links\r\n" ..
-                "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n", seen[1].head)
+                "Accept: */*\r\nAccept-Encoding: " .. ENCODINGS .. "\r\n\r\n", seen[1].head)
+            assert(http.get(url, { stream = true })):close()
+            assert.equal("gzip, deflate", seen[2].headers["accept-encoding"])
         end)
 
         it("is made by the function of its method", function()
@@ -587,6 +591,68 @@ describe("http.client", function()
             assert.equal("ECANCELED", err.name)
             assert.equal(0, client:stats().active)
             assert.is_true(#seen <= 2)
+        end)
+
+        it("go out on one connection before the first answer, where that is asked for", function()
+            local most = 0
+            local url, seen = origin.serve(function(socket, r, n)
+                if n == 1 or n == 6 then
+                    timer.sleep(5) -- the others are there by now
+                    most = math.max(most, select(2, socket:peek(1)) and 0 or 1)
+                end
+                if r.target == "/moved" then
+                    return origin.answer("", "Location: /1\r\n", "302 X")
+                end
+                return origin.answer(r.method == "HEAD" and "" or r.target)
+            end)
+            local requests = {}
+            for i = 1, 10 do requests[i] = url .. "/" .. i end
+            local results, failed = client:all(requests, { pipeline = 5, concurrency = 1 })
+            assert.is_nil(failed)
+            for i = 1, 10 do
+                assert.equal("/" .. i, results[i].body)
+                assert.equal(url .. "/" .. i, results[i].url)
+                assert.is_true(results[i].timing.total >= results[i].timing.ttfb)
+            end
+            assert.equal(1, seen.connections)
+            assert.equal(1, most)
+            results, failed = client:all({
+                url .. "/moved", { method = "POST", url = url .. "/p", body = "x" }, "nothing",
+                { method = "HEAD", url = url .. "/h" }, { url = url .. "/s", stream = true },
+                { url = url .. "/e", expectStatus = 201 }, url .. "/last",
+            }, { pipeline = 8 })
+            assert.equal("/1", results[1].body)
+            assert.equal("/p", results[2].body)
+            assert.equal("HTTP_BAD_URL", failed[3].name)
+            assert.equal("", results[4].body)
+            assert.equal("/s", results[5]:readAll())
+            assert.equal("HTTP_BAD_STATUS", failed[6].name)
+            assert.equal("/last", results[7].body)
+            assert.equal(0, client:stats().active)
+        end)
+
+        it("are asked for again where a pipeline breaks", function()
+            local url, seen = origin.serve(function(socket, r, n)
+                if n == 3 then
+                    socket:write(origin.answer(r.target, "Connection: close\r\n"))
+                    return socket:close() and nil
+                end
+                if n == 5 then return socket:close(true) and nil end
+                return origin.answer(r.target)
+            end)
+            local requests = {}
+            for i = 1, 8 do requests[i] = url .. "/" .. i end
+            local results, failed = client:all(requests, { pipeline = 8 })
+            assert.is_nil(failed)
+            for i = 1, 8 do assert.equal("/" .. i, results[i].body) end
+            assert.is_true(seen.connections >= 2)
+            local silent = origin.serve(function(socket) socket:readAll() end)
+            results, failed = client:all({
+                { url = silent, timeout = 30 }, { url = silent, timeout = 30 },
+            }, { pipeline = 2 })
+            assert.same({ false, false }, results)
+            assert.equal("total", failed[2].timeout)
+            assert.equal(0, client:stats().active)
         end)
 
         it("are checked before any of them begins", function()

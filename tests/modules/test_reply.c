@@ -101,7 +101,7 @@ Test(reply, knows_codings)
         int coding;
     } cases[] = {
         {"identity", LINKS_REPLY_IDENTITY},    {"x-gzip", LINKS_REPLY_GZIP},
-        {"deflate", LINKS_REPLY_DEFLATE},      {"br", LINKS_REPLY_OTHER},
+        {"deflate", LINKS_REPLY_DEFLATE},      {"br", LINKS_REPLY_BROTLI},
         {"gzip, gzip", LINKS_REPLY_OTHER},     {"", LINKS_REPLY_IDENTITY},
         {"identity , gzip", LINKS_REPLY_GZIP}, {"gzipped", LINKS_REPLY_OTHER},
     };

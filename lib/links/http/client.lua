@@ -28,7 +28,8 @@
 ---                                the others
 ---     redirects        10        how many are followed; 0: none, and the answer is the redirect
 ---     allowDowngrade   false     follow a redirect from https to http
----     decompress       true      ask for compressed answers, and decompress them (gzip, deflate)
+---     decompress       true      ask for compressed answers, and decompress them: gzip,
+---                                deflate, and br where libbrotlidec is installed
 ---     keepAlive        true      keep the connection for the next request
 ---     retries          0         how often a request that failed is made again (GET, HEAD, PUT,
 ---                                DELETE, OPTIONS only), within the timeout
@@ -271,29 +272,86 @@ end
 
 -- --- several at a time -----------------------------------------------------------------------
 
-local ALL_OPTIONS = { concurrency = { default = 16, type = "integer", min = 1, max = 65535 } }
+local ALL_OPTIONS = {
+    concurrency = { default = 16, type = "integer", min = 1, max = 65535 },
+    pipeline = { default = 1, type = "integer", min = 1, max = 256 },
+}
 
-local function run_all(client, signature, requests, given)
-    check.type(signature, "requests", requests, "table", 2)
-    local o = check.options(signature, given, ALL_OPTIONS, 2)
+local function check_all(signature, requests, given)
+    check.type(signature, "requests", requests, "table", 3)
     for i, item in ipairs(requests) do
-        check.type(signature, "requests[" .. i .. "]", item, "string|table", 2)
+        check.type(signature, "requests[" .. i .. "]", item, "string|table", 3)
         if type(item) == "table" then
-            check.given(signature, item, WHOLE, 2)
-            start.check(signature, item.url, nil, nil, 2)
+            check.given(signature, item, WHOLE, 3)
+            start.check(signature, item.url, nil, nil, 3)
         end
     end
-    local failed
-    local results, err = task.map(requests, function(item, i)
+    local o = check.options(signature, given, ALL_OPTIONS, 3)
+    return o
+end
+
+-- One of the requests: the answer, or false and an error.
+local function run_one(client, signature, item)
+    local whole = type(item) == "string" and { url = item } or item
+    local method, url, body, own = request_whole(client, signature, whole, 1)
+    local res, err = request(client, signature, method, url, body, own, REQUEST)
+    return res or false, err
+end
+
+-- The requests as groups of those that go on one connection: lists of {i =, call =}, of one server,
+-- `size` at most. Those that have to be by themselves have no call.
+local function groups_of(client, signature, requests, size)
+    local pipeline = require "links.http.client.pipeline"
+    local groups, open = {}, {}
+    for i, item in ipairs(requests) do
         local whole = type(item) == "string" and { url = item } or item
         local method, url, body, own = request_whole(client, signature, whole, 1)
-        local res, why = request(client, signature, method, url, body, own, REQUEST)
-        if res then return res end
-        failed = failed or {}
-        failed[i] = why
-        return false
-    end, o)
-    if not results then return nil, err end
+        local alone = size == 1 or body ~= nil or own.json ~= nil or own.form ~= nil
+        if not alone then start.check(signature, url, own, REQUEST, 3) end
+        local call = not alone and start.prepare(client, method, url, own)
+        if call and pipeline.takes(call) then
+            local group = open[call.to.key]
+            if not group or #group == size then
+                group = {}
+                groups[#groups + 1], open[call.to.key] = group, group
+            end
+            group[#group + 1] = { i = i, call = call }
+        else
+            groups[#groups + 1] = { { i = i } }
+        end
+    end
+    return groups
+end
+
+local function run_group(group)
+    local calls = {}
+    for _, entry in ipairs(group) do calls[#calls + 1] = entry.call end
+    if #calls > 1 then require("links.http.client.pipeline").run(calls) end
+end
+
+local function run_all(client, signature, requests, given)
+    local o = check_all(signature, requests, given)
+    local results, failed = {}, nil
+    local function keep(i, res, err)
+        results[i] = res or false
+        if not res then
+            failed = failed or {}
+            failed[i] = err
+        end
+    end
+    local groups = groups_of(client, signature, requests, o.pipeline)
+    local done, err = task.map(groups, function(group)
+        run_group(group)
+        for _, entry in ipairs(group) do
+            if entry.call then
+                keep(entry.i, start.finish(entry.call))
+            else
+                keep(entry.i, run_one(client, signature, requests[entry.i]))
+            end
+        end
+        return true
+    end, { concurrency = o.concurrency })
+    if not done then return nil, err end
     return results, failed
 end
 
@@ -517,8 +575,5 @@ function methods:close()
     self._pool:close()
     return true
 end
-
--- private: the client of http.get, for tests.
-http._shared = shared
 
 return http

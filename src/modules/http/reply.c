@@ -66,6 +66,15 @@ static void take_keep_alive(reply *r, const char *value, size_t len)
     }
 }
 
+static int coding_of(const char *name, size_t len)
+{
+    if (IS(name, len, "gzip") || IS(name, len, "x-gzip"))
+        return LINKS_REPLY_GZIP;
+    if (IS(name, len, "deflate"))
+        return LINKS_REPLY_DEFLATE;
+    return IS(name, len, "br") ? LINKS_REPLY_BROTLI : LINKS_REPLY_OTHER;
+}
+
 static void take_coding(reply *r, const char *value, size_t len)
 {
     const char *end = value + len, *element;
@@ -73,10 +82,7 @@ static void take_coding(reply *r, const char *value, size_t len)
         if (IS(element, len, "identity"))
             continue;
         bool first = r->view.coding == LINKS_REPLY_IDENTITY;
-        r->view.coding = !first ? LINKS_REPLY_OTHER
-                         : IS(element, len, "gzip") || IS(element, len, "x-gzip") ? LINKS_REPLY_GZIP
-                         : IS(element, len, "deflate") ? LINKS_REPLY_DEFLATE
-                                                       : LINKS_REPLY_OTHER;
+        r->view.coding = (uint8_t)(first ? coding_of(element, len) : LINKS_REPLY_OTHER);
     }
 }
 

@@ -38,7 +38,8 @@ enum {
     LINKS_REPLY_IDENTITY = 0,
     LINKS_REPLY_GZIP = 1,
     LINKS_REPLY_DEFLATE = 2,
-    LINKS_REPLY_OTHER = 3,
+    LINKS_REPLY_BROTLI = 3,
+    LINKS_REPLY_OTHER = 4,
 };
 
 /* The fields that Lua may read of a reply. Places are offsets in the head. */

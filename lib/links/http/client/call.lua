@@ -1,19 +1,16 @@
 -- A whole call: a connection from the pool, the request, the answer; again on a new connection
 -- where the old one turns out to be dead; again after a failure, where that is asked for; and
 -- onwards where the answer redirects.
-local ffi = require "ffi"
 local core = require "links.core"
 local date = require "links.date"
 local errors = require "links.errors"
 local timer = require "links.timer"
+local clock = require "links.http.client.clock"
 local exchange = require "links.http.client.exchange"
 local head = require "links.http.client.head"
 local response = require "links.http.client.response"
 local target = require "links.http.client.target"
 
-require "links.system" -- declares the clock
-
-local C = ffi.C
 local now, new_error = core.now, errors.new
 
 local codes = errors.codes
@@ -30,8 +27,6 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 local DISCARD_MAX = 65536 -- bytes of a body that nobody wants, read to keep the connection
 local MAX_RETRY_AFTER_MS = 3600000
 
-local function clock() return C.links_system_hrtime() / 1e6 end
-
 -- --- one request -----------------------------------------------------------------------------
 
 -- Whether the request may be sent once more: the server has not answered a byte of it, and it
@@ -44,6 +39,11 @@ end
 
 -- A connection that has been used before may have been closed by the server just now.
 local function send(call, made)
+    local ready = call.ready
+    if ready then
+        call.ready, call.res = false, ready
+        return ready
+    end
     local fresh, repeats = false, IDEMPOTENT[call.plan.method] and (not made or made.again)
     while true do
         local conn, err = call.pool:acquire(call, fresh, repeats)
@@ -301,7 +301,7 @@ local M = {}
 -- Makes a call (start.lua); `made` is the body (body.lua) or nil. Waits; an answer, or nil and an
 -- error.
 function M.run(call, made)
-    call.from = clock()
+    if not call.ready then call.from = clock() end
     local ok, res, err = run(call, made)
     if ok and res then
         if call.o.stream then res._deadline = call.deadline end

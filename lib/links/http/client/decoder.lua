@@ -1,5 +1,5 @@
--- Bodies that were compressed: gzip and deflate, piece by piece, so that a few bytes can never
--- become more than a limit in one go.
+-- Bodies that were compressed: gzip, deflate and Brotli, piece by piece, so that a few bytes can
+-- never become more than a limit in one go.
 local errors = require "links.errors"
 local zlib = require "links.zlib"
 local binding = require "links.http.client.ffi"
@@ -31,12 +31,17 @@ local function has_zlib_header(first)
     return b ~= nil and a % 16 == 8 and (a * 256 + b) % 31 == 0
 end
 
+-- Brotli makes any number of bytes of a few: what is streamed has a limit there, too.
 local function open(self, first)
-    local kind = "gunzip"
+    local kind, max = "gunzip", self.max
+    if self.coding == binding.BROTLI then kind, max = "unbrotli", self.whole_max end
     if self.coding == binding.DEFLATE then
         kind = has_zlib_header(first) and "inflate" or "inflateRaw"
     end
-    self.z = zlib.stream(kind, { maxSize = self.max })
+    local err
+    self.max = max
+    self.z, err = zlib.stream(kind, { maxSize = max })
+    return self.z, err
 end
 
 local function decode(self, piece)
@@ -48,7 +53,8 @@ local function decode(self, piece)
             self.held = piece
             return ""
         end
-        open(self, piece)
+        local z, err = open(self, piece)
+        if not z then return nil, err end
     end
     if #piece > SLICE then
         self.waiting = piece:sub(SLICE + 1)
@@ -61,7 +67,7 @@ local function finish(self)
     self.ended = true
     -- An empty body is not compressed, whatever its header says.
     if not self.z and self.held == "" then return nil end
-    if not self.z then open(self, self.held) end
+    if not self.z then open(self, self.held) end -- one byte, of deflate
     local rest, err = self.z:finish()
     if not rest then return nil, failure(err, self.max) end
     return rest ~= "" and rest or nil
@@ -86,11 +92,22 @@ function Decoder:read(next_raw, arg)
     end
 end
 
+local has_brotli
+
+-- What a request accepts. Brotli needs a library that may not be there, and what it makes of a few
+-- bytes has to be held as a whole.
+function decoder.accepts(o)
+    if o.stream then return "gzip, deflate" end
+    if has_brotli == nil then has_brotli = zlib.stream("unbrotli") ~= nil end
+    return has_brotli and "gzip, deflate, br" or "gzip, deflate"
+end
+
 -- Makes one for a coding of the reply. What is read at once is limited by maxBodySize, what is
 -- streamed only by how fast it is read.
 function decoder.new(coding, o)
     return setmetatable({
         coding = coding, held = "", max = o.stream and 2 ^ 53 or o.maxBodySize,
+        whole_max = o.maxBodySize,
     }, Decoder)
 end
 

@@ -6,6 +6,7 @@ local errors = require "links.errors"
 local addresses_of = require "links.tcp.connect"
 local sockets = require "links.tcp.socket"
 local unix = require "links.unix"
+local clock = require "links.http.client.clock"
 local private = require "links.http.client.private"
 
 local C = ffi.C
@@ -14,8 +15,6 @@ local dial = {}
 local READ_BUFFER = 65536
 local HTTP = { "http/1.1" }
 local EACCES = errors.code("EACCES")
-
-local function clock() return C.links_system_hrtime() / 1e6 end
 
 local function refused(host)
     return nil, errors.new(EACCES, "connect", {

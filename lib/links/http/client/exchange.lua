@@ -194,4 +194,11 @@ function exchange.run(conn, plan, made, o)
     return nil, n
 end
 
+-- Reads the head of the next answer of several: as exchange.run.
+function exchange.read(conn, o)
+    conn.answered = false
+    exchange.set_timeouts(conn, o.headerTimeout, o.idleTimeout)
+    return read_head(conn, o, nil, o.headerTimeout, false)
+end
+
 return exchange

@@ -31,5 +31,6 @@ return {
     IDENTITY = 0,
     GZIP = 1,
     DEFLATE = 2,
-    OTHER = 3,
+    BROTLI = 3,
+    OTHER = 4,
 }

@@ -2,6 +2,7 @@
 -- comes from elsewhere can end a line and begin another (RFC 9110, 5.5).
 local codec = require "links.codec"
 local errors = require "links.errors"
+local decoder = require "links.http.client.decoder"
 
 local head = {}
 
@@ -158,12 +159,12 @@ function head.authorization(auth, user)
     return "Basic " .. codec.base64.encode(name .. ":" .. password)
 end
 
-local ENCODINGS = "Accept-Encoding: gzip, deflate\r\n"
-
-local function add_defaults(lines, seen, decompress)
+local function add_defaults(lines, seen, o)
     if not seen["user-agent"] then lines[#lines + 1] = "User-Agent: links\r\n" end
     if not seen.accept then lines[#lines + 1] = "Accept: */*\r\n" end
-    if decompress and not seen["accept-encoding"] then lines[#lines + 1] = ENCODINGS end
+    if o.decompress and not seen["accept-encoding"] then
+        lines[#lines + 1] = "Accept-Encoding: " .. decoder.accepts(o) .. "\r\n"
+    end
 end
 
 -- What of a body the head has to tell; bodies are described in body.lua.
@@ -201,7 +202,7 @@ local function build(plan, to, o, headers, inherited, body)
         ok, err = add(lines, "Authorization", plan.authorization)
         if not ok then return nil, err end
     end
-    add_defaults(lines, seen, o.decompress)
+    add_defaults(lines, seen, o)
     ok, err = add_body(plan, lines, seen, body)
     if not ok then return nil, err end
     if plan.close then lines[#lines + 1] = "Connection: close\r\n" end
@@ -220,8 +221,9 @@ function head.make(plan, to, o, body)
     local headers, inherited = plan.headers, plan.inherited
     local simple = not headers and not inherited and not body and not plan.authorization
         and o.decompress and o.keepAlive
-    if simple and to.heads[method] then
-        plan.head = to.heads[method]
+    local heads = o.stream and to.stream_heads or to.heads
+    if simple and heads[method] then
+        plan.head = heads[method]
         return true
     end
     if method == "" or find(method, NOT_TOKEN) then return bad("the method is no token") end
@@ -233,7 +235,7 @@ function head.make(plan, to, o, body)
     local text, err = build(plan, to, o, headers, inherited, body)
     if not text then return nil, err end
     plan.head = text
-    if simple then to.heads[method] = text end
+    if simple then heads[method] = text end
     return true
 end
 

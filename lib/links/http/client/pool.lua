@@ -122,7 +122,8 @@ local function connect(self, origin, call)
         return nil, err
     end
     local conn = {
-        socket = socket, origin = origin, uses = 0, rest = "", read_ms = false, write_ms = false,
+        socket = socket, origin = origin, uses = 0, rest = "", more = 0, read_ms = false,
+            write_ms = false,
         reply = ffi.gc(C.links_http_reply_new(), C.links_http_reply_free),
     }
     local peer = socket:remoteAddress()

@@ -16,10 +16,10 @@ local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.http.client.ffi"
+local clock = require "links.http.client.clock"
 local decoder = require "links.http.client.decoder"
 local exchange = require "links.http.client.exchange"
 
-local C = ffi.C
 local NONE, LENGTH = binding.NONE, binding.LENGTH
 local CHUNKED, CLOSE = binding.CHUNKED, binding.CLOSE
 local fast_body = core.fast.httpReplyBody
@@ -143,7 +143,7 @@ end
 -- --- the body as it comes --------------------------------------------------------------------
 
 local function stamp(res)
-    res._ended = C.links_system_hrtime() / 1e6
+    res._ended = clock()
 end
 
 -- The connection is of no use any more.
@@ -162,6 +162,10 @@ local function complete(res)
     local conn, writer = res._conn, res._writer
     res._conn, res._writer = false, false
     stamp(res)
+    if res._keep and conn.more > 0 then
+        conn.rest, res._rest = res._rest, "" -- it is of the next answer: see pipeline.lua
+        return
+    end
     local whole = not writer or exchange.end_writer(writer)
     if res._keep and whole and res._rest == "" then
         res._pool:release(conn, res._o)
@@ -443,6 +447,9 @@ end
 
 --- The events of a stream of events (text/event-stream), for a loop, as they come.
 ---
+--- A stream that goes on for long wants the option timeout = 0, and an idleTimeout that is longer
+--- than its silences.
+---
 --- @param max  integer  bytes that a line, and the data of an event, may have. Default: 1048576
 --- @return function     event, err = next(): {event = string ("message" unless told), data =
 ---                      string, id = string (the last one told; "" where none was), retry = integer
@@ -528,7 +535,7 @@ function response.new(call, conn, data, n, writer)
         _data = data, _head_len = n,
         _conn = conn, _pool = call.pool, _o = call.o, _writer = writer or false, _keep = keep,
         _framing = framing, _left = length, _rest = sub(data, n + 1), _ahead = "",
-        _decoder = false, _deadline = false, _err = false, _idle_ms = false,
+        _decoder = false, _deadline = false, _err = false, _idle_ms = false, _whole = false,
         _made = call.timing, _from = call.from, _first = call.first, _ended = false,
     }, Response)
     if call.redirects then res.redirects = call.redirects end
@@ -543,6 +550,7 @@ end
 
 -- private: reads the whole body into res.body: true, or nil and an error.
 function response.collect(res)
+    if res._whole then return true end
     local max = res._o.maxBodySize
     if res._framing == LENGTH and res._left > max and res._conn then
         res._left = 0
@@ -552,7 +560,7 @@ function response.collect(res)
     end
     local text, err = read_all(res, max)
     if not text then return nil, err end
-    res.body, res._ahead = text, text
+    res.body, res._ahead, res._whole = text, text, true
     return true
 end
 

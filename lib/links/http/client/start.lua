@@ -52,8 +52,8 @@ function start.check(signature, url, given, known, level)
     if given.headers then head.check(signature, given.headers, level + 1) end
 end
 
--- Makes the call; `made` is a body (body.lua) or nil. Waits.
-function start.run(client, method, url, made, given)
+-- A call, for call.run; nil and an error.
+function start.prepare(client, method, url, given)
     local o = merge(client, given)
     local to, err = target_of(client, url, o)
     if not to then return nil, err end
@@ -70,11 +70,24 @@ function start.run(client, method, url, made, given)
         plan.authorization, err = head.authorization(auth, to.user)
         if not plan.authorization then return nil, err end
     end
-    local this = {
+    return {
         pool = client._pool, to = to, o = o, plan = plan, timing = false, redirects = false,
-        from = 0, first = 0, conn = false, res = false, deadline = false,
+        from = 0, first = 0, conn = false, res = false, deadline = false, ready = false,
+        failed = false,
     }
+end
+
+-- Makes the call; `made` is a body (body.lua) or nil. Waits.
+function start.run(client, method, url, made, given)
+    local this, err = start.prepare(client, method, url, given)
+    if not this then return nil, err end
     return call.run(this, made)
+end
+
+-- Makes a prepared call. Waits.
+function start.finish(prepared)
+    if prepared.failed then return nil, prepared.failed end
+    return call.run(prepared, nil)
 end
 
 -- All of it, for the public functions whose body is an argument or an option.

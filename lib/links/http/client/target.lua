@@ -42,7 +42,7 @@ local function new(parts, unix)
         fragment = parts.fragment, authority = authority,
         origin = scheme .. "://" .. authority,
         key = unix and "unix:" .. unix .. ":" .. scheme or scheme .. "://" .. shown .. ":" .. port,
-        heads = {},
+        heads = {}, stream_heads = {},
     }
 end
 
@@ -114,7 +114,7 @@ end
 local function copy(from)
     local to = {}
     for name, value in pairs(from) do to[name] = value end
-    to.heads, to.url = {}, nil
+    to.heads, to.stream_heads, to.url = {}, {}, nil
     return to
 end
 
