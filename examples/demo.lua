@@ -10,7 +10,7 @@ local MAX_NOTES, MAX_IMAGE = 100, 512 * 1024
 local IMAGES = { ["image/png"] = true, ["image/jpeg"] = true, ["image/gif"] = true,
     ["image/webp"] = true }
 
--- --- pages ----------------------------------------------------------------------------------------
+-- --- pages --------------------------------------------------------------------------------------
 
 local LAYOUT = [[
 <!doctype html>
@@ -23,7 +23,8 @@ local LAYOUT = [[
 <link rel="stylesheet" href="/assets/demo.css">
 </head>
 <body>
-<header><a class="brand" href="/"><img src="/assets/mark.svg" alt="" width="28" height="28">links</a>
+<header>
+<a class="brand" href="/"><img src="/assets/mark.svg" alt="" width="28" height="28">links</a>
 <nav>%s</nav></header>
 <main>
 %s
@@ -66,7 +67,7 @@ local function home(req)
 <button id="post">Post</button><pre id="echo" aria-live="polite"></pre></section>]])
 end
 
--- --- notes ----------------------------------------------------------------------------------------
+-- --- notes --------------------------------------------------------------------------------------
 
 -- In memory, and the oldest go first: it is a demonstration.
 local notes, last_id = {}, 0
@@ -155,7 +156,7 @@ local function create_note(req)
     return 201, { id = note.id }, { Location = "/api/notes/" .. note.id }
 end
 
--- --- what goes on ---------------------------------------------------------------------------------
+-- --- what goes on -------------------------------------------------------------------------------
 
 local LIVE = [[
 <h1>Live</h1>
@@ -198,7 +199,7 @@ local function echo(req)
     return 200, body, { ["Content-Type"] = "text/plain; charset=utf-8" }
 end
 
--- --- the site -------------------------------------------------------------------------------------
+-- --- the site -----------------------------------------------------------------------------------
 
 local app = http.router()
 app:use(http.secureHeaders { csp = { ["default-src"] = "'self'" } })

@@ -9,8 +9,8 @@ local wire = require "wire"
 local zlib = require "zlib"
 
 -- A picture of one pixel.
-local PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
-    .. "rkJggg=="
+local PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwAD"
+    .. "hgGAWjR9awAAAABJRU5ErkJggg=="
 
 local site, port
 

@@ -1,5 +1,5 @@
--- A browser without a window, driven by the DevTools protocol: it loads a page, runs its scripts and
--- does what a script of the spec says. nil where none is installed.
+-- A browser without a window, driven by the DevTools protocol: it loads a page, runs its scripts
+-- and does what the spec says.
 local fs = require "fs"
 local json = require "json"
 local process = require "process"
