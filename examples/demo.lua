@@ -1,104 +1,227 @@
--- A server to look at: a page, a response that comes in pieces, and an echo. `make demo` starts it;
--- PORT=... chooses another port.
+-- A site to look at: pages, a form with an upload, a JSON API, events and a response in pieces, and
+-- static files. `make demo` starts it; PORT=... chooses another port.
 local http = require "http"
+local codec = require "codec"
+local path = require "path"
 local timer = require "timer"
 
-local PAGE = [[
+local ASSETS = path.join(path.dirname(path.resolve(arg[0])), "demo")
+local MAX_NOTES, MAX_IMAGE = 100, 512 * 1024
+local IMAGES = { ["image/png"] = true, ["image/jpeg"] = true, ["image/gif"] = true,
+    ["image/webp"] = true }
+
+-- --- pages --------------------------------------------------------------------------------------
+
+local LAYOUT = [[
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>links</title>
-<style>
-  :root { color-scheme: light dark; --accent: #0a7d5c }
-  body { font: 16px/1.6 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto;
-    padding: 0 1.25rem }
-  h1 { font-size: 2.5rem; letter-spacing: -.03em; margin: 0; color: var(--accent) }
-  h2 { font-size: 1rem; margin: 2rem 0 .5rem; text-transform: uppercase; letter-spacing: .08em }
-  pre, textarea { font: 14px/1.5 ui-monospace, monospace; background: #8881; padding: .75rem;
-    border: 1px solid #8884; border-radius: .5rem; width: 100%%; box-sizing: border-box;
-    overflow: auto; margin: 0 }
-  pre:empty::before { content: "..."; opacity: .5 }
-  button { font: inherit; margin: .5rem 0; padding: .3rem 1.1rem; border: 0; border-radius: .5rem;
-    background: var(--accent); color: #fff; cursor: pointer }
-  table { border-spacing: 0 } td { padding: 0 1.5rem 0 0; vertical-align: top }
-</style>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>%s</title>
+<link rel="icon" href="/assets/mark.svg">
+<link rel="stylesheet" href="/assets/demo.css">
 </head>
 <body>
-<h1>links</h1>
-<p>An HTTP server and network runtime on LuaJIT. This page is an ordinary Lua string; the file
-that serves it is <code>examples/demo.lua</code>.</p>
-<h2>This request</h2>
-<table>%s</table>
-<h2>A stream</h2>
-<p>Ten lines, one every quarter of a second, from a loop with a sleep in it. Others are served
-meanwhile.</p>
-<button id="start">Start</button>
-<pre id="stream"></pre>
-<h2>An echo</h2>
-<textarea id="text" rows="3">Whatever you POST comes back.</textarea>
-<button id="post">Post</button>
-<pre id="echo"></pre>
-<script>
-const $ = id => document.getElementById(id)
-$("start").onclick = async () => {
-  $("stream").textContent = ""
-  const reader = (await fetch("/stream")).body.pipeThrough(new TextDecoderStream()).getReader()
-  for (let r; !(r = await reader.read()).done;) $("stream").textContent += r.value
-}
-$("post").onclick = async () => {
-  const r = await fetch("/echo", { method: "POST", body: $("text").value })
-  $("echo").textContent = await r.text()
-}
-</script>
+<header>
+<a class="brand" href="/"><img src="/assets/mark.svg" alt="" width="28" height="28">links</a>
+<nav>%s</nav></header>
+<main>
+%s
+</main>
+<script src="/assets/demo.js" defer></script>
 </body>
 </html>
 ]]
 
-local function escape(s)
-    local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
-    return (s:gsub('[&<>"]', entities))
+local PAGES = { { "/", "Home" }, { "/notes", "Notes" }, { "/live", "Live" } }
+
+local escape = codec.escapeHtml
+
+local function page(req, title, body)
+    local links = {}
+    for i, item in ipairs(PAGES) do
+        local here = item[1] == req.path and ' aria-current="page"' or ""
+        links[i] = ('<a href="%s"%s>%s</a>'):format(item[1], here, item[2])
+    end
+    local html = LAYOUT:format(escape(title), table.concat(links), body)
+    return 200, html, { ["Content-Type"] = "text/html; charset=utf-8" }
 end
 
-local function page(req)
+local function home(req)
     local rows = {}
     local function row(name, value)
-        rows[#rows + 1] = ("<tr><td>%s</td><td><code>%s</code></td></tr>"):format(
-            escape(name), escape(value))
+        rows[#rows + 1] = ("<tr><th>%s</th><td>%s</td></tr>"):format(name, escape(value))
     end
     row("request", req.method .. " " .. req.url .. " HTTP/" .. req.version)
     row("from", req.remoteAddress .. ":" .. req.remotePort)
     row("browser", req.headers["user-agent"] or "unknown")
-    return 200, PAGE:format(table.concat(rows)), { ["Content-Type"] = "text/html; charset=utf-8" }
+    row("id", req.id)
+    return page(req, "links", [[
+<h1>One Lua file serves this site</h1>
+<p class="lead">Pages, a form with an upload, an API, events, static files: all of it is in
+<code>examples/demo.lua</code>, and every handler reads as if it were the only one.</p>
+<section><h2>This request</h2><table>]] .. table.concat(rows) .. [[</table></section>
+<section><h2>An echo</h2>
+<textarea id="text" rows="3" aria-label="Text to send">Whatever you POST comes back.</textarea>
+<button id="post">Post</button><pre id="echo" aria-live="polite"></pre></section>]])
 end
 
-local function stream(_, res)
+-- --- notes --------------------------------------------------------------------------------------
+
+-- In memory, and the oldest go first: it is a demonstration.
+local notes, last_id = {}, 0
+
+local function add_note(author, text, image)
+    author = (author or ""):match("^%s*(.-)%s*$")
+    text = (text or ""):match("^%s*(.-)%s*$")
+    if author == "" or #author > 40 then return nil, "a name of 1 to 40 letters is needed" end
+    if text == "" or #text > 500 then return nil, "a text of 1 to 500 letters is needed" end
+    last_id = last_id + 1
+    local note = { id = last_id, author = author, text = text, image = image }
+    table.insert(notes, 1, note)
+    notes[MAX_NOTES + 1] = nil
+    return note
+end
+
+local function notes_page(req, message)
+    local list = {}
+    for i, note in ipairs(notes) do
+        local image = note.image and ('<img src="/notes/%d/image" alt="">'):format(note.id) or ""
+        list[i] = ("<li>%s<p>%s</p><footer>%s</footer></li>"):format(image, escape(note.text),
+            escape(note.author))
+    end
+    return page(req, "Notes", ([[
+<h1>Notes</h1>
+%s
+<form method="post" action="/notes" enctype="multipart/form-data">
+<label>Name <input name="author" required maxlength="40"></label>
+<label>Text <textarea name="text" rows="3" required maxlength="500"></textarea></label>
+<label>Picture, if you like <input type="file" name="image" accept="image/*"></label>
+<button>Leave a note</button>
+</form>
+<ul class="notes">%s</ul>]]):format(
+        message and '<p class="error" role="alert">' .. escape(message) .. "</p>" or "",
+        #list > 0 and table.concat(list) or '<li class="none">Nobody has left one yet.</li>'))
+end
+
+local function refuse_note(req, message)
+    local _, html, headers = notes_page(req, message)
+    return 422, html, headers
+end
+
+local function post_note(req)
+    local fields, files, err = req:files { maxPartSize = MAX_IMAGE }
+    if not fields then
+        if err.status ~= 413 then return nil, err end
+        return refuse_note(req, "the picture is larger than half a megabyte")
+    end
+    local image
+    for _, file in ipairs(files) do
+        if file.name == "image" and file.size > 0 then
+            if not IMAGES[file.type] then return refuse_note(req, "that is no picture") end
+            image = { type = file.type, data = assert(file:body()) }
+        end
+    end
+    local note, message = add_note(fields.author, fields.text, image)
+    if not note then return refuse_note(req, message) end
+    return 303, "", { Location = "/notes" }
+end
+
+local function note_image(req)
+    for _, note in ipairs(notes) do
+        if tostring(note.id) == req.params.id and note.image then
+            return 200, note.image.data, { ["Content-Type"] = note.image.type }
+        end
+    end
+    return 404
+end
+
+local function list_notes()
+    local list = {}
+    for i, note in ipairs(notes) do
+        list[i] = { id = note.id, author = note.author, text = note.text }
+    end
+    return { notes = require("json").array(list) }
+end
+
+local function create_note(req)
+    local value, err = req:json()
+    if err then return nil, err end
+    if type(value) ~= "table" or type(value.author) ~= "string" or type(value.text) ~= "string" then
+        return 422, { error = "author and text are needed" }
+    end
+    local note, message = add_note(value.author, value.text)
+    if not note then return 422, { error = message } end
+    return 201, { id = note.id }, { Location = "/api/notes/" .. note.id }
+end
+
+-- --- what goes on -------------------------------------------------------------------------------
+
+local LIVE = [[
+<h1>Live</h1>
+<section><h2>Events</h2>
+<p>What this server does, twice a second, by server-sent events.</p>
+<dl id="stats"><div><dt>connections</dt><dd>&ndash;</dd></div>
+<div><dt>requests</dt><dd>&ndash;</dd></div><div><dt>KiB sent</dt><dd>&ndash;</dd></div></dl>
+</section>
+<section><h2>A response in pieces</h2>
+<p>Ten lines, one every quarter of a second, from a loop with a sleep in it. Others are served
+meanwhile.</p>
+<button id="start">Start</button><pre id="stream" aria-live="polite"></pre></section>]]
+
+local function live(req) return page(req, "Live", LIVE) end
+
+local function events(req, res)
+    local stream = assert(res:sse())
+    while true do
+        local s = req.server:stats()
+        local ok = stream:send { event = "stats", data = {
+            connections = s.connections, requests = s.requests,
+            ["KiB sent"] = math.floor(s.bytesOut / 1024),
+        } }
+        -- An error says that the client has left: there is nobody to go on for.
+        if not ok or not timer.sleep(500) then return end
+    end
+end
+
+local function pieces(_, res)
     res:setHeader("Content-Type", "text/plain; charset=utf-8")
     for i = 1, 10 do
-        -- An error says that the client has left: there is nobody to go on for.
-        if not res:write(("line %d of 10\n"):format(i)) then return end
-        timer.sleep(250)
+        if not res:write(("line %d of 10\n"):format(i)) or not timer.sleep(250) then return end
     end
     res:finish()
 end
 
 local function echo(req)
-    if req.method ~= "POST" then return 405, "POST something here.\n", { Allow = "POST" } end
     local body, err = req:body()
     if err then return nil, err end
-    local kind = req.headers["content-type"] or "application/octet-stream"
-    return 200, body, { ["Content-Type"] = kind }
+    return 200, body, { ["Content-Type"] = "text/plain; charset=utf-8" }
 end
 
-local routes = { ["/"] = page, ["/stream"] = stream, ["/echo"] = echo }
+-- --- the site -----------------------------------------------------------------------------------
+
+local app = http.router()
+app:use(http.secureHeaders { csp = { ["default-src"] = "'self'" } })
+app:notFound(function(req)
+    local _, html, headers = page(req, "Not found",
+        '<h1>Nothing here</h1><p>There is no page at this address. <a href="/">Home</a></p>')
+    return 404, html, headers
+end)
+app:get("/", home)
+app:get("/notes", function(req) return notes_page(req) end)
+app:post("/notes", post_note)
+app:get("/notes/:id<%d+>/image", note_image)
+app:get("/live", live)
+app:get("/events", events)
+app:get("/stream", pieces)
+app:post("/echo", http.bodyLimit(65536), echo)
+app:get("/api/notes", list_notes)
+app:post("/api/notes", http.limit { rate = 20, per = 10000 }, create_note)
+app:static("/assets", ASSETS, { maxAge = 3600 })
 
 local port = tonumber(os.getenv "PORT" or 8080)
-local server, err = http.createServer(port, function(req, res)
-    local route = routes[req.path]
-    if not route then return 404, "There is nothing at this address.\n" end
-    return route(req, res)
-end, { host = "127.0.0.1" })
+local server, err = http.createServer(port, app, { host = "127.0.0.1", compress = true })
 
 if not server then
     io.stderr:write("cannot serve: ", tostring(err), "\n")
@@ -114,5 +237,7 @@ print("")
 print("  open it in a browser, or try")
 print("  curl -i " .. url .. "/")
 print("  curl -N " .. url .. "/stream              a response in pieces")
+print("  curl -N " .. url .. "/events              events")
 print("  curl -d 'hello' " .. url .. "/echo        a POST that comes back")
+print("  curl --json '{\"author\": \"you\", \"text\": \"hi\"}' " .. url .. "/api/notes")
 io.stdout:flush()

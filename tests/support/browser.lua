@@ -1,0 +1,108 @@
+-- A browser without a window, driven by the DevTools protocol: it loads a page, runs its scripts
+-- and does what the spec says.
+local fs = require "fs"
+local json = require "json"
+local process = require "process"
+local timer = require "timer"
+local websocket = require "websocket"
+
+local browser = {}
+local Page = {}
+Page.__index = Page
+
+local PATIENCE_MS = 20000
+local FLAGS = {
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-extensions", "--disable-sync",
+    "--remote-debugging-port=0", "--window-size=1000,900",
+}
+
+-- The name of the program; nil where there is none.
+function browser.program()
+    for _, name in ipairs { "chromium", "chromium-browser", "google-chrome" } do
+        if os.execute("command -v " .. name .. " >/dev/null 2>&1") == 0 then return name end
+    end
+end
+
+-- What the browser answers to a command; events that come before are dropped.
+local function command(self, method, params)
+    self.id = self.id + 1
+    assert(self.ws:json { id = self.id, method = method, params = params or json.decode("{}"),
+        sessionId = self.session })
+    local give_up = timer.now() + PATIENCE_MS
+    while timer.now() < give_up do
+        local message = json.decode(assert(self.ws:read(PATIENCE_MS)))
+        if message.id == self.id then
+            assert(not message.error, message.error and message.error.message)
+            return message.result
+        end
+    end
+    error("the browser did not answer " .. method)
+end
+
+-- Starts a browser with an empty page.
+function browser.start()
+    local dir = assert(fs.tempDir())
+    local flags = { "--user-data-dir=" .. dir }
+    for i, flag in ipairs(FLAGS) do flags[i + 1] = flag end
+    local child = assert(process.spawn(browser.program(), flags, { stdin = "null", stdout = "null",
+        stderr = "pipe" }))
+    local self = setmetatable({ child = child, dir = dir, id = 0 }, Page)
+    local url
+    repeat
+        local line = assert(child:readErrorLine())
+        url = line:match("^DevTools listening on (ws://%S+)")
+    until url
+    self.ws = assert(websocket.connect(url, { maxMessageSize = 2 ^ 26 }))
+    local target = command(self, "Target.createTarget", { url = "about:blank" })
+    self.session = command(self, "Target.attachToTarget",
+        { targetId = target.targetId, flatten = true }).sessionId
+    command(self, "Runtime.enable")
+    return self
+end
+
+-- The value of an expression, waited for where it is a promise.
+function Page:eval(expression)
+    local result = command(self, "Runtime.evaluate", { expression = expression,
+        awaitPromise = true, returnByValue = true })
+    local failure = result.exceptionDetails
+    if failure then
+        error(failure.exception and failure.exception.description or failure.text, 2)
+    end
+    return result.result.value
+end
+
+-- Waits until an expression is true.
+function Page:await(expression)
+    local give_up = timer.now() + PATIENCE_MS
+    while true do
+        local ok, value = pcall(self.eval, self, expression) -- the page may just be going away
+        if ok and value then return value end
+        assert(timer.now() < give_up, "waited too long for " .. expression)
+        timer.sleep(20)
+    end
+end
+
+function Page:open(url)
+    command(self, "Page.navigate", { url = url })
+    self:await("document.readyState === 'complete' && location.href === " .. json.encode(url))
+end
+
+-- The bytes of a picture (PNG) of the page.
+function Page:screenshot()
+    local data = command(self, "Page.captureScreenshot", { format = "png" }).data
+    return require("codec").base64.decode(data)
+end
+
+function Page:stop()
+    self.session = nil
+    pcall(command, self, "Browser.close")
+    self.ws:close()
+    if not self.child:wait(10000) then
+        self.child:kill("SIGKILL")
+        self.child:wait(5000)
+    end
+    fs.remove(self.dir, { recursive = true })
+end
+
+return browser
