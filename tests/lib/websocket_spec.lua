@@ -737,6 +737,7 @@ describe("functions of a connection", function()
         raises("onOverflow", websocket.createServer, 0, {}, { onOverflow = "drop" })
         raises("origins", websocket.createServer, 0, {}, { origins = "any" })
         raises("unknown option", websocket.createServer, 0, {}, { compress = { leve = 5 } })
+        raises("spec.lua:", function() websocket.createServer(0, {}, { maxConections = 5 }) end)
         serve{}
         local ws = dial()
         ws:write("into the void")
