@@ -838,3 +838,38 @@ describe("websocket.upgrade", function()
         assert.equal(1001, err.status)
     end)
 end)
+
+describe("wss://", function()
+    local has_tls, tls = pcall(require, "tls")
+
+    it("is the same over TLS, and checks the server's certificate", function()
+        if not has_tls then return pending("needs tls") end
+        local pair = tls.selfSigned { "localhost" }
+        for _, handler in ipairs { echo, echo_functions } do
+            local server = serve(handler, { tls = { cert = pair.cert, key = pair.key },
+                compress = true })
+            local secure = "wss://localhost:" .. port_of(server) .. "/"
+            local ws = assert(websocket.connect(secure, { tls = { ca = pair.cert },
+                compress = true }))
+            for _, n in ipairs { 0, 5, 200, 5000, 70000, 900000 } do
+                assert(ws:write(("x"):rep(n), "binary"))
+                local data, err, kind = ws:read(5000)
+                assert.truthy(data, tostring(err))
+                assert.same({ n, "binary" }, { #data, kind })
+            end
+            ws:subscribe("over tls")
+            for i = 1, 50 do websocket.publish("over tls", i .. ("y"):rep(3000)) end
+            for i = 1, 50 do assert.equal(i .. ("y"):rep(3000), ws:read(5000)) end
+            ws:close(4000)
+            assert.equal(4000, select(2, ws:read(5000)).status)
+            local _, err = websocket.connect(secure)
+            assert.equal("TLS_CERT_VERIFY", err.name)
+        end
+    end)
+
+    it("is an error where the server does not speak it", function()
+        serve(echo)
+        local _, err = websocket.connect("wss" .. url:sub(3), { timeout = 5000 })
+        assert.truthy(err.name == "UNSUPPORTED" or err.name:find("^TLS_"), err.name)
+    end)
+end)

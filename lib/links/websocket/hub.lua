@@ -156,7 +156,7 @@ local function handle_event(hub, ws, event)
         if handlers.drain then ok, trace = xpcall(handlers.drain, on_error, ws) end
         return ok, "drain", trace
     end
-    local handle = ws._h
+    local handle = ws[1]
     if handlers.close then
         ok, trace = xpcall(handlers.close, on_error, ws, handle.status, reason_of(handle))
     end
@@ -219,10 +219,10 @@ function work(hub)
     end
 end
 
--- Private: makes a connection of a pointer.
-function hubs.own(hub, pointer, fields)
-    local ws = fields or {}
-    ws._h, ws._hub = pointer, hub
+-- Private: makes a connection of a pointer; see links.websocket.socket for what it is made of.
+function hubs.own(hub, pointer, protocol, head, kept)
+    local ws = kept and { pointer, hub, head, kept } or { pointer, hub, head }
+    if protocol then ws.protocol = protocol end
     if hub.handlers then
         hub.objects[pointer.slot] = ws
         local handle = hub._h
@@ -335,17 +335,14 @@ function hubs.accept(hub, req, res)
         return refused(rc, "websocket upgrade")
     end
     response.over(res)
-    local ws = { _head = head }
-    if protocol then ws.protocol = protocol end
-    if kept then ws._kept = kept end
-    return hubs.own(hub, out[0], ws)
+    return hubs.own(hub, out[0], protocol, head, kept)
 end
 
 -- Private: the life of a connection that is read in a loop.
 function hubs.serve(ws, handler)
     local ok, trace = xpcall(handler, on_error, ws, ws.req)
     if not ok then report("the handler", trace) end
-    C.links_ws_close(ws._h, ok and 1000 or 1011, "", 0)
+    C.links_ws_close(ws[1], ok and 1000 or 1011, "", 0)
 end
 
 return hubs
