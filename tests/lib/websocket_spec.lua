@@ -825,6 +825,24 @@ describe("websocket.upgrade", function()
         client:close()
     end)
 
+    it("goes by the client that a trusted proxy tells of", function()
+        local ends = {}
+        serve({ open = function(ws) ends[#ends + 1] = ws end },
+            { trustedProxies = { "127.0.0.0/8" }, maxPerIp = 1 })
+        local function by(client)
+            return websocket.connect(url, { headers = {
+                ["X-Forwarded-For"] = client, ["X-Forwarded-Proto"] = "https",
+            } })
+        end
+        assert.truthy(by "192.0.2.1")
+        local _, err = by "192.0.2.1"
+        assert.equal(429, err.status)
+        assert.truthy(by "192.0.2.2")
+        wire.eventually("two connections", function() return ends[2] end)
+        assert.equal("192.0.2.1", ends[1].req.remoteAddress)
+        assert.equal("https", ends[2].req.scheme)
+    end)
+
     it("closes a connection that nobody holds any more", function()
         keep(assert(http.createServer(0, function(req, res)
             assert(websocket.upgrade(req, res))
