@@ -96,7 +96,8 @@ function websocket.createServer(port, handler, options)
     check.type(SERVER, "options", options, "table|nil")
     local mine, others = hubs.split(options)
     local route = websocket._route(SERVER, handler, mine)
-    local server, err = require("links.http").createServer(port, route, others)
+    local ok, server, err = pcall(require("links.http").createServer, port, route, others)
+    if not ok then error((tostring(server):gsub("^[^:]*:%d+: ", "")), 2) end
     return server, err
 end
 

@@ -1,6 +1,6 @@
 /*
  * Fuzzes what WebSocket peers send: the parser of frames, in pieces whose sizes the input chooses,
- * with inflation of what is compressed, and the field that offers or answers extensions.
+ * with inflation of what is compressed, and the fields of a handshake.
  *
  *   byte 0: 1 masked, 2 deflate, 4 the rest is a header field; byte 1: the sizes of the pieces
  */
@@ -9,8 +9,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "modules/http/upgrade.h"
 #include "modules/websocket/deflate.h"
 #include "modules/websocket/frame.h"
+#include "modules/websocket/handshake.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -33,6 +35,8 @@ static void fuzz_field(const char *text, size_t len)
     must(!d.on || (d.out_bits >= WS_BITS_MIN && d.out_bits <= WS_BITS_MAX));
     if (ws_deflate_agree(&d, &o, copy, len) && d.on)
         must(d.out_bits >= WS_BITS_MIN && d.out_bits <= 12);
+    must(!http_list_has(copy, len, "upgrade", 7) || len >= 7);
+    must(!ws_key_is_valid(copy, len) || len == WS_KEY_LEN);
     free(copy);
 }
 

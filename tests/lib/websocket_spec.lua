@@ -737,6 +737,7 @@ describe("functions of a connection", function()
         raises("onOverflow", websocket.createServer, 0, {}, { onOverflow = "drop" })
         raises("origins", websocket.createServer, 0, {}, { origins = "any" })
         raises("unknown option", websocket.createServer, 0, {}, { compress = { leve = 5 } })
+        raises("spec.lua:", function() websocket.createServer(0, {}, { maxConections = 5 }) end)
         serve{}
         local ws = dial()
         ws:write("into the void")
@@ -824,6 +825,24 @@ describe("websocket.upgrade", function()
         client:close()
     end)
 
+    it("goes by the client that a trusted proxy tells of", function()
+        local ends = {}
+        serve({ open = function(ws) ends[#ends + 1] = ws end },
+            { trustedProxies = { "127.0.0.0/8" }, maxPerIp = 1 })
+        local function by(client)
+            return websocket.connect(url, { headers = {
+                ["X-Forwarded-For"] = client, ["X-Forwarded-Proto"] = "https",
+            } })
+        end
+        assert.truthy(by "192.0.2.1")
+        local _, err = by "192.0.2.1"
+        assert.equal(429, err.status)
+        assert.truthy(by "192.0.2.2")
+        wire.eventually("two connections", function() return ends[2] end)
+        assert.equal("192.0.2.1", ends[1].req.remoteAddress)
+        assert.equal("https", ends[2].req.scheme)
+    end)
+
     it("closes a connection that nobody holds any more", function()
         keep(assert(http.createServer(0, function(req, res)
             assert(websocket.upgrade(req, res))
@@ -835,5 +854,40 @@ describe("websocket.upgrade", function()
         local _, err = ws:read(5000)
         assert.equal("WS_CLOSED", err.name)
         assert.equal(1001, err.status)
+    end)
+end)
+
+describe("wss://", function()
+    local has_tls, tls = pcall(require, "tls")
+
+    it("is the same over TLS, and checks the server's certificate", function()
+        if not has_tls then return pending("needs tls") end
+        local pair = tls.selfSigned { "localhost" }
+        for _, handler in ipairs { echo, echo_functions } do
+            local server = serve(handler, { tls = { cert = pair.cert, key = pair.key },
+                compress = true })
+            local secure = "wss://localhost:" .. port_of(server) .. "/"
+            local ws = assert(websocket.connect(secure, { tls = { ca = pair.cert },
+                compress = true }))
+            for _, n in ipairs { 0, 5, 200, 5000, 70000, 900000 } do
+                assert(ws:write(("x"):rep(n), "binary"))
+                local data, err, kind = ws:read(5000)
+                assert.truthy(data, tostring(err))
+                assert.same({ n, "binary" }, { #data, kind })
+            end
+            ws:subscribe("over tls")
+            for i = 1, 50 do websocket.publish("over tls", i .. ("y"):rep(3000)) end
+            for i = 1, 50 do assert.equal(i .. ("y"):rep(3000), ws:read(5000)) end
+            ws:close(4000)
+            assert.equal(4000, select(2, ws:read(5000)).status)
+            local _, err = websocket.connect(secure)
+            assert.equal("TLS_CERT_VERIFY", err.name)
+        end
+    end)
+
+    it("is an error where the server does not speak it", function()
+        serve(echo)
+        local _, err = websocket.connect("wss" .. url:sub(3), { timeout = 5000 })
+        assert.truthy(err.name == "UNSUPPORTED" or err.name:find("^TLS_"), err.name)
     end)
 end)

@@ -129,7 +129,7 @@ local function handshake(socket, target, options, hub)
     local out = ffi.new("links_ws *[1]")
     local rc = C.links_ws_connected(hub._h, socket._h, extensions, #extensions, out)
     if rc < 0 then return nil, errors.new(rc, "websocket connect") end
-    return hubs.own(hub, out[0], { protocol = protocol })
+    return hubs.own(hub, out[0], protocol)
 end
 
 local PORTS = { ws = 80, wss = 443, http = 80 }

@@ -41,7 +41,8 @@ void links_ws_worker(links_ws_hub *hub, int change, int busy);
 struct links_http_req;
 struct links_tcp;
 int links_ws_check(struct links_http_req *r);
-int links_ws_accept(links_ws_hub *hub, struct links_http_req *r, links_ws **ws);
+int links_ws_accept(links_ws_hub *hub, struct links_http_req *r, const char *client,
+                              int port, links_ws **ws);
 void links_ws_key(char *key);
 void links_ws_answer(const char *key, char *answer);
 int links_ws_offer(const links_ws_hub *hub, char *offer);

@@ -6,6 +6,7 @@ local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.websocket.ffi"
 local response = require "links.http.response"
+local servers = require "links.http.servers"
 local sockets = require "links.websocket.socket"
 
 local C, AGAIN = binding.C, binding.AGAIN
@@ -156,7 +157,7 @@ local function handle_event(hub, ws, event)
         if handlers.drain then ok, trace = xpcall(handlers.drain, on_error, ws) end
         return ok, "drain", trace
     end
-    local handle = ws._h
+    local handle = ws[1]
     if handlers.close then
         ok, trace = xpcall(handlers.close, on_error, ws, handle.status, reason_of(handle))
     end
@@ -219,10 +220,10 @@ function work(hub)
     end
 end
 
--- Private: makes a connection of a pointer.
-function hubs.own(hub, pointer, fields)
-    local ws = fields or {}
-    ws._h, ws._hub = pointer, hub
+-- Private: makes a connection of a pointer; see links.websocket.socket for what it is made of.
+function hubs.own(hub, pointer, protocol, head, kept)
+    local ws = kept and { pointer, hub, head, kept } or { pointer, hub, head }
+    if protocol then ws.protocol = protocol end
     if hub.handlers then
         hub.objects[pointer.slot] = ws
         local handle = hub._h
@@ -294,19 +295,29 @@ end
 local MADE = {
     method = true, url = true, version = true, rawPath = true, path = true, queryString = true,
     contentLength = true, remoteAddress = true, remotePort = true, headers = true, query = true,
-    cookies = true,
+    cookies = true, params = true, scheme = true, host = true, localAddress = true,
+    localPort = true, startTime = true, server = true,
 }
 
--- What the program has put into the request.
-local function kept_fields(req)
-    local kept
+-- What the program has put into the request, and what is not in its head: the parameters of its
+-- route, and who it came from where a proxy or TLS was between.
+local function kept_fields(req, is_told)
+    local kept = {}
     for key, value in pairs(req) do
         if type(key) == "string" and key:sub(1, 1) ~= "_" and not MADE[key] then
-            kept = kept or {}
             kept[key] = value
         end
     end
-    return kept
+    local params = req.params
+    if params and next(params) then kept.params = params end
+    if is_told then kept.scheme, kept.host = req.scheme, req.host end
+    return next(kept) and kept or nil
+end
+
+-- Whether what the connection says of the client is not all there is to say.
+local function is_told(req, r)
+    local server = servers.of(req._h)
+    return server and server._trust and true or false, C.links_http_tls(r) ~= nil
 end
 
 local out_len = ffi.new("int[1]")
@@ -327,25 +338,24 @@ function hubs.accept(hub, req, res)
     if protocol then res:setHeader("Sec-WebSocket-Protocol", protocol) end
     local head = C.links_http_head(r, out_len)
     head = ffi_string(head, out_len[0])
-    local kept = kept_fields(req)
+    local by_proxy, by_tls = is_told(req, r)
+    local kept = kept_fields(req, by_proxy or by_tls)
+    local client = by_proxy and req.remoteAddress or nil
     local out = ffi.new("links_ws *[1]")
-    rc = C.links_ws_accept(hub._h, r, out)
+    rc = C.links_ws_accept(hub._h, r, client, client and req.remotePort or 0, out)
     if rc < 0 then
         if protocol then res:removeHeader("Sec-WebSocket-Protocol") end
         return refused(rc, "websocket upgrade")
     end
     response.over(res)
-    local ws = { _head = head }
-    if protocol then ws.protocol = protocol end
-    if kept then ws._kept = kept end
-    return hubs.own(hub, out[0], ws)
+    return hubs.own(hub, out[0], protocol, head, kept)
 end
 
 -- Private: the life of a connection that is read in a loop.
 function hubs.serve(ws, handler)
     local ok, trace = xpcall(handler, on_error, ws, ws.req)
     if not ok then report("the handler", trace) end
-    C.links_ws_close(ws._h, ok and 1000 or 1011, "", 0)
+    C.links_ws_close(ws[1], ok and 1000 or 1011, "", 0)
 end
 
 return hubs

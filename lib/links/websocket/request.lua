@@ -18,14 +18,14 @@ local function fields_of(head)
 end
 
 return function(ws)
-    local head = ws._head
+    local head = ws[3]
     local method, target = head:match("^%s*(%S+) (%S+)")
     local absolute = target:match("^%a[^/?]*://[^/?]*(.*)$")
     if absolute then target = absolute:sub(1, 1) == "/" and absolute or "/" .. absolute end
     local req = memory.request(method, target, fields_of(head))
     local text, port = ffi.new("char[46]"), ffi.new("int[1]")
-    req.remoteAddress = ffi.string(text, C.links_ws_peer(ws._h, text, port))
+    req.remoteAddress = ffi.string(text, C.links_ws_peer(ws[1], text, port))
     req.remotePort = port[0]
-    for key, value in pairs(ws._kept or {}) do req[key] = value end
+    for key, value in pairs(ws[4] or {}) do req[key] = value end
     return req
 end

@@ -26,6 +26,8 @@ local NUMBERS = { text = TEXT, binary = BINARY }
 local out_len = ffi.new("int[1]")
 local pointer = ffi.typeof("const char *")
 
+-- A connection that is idle should cost little, so it is an array: its handle, its hub, the head of
+-- the request that it began with (nil: we were the client), and what the program had put into that.
 local methods = {}
 local WebSocket = { __name = "websocket" }
 
@@ -39,14 +41,14 @@ local fields = {
 
 local lazy = {
     data = function() return {} end,
-    req = function(self) return self._head and require("links.websocket.request")(self) end,
+    req = function(self) return self[3] and require("links.websocket.request")(self) end,
 }
 
 function WebSocket.__index(self, key)
     local method = methods[key]
     if method then return method end
     local field = fields[key]
-    if field then return field(self._h) end
+    if field then return field(self[1]) end
     local make = lazy[key]
     local value = make and make(self)
     if value then rawset(self, key, value) end
@@ -106,14 +108,14 @@ end
 --- server:close()
 function methods:read(ms)
     if ms ~= nil then check.timeout("ws:read([ms])", "ms", ms) end
-    local handle = self._h
-    if self._hub.handlers then
+    local handle = self[1]
+    if self[2].handlers then
         error("ws:read(): the messages of this connection are taken by its functions", 2)
     end
     local data, kind
     repeat data, kind = fast_read(handle, ms) until data ~= 0
     if type(data) == "string" then
-        if self._hub.pieces then return data, nil, KINDS[kind], kind < NOT_LAST end
+        if self[2].pieces then return data, nil, KINDS[kind], kind < NOT_LAST end
         return data, nil, KINDS[kind]
     end
     return nil, failure(handle, data, "websocket read")
@@ -121,7 +123,7 @@ end
 
 -- Sends `len` bytes at `data`, which may be a string; `buffer` is asked for them where it is given.
 local function send(self, data, len, kind, buffer)
-    local handle = self._h
+    local handle = self[1]
     while true do
         if buffer then data, len = buffer:ref() end
         local rc = C.links_ws_write(handle, data, len, kind)
@@ -228,8 +230,8 @@ end
 function methods:ping(data)
     if data == nil then data = "" end
     check.type("ws:ping([data])", "data", data, "string")
-    local rc = C.links_ws_ping(self._h, data, #data)
-    if rc < 0 then return nil, failure(self._h, rc, "websocket ping") end
+    local rc = C.links_ws_ping(self[1], data, #data)
+    if rc < 0 then return nil, failure(self[1], rc, "websocket ping") end
     return true
 end
 
@@ -254,7 +256,7 @@ function methods:close(code, reason)
     if reason == nil then reason = "" end
     check.integer(signature, "code", code, 1000, 4999)
     check.type(signature, "reason", reason, "string")
-    if C.links_ws_close(self._h, code, reason, #reason) < 0 then
+    if C.links_ws_close(self[1], code, reason, #reason) < 0 then
         error(signature .. " code must be one that may be sent, reason up to 123 bytes of UTF-8", 2)
     end
     return true
@@ -264,7 +266,7 @@ end
 ---
 --- @return integer
 function methods:buffered()
-    return C.links_ws_buffered(self._h)
+    return C.links_ws_buffered(self[1])
 end
 
 local function check_topic(signature, topic)
@@ -292,8 +294,8 @@ end
 --- server:close()
 function methods:subscribe(topic)
     check_topic("ws:subscribe(topic)", topic)
-    local rc = C.links_ws_subscribe(self._h, topic, #topic)
-    if rc < 0 then return nil, failure(self._h, rc, "websocket subscribe") end
+    local rc = C.links_ws_subscribe(self[1], topic, #topic)
+    if rc < 0 then return nil, failure(self[1], rc, "websocket subscribe") end
     return true
 end
 
@@ -304,7 +306,7 @@ end
 --- @raise                `topic` is no such string
 function methods:unsubscribe(topic)
     check_topic("ws:unsubscribe(topic)", topic)
-    return C.links_ws_unsubscribe(self._h, topic, #topic) == 1
+    return C.links_ws_unsubscribe(self[1], topic, #topic) == 1
 end
 
 --- The topics that it is subscribed to.
@@ -313,7 +315,7 @@ end
 function methods:topics()
     local list = {}
     while true do
-        local name = C.links_ws_topic(self._h, #list, out_len)
+        local name = C.links_ws_topic(self[1], #list, out_len)
         if name == nil then return list end
         list[#list + 1] = ffi_string(name, out_len[0])
     end
@@ -339,7 +341,7 @@ end
 --- @return nil, err             EILSEQ  a text that is not UTF-8
 --- @raise                       an argument of another type
 function methods:publish(topic, data, kind)
-    local n, err = publish("ws:publish(topic, data[, kind])", self._h, topic, data, kind)
+    local n, err = publish("ws:publish(topic, data[, kind])", self[1], topic, data, kind)
     return n, err
 end
 

@@ -396,7 +396,8 @@ static void agree(const ws_hub *h, links_http_req *r, ws_deflate *d)
     }
 }
 
-int links_ws_accept(links_ws_hub *lh, links_http_req *lr, links_ws **out)
+int links_ws_accept(links_ws_hub *lh, links_http_req *lr, const char *client, int port,
+                    links_ws **out)
 {
     ws_hub *h = hub_of(lh);
     http_request *r = (http_request *)lr;
@@ -406,7 +407,10 @@ int links_ws_accept(links_ws_hub *lh, links_http_req *lr, links_ws **out)
     int rc = links_ws_check(lr);
     if (rc < 0)
         return rc;
-    if (is_full(h, &r->conn->peer))
+    address peer = r->conn->peer;
+    if (client && address_parse(&peer, client, port) < 0)
+        peer = r->conn->peer;
+    if (is_full(h, &peer))
         return LINKS_FULL;
     ws_accept_of(only(lr, "sec-websocket-key", &len), accept);
     agree(h, lr, &deflate);
@@ -416,7 +420,7 @@ int links_ws_accept(links_ws_hub *lh, links_http_req *lr, links_ws **out)
     if (rc < 0)
         return rc;
     http_write_switch(r);
-    ws *w = ws_new(h, &r->conn->peer, false);
+    ws *w = ws_new(h, &peer, false);
     w->deflate = deflate;
     http_conn_move(r, &w->stream, &ws_stream_ops, &w->in, &w->guest);
     http_conn_answered(r);

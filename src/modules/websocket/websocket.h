@@ -87,8 +87,10 @@ struct links_tcp;
 LINKS_API int links_ws_check(struct links_http_req *r);
 
 /* Answers the handshake with the fields that are staged and takes the connection over; the request
- * is over. 0, or as links_ws_check; LINKS_FULL where the address has its number of connections. */
-LINKS_API int links_ws_accept(links_ws_hub *hub, struct links_http_req *r, links_ws **ws);
+ * is over. `client` is the address that a trusted proxy has told, or NULL for the connection's own.
+ * 0, or as links_ws_check; LINKS_FULL where the address has its number of connections. */
+LINKS_API int links_ws_accept(links_ws_hub *hub, struct links_http_req *r, const char *client,
+                              int port, links_ws **ws);
 
 /* A new key for a client's handshake, 24 characters, and the answer to one, 28; both with a NUL. */
 LINKS_API void links_ws_key(char *key);
