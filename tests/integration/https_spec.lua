@@ -190,6 +190,32 @@ describe("https", function()
         assert.equal("http", assert(http.get("http://127.0.0.1:" .. port)).body)
     end)
 
+    it("comes behind a proxy's header, in one packet with it or not", function()
+        local base, port = serve(function(req) return req.scheme .. " " .. req.remoteAddress end,
+            { proxyProtocol = true, plainHttp = "serve" })
+        local header = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n"
+        local res = assert(process.run("curl", { "-sSk", "--haproxy-protocol", base }))
+        if res.code == 0 then assert.equal("https 127.0.0.1", res.stdout) end
+        for _, together in ipairs { true, false } do
+            -- Puts the header before what the client says first.
+            local middle = sockets.serve(function(client)
+                local server = keep(assert(tcp.connect(port)))
+                if not together then
+                    server:write(header)
+                    timer.sleep(5)
+                end
+                local first = client:readSome()
+                server:write((together and header or "") .. first)
+                server:pipe(client)
+            end)
+            local socket = raw(middle)
+            socket:write(get("/", "Connection: close\r\n"))
+            assert.truthy(socket:readAll():find("https 192.0.2.1", 1, true))
+        end
+        assert.truthy(plain(port, header .. get("/", "Connection: close\r\n"))
+            :find("http 192.0.2.1", 1, true))
+    end)
+
     it("fails by name where it cannot be trusted", function()
         local base = serve(function() return "" end)
         local res, err = https.get(base)
