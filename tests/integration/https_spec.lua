@@ -155,6 +155,34 @@ describe("https", function()
         assert.truthy(text:find("\r\n\r\nearly\n$"), text)
     end)
 
+    it("carries websockets, as loops and as callbacks, compressed too", function()
+        local websocket = require "websocket"
+        local echo = { message = function(ws, data, kind) ws:write(data, kind) end }
+        local app = http.router()
+        app:ws("/callbacks", echo)
+        app:ws("/loop", function(ws)
+            while true do
+                local data, _, kind = ws:read()
+                if not data then break end
+                ws:write(data, kind)
+            end
+        end, { compress = true })
+        local base = serve(app)
+        for _, path in ipairs { "/loop", "/callbacks" } do
+            local ws = assert(websocket.connect(base:gsub("^https", "wss") .. path,
+                { tls = TRUST, compress = true }))
+            for _, size in ipairs { 0, 5, 70000, 900000 } do
+                local text = ("x"):rep(size)
+                assert(ws:write(text))
+                assert.truthy(assert(ws:read(5000)) == text)
+            end
+            ws:close()
+        end
+        local ws, err = websocket.connect((base:gsub("^https", "wss")))
+        assert.is_nil(ws)
+        assert.equal("TLS_CERT_VERIFY", err.name)
+    end)
+
     it("serves others while some stall in the handshake, and closes those", function()
         local base, port, server = serve(function() return "ok" end, { handshakeTimeout = 50 })
         local stalled = {}
