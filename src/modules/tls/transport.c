@@ -37,6 +37,7 @@ typedef struct links_tls {
     ev_timer timer;        /* of the handshake */
     waitq waiters;
     char *reason;
+    char *host;       /* of a client: whom it expects; NULL: it does not say */
     int error;        /* stays */
     int system_error; /* of the last call to the socket */
     bool open;        /* the handshake is over */
@@ -415,6 +416,7 @@ static void release(tls *t)
     tls_context_unref(t->asking.with);
     tls_context_unref(t->context);
     free(t->asking.name);
+    free(t->host);
     mem_free(t->reason);
     mem_free(t);
 }
@@ -631,6 +633,8 @@ tls_context *tls_context_chosen(const SSL *ssl)
     return t->asking.with ? t->asking.with : t->context;
 }
 
+const char *tls_host_of_ssl(const SSL *ssl) { return ((tls *)SSL_get_app_data(ssl))->host; }
+
 tls_asking *tls_asking_of(void *ssl) { return &((tls *)SSL_get_app_data((SSL *)ssl))->asking; }
 
 /* The name that the server is told, and that its certificate must have; addresses are not told. */
@@ -639,6 +643,8 @@ static void expect(tls *t, const char *host)
     address a;
     X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
     bool is_address = address_parse(&a, host, 0) == 0;
+    t->host = strdup(host);
+    tls_sessions_use(t->context, t->ssl, host);
     if (!is_address)
         (void)SSL_set_tlsext_host_name(t->ssl, host);
     if (!t->context->check_host || t->context->insecure)
