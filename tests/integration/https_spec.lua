@@ -291,6 +291,36 @@ describe("the example", function()
     end)
 end)
 
+describe("a server whose system calls fail", function()
+    it("serves https all the same", function()
+        if require("child").isSanitized() or process.run("uname").stdout ~= "Linux\n" then
+            return pending("needs LD_PRELOAD")
+        end
+        local library, cert = os.tmpname(), os.tmpname()
+        local built = process.run(os.getenv("CC") or "cc",
+            { "-shared", "-fPIC", "-O1", "-o", library, "tests/fault/fault.c" })
+        assert.equal(0, built.code, built.stderr)
+        for _, fault in ipairs { "send=EINTR/2 recv=EINTR/2", "send=short/2", "send=short" } do
+            local child = assert(process.spawn(tools.LINKS, { "examples/https.lua", "0", cert }, {
+                env = { LD_PRELOAD = library, FAULT = fault },
+                stdin = "null", stdout = "pipe", stderr = "inherit",
+            }))
+            local url = assert(child:readline())
+            local trust = { ca = assert(fs.readFile(cert)) }
+            for _ = 1, 5 do
+                local res = assert(https.get(url, { tls = trust, keepAlive = false }))
+                assert.truthy(res.body:find("^hello over TLSv1.3"))
+            end
+            local plainly = http.get((url:gsub("^https", "http")), { redirects = 0 })
+            assert.equal(308, plainly and plainly.status)
+            child:kill()
+            child:wait()
+        end
+        os.remove(library)
+        os.remove(cert)
+    end)
+end)
+
 describe("clients of another make", function()
     local function has(name)
         local done = process.run(name, { name == "curl" and "--version" or "version" })

@@ -353,7 +353,11 @@ static void end_handshake(tls *t, int rc)
 static bool is_plain(const stream *s)
 {
     char first;
-    return recv(s->io.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first >= 'A' && first <= 'Z';
+    ssize_t n;
+    do
+        n = recv(s->io.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n == 1 && first >= 'A' && first <= 'Z';
 }
 
 /* One step of it: true when it is over. */
@@ -595,9 +599,11 @@ static void on_shutdown(transport *base, stream *s)
 static void discard(const stream *s)
 {
     char sink[4096];
-    for (int i = 0; i < DISCARD_CALLS; i++)
-        if (recv(s->io.fd, sink, sizeof(sink), 0) < (ssize_t)sizeof(sink))
+    for (int i = 0; i < DISCARD_CALLS; i++) {
+        ssize_t n = recv(s->io.fd, sink, sizeof(sink), 0);
+        if (n < (ssize_t)sizeof(sink) && !(n < 0 && errno == EINTR))
             return;
+    }
 }
 
 static void on_close(transport *base, stream *s, bool clean)
