@@ -50,8 +50,10 @@ local tls = {}
 ---                                                  another name
 ---                        sessionTickets  true      servers: clients come back without a whole
 ---                                                  handshake; false: sessions are kept here
----                        ticketKeys      "shared"  the workers of one program share a secret; or a
----                                                  secret of 32 bytes or more, for several
+---                        ticketKeys      "shared"  a secret of the process's own, which its
+---                                                  workers are given (LINKS_TICKET_SECRET, 64
+---                                                  hexadecimal digits, in their environment); or
+---                                                  a secret of 32 bytes or more, for several
 ---                                                  machines. The keys made of it change every 12
 ---                                                  hours
 ---                        watch           true      look for other contents of the files, every 400

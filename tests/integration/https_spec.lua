@@ -155,6 +155,34 @@ describe("https", function()
         assert.truthy(text:find("\r\n\r\nearly\n$"), text)
     end)
 
+    it("carries websockets, as loops and as callbacks, compressed too", function()
+        local websocket = require "websocket"
+        local echo = { message = function(ws, data, kind) ws:write(data, kind) end }
+        local app = http.router()
+        app:ws("/callbacks", echo)
+        app:ws("/loop", function(ws)
+            while true do
+                local data, _, kind = ws:read()
+                if not data then break end
+                ws:write(data, kind)
+            end
+        end, { compress = true })
+        local base = serve(app)
+        for _, path in ipairs { "/loop", "/callbacks" } do
+            local ws = assert(websocket.connect(base:gsub("^https", "wss") .. path,
+                { tls = TRUST, compress = true }))
+            for _, size in ipairs { 0, 5, 70000, 900000 } do
+                local text = ("x"):rep(size)
+                assert(ws:write(text))
+                assert.truthy(assert(ws:read(5000)) == text)
+            end
+            ws:close()
+        end
+        local ws, err = websocket.connect((base:gsub("^https", "wss")))
+        assert.is_nil(ws)
+        assert.equal("TLS_CERT_VERIFY", err.name)
+    end)
+
     it("serves others while some stall in the handshake, and closes those", function()
         local base, port, server = serve(function() return "ok" end, { handshakeTimeout = 50 })
         local stalled = {}
@@ -188,6 +216,32 @@ describe("https", function()
         local base, port = serve(function(req) return req.scheme end, { plainHttp = "serve" })
         assert.equal("https", assert(https.get(base, { tls = TRUST })).body)
         assert.equal("http", assert(http.get("http://127.0.0.1:" .. port)).body)
+    end)
+
+    it("comes behind a proxy's header, in one packet with it or not", function()
+        local base, port = serve(function(req) return req.scheme .. " " .. req.remoteAddress end,
+            { proxyProtocol = true, plainHttp = "serve" })
+        local header = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n"
+        local res = assert(process.run("curl", { "-sSk", "--haproxy-protocol", base }))
+        if res.code == 0 then assert.equal("https 127.0.0.1", res.stdout) end
+        for _, together in ipairs { true, false } do
+            -- Puts the header before what the client says first.
+            local middle = sockets.serve(function(client)
+                local server = keep(assert(tcp.connect(port)))
+                if not together then
+                    server:write(header)
+                    timer.sleep(5)
+                end
+                local first = client:readSome()
+                server:write((together and header or "") .. first)
+                server:pipe(client)
+            end)
+            local socket = raw(middle)
+            socket:write(get("/", "Connection: close\r\n"))
+            assert.truthy(socket:readAll():find("https 192.0.2.1", 1, true))
+        end
+        assert.truthy(plain(port, header .. get("/", "Connection: close\r\n"))
+            :find("http 192.0.2.1", 1, true))
     end)
 
     it("fails by name where it cannot be trusted", function()
@@ -234,6 +288,36 @@ describe("the example", function()
         child:kill()
         child:wait()
         os.remove(path)
+    end)
+end)
+
+describe("a server whose system calls fail", function()
+    it("serves https all the same", function()
+        if require("child").isSanitized() or process.run("uname").stdout ~= "Linux\n" then
+            return pending("needs LD_PRELOAD")
+        end
+        local library, cert = os.tmpname(), os.tmpname()
+        local built = process.run(os.getenv("CC") or "cc",
+            { "-shared", "-fPIC", "-O1", "-o", library, "tests/fault/fault.c" })
+        assert.equal(0, built.code, built.stderr)
+        for _, fault in ipairs { "send=EINTR/2 recv=EINTR/2", "send=short/2", "send=short" } do
+            local child = assert(process.spawn(tools.LINKS, { "examples/https.lua", "0", cert }, {
+                env = { LD_PRELOAD = library, FAULT = fault },
+                stdin = "null", stdout = "pipe", stderr = "inherit",
+            }))
+            local url = assert(child:readline())
+            local trust = { ca = assert(fs.readFile(cert)) }
+            for _ = 1, 5 do
+                local res = assert(https.get(url, { tls = trust, keepAlive = false }))
+                assert.truthy(res.body:find("^hello over TLSv1.3"))
+            end
+            local plainly = http.get((url:gsub("^https", "http")), { redirects = 0 })
+            assert.equal(308, plainly and plainly.status)
+            child:kill()
+            child:wait()
+        end
+        os.remove(library)
+        os.remove(cert)
     end)
 end)
 

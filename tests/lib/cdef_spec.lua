@@ -6,6 +6,7 @@ local read = declarations.read
 local ERRORS = "src/base/err.h"
 
 local BINDINGS = {
+    ["lib/links/tls/ffi.lua"] = "src/modules/tls/tls.h",
     ["lib/links/crypto/ffi.lua"] = "src/modules/crypto/crypto.h",
     ["lib/links/dns/ffi.lua"] = "src/modules/dns/dns.h",
     ["lib/links/fs/ffi.lua"] = "src/modules/fs/fs.h",

@@ -368,6 +368,32 @@ describe("the handshake", function()
         fails("TLS_NO_ALPN", nil, errors:receive(5000))
     end)
 
+    it("takes the last session with a host up again, and no other", function()
+        local ctx = assert(tls.createContext(TRUST))
+        for _, version in ipairs { "1.2", "1.3" } do
+            local port, server = serve(function(socket) socket:write("x") end,
+                { maxVersion = version })
+            local function resumed(options)
+                local socket = assert(connect(port, options))
+                assert.equal("x", socket:readAll())
+                local info = socket:tlsInfo()
+                assert.equal("CN=localhost", info.peer.subject)
+                assert.is_true(info.authorized)
+                socket:close()
+                return info.resumed
+            end
+            local own = { context = ctx, serverName = version == "1.2" and "localhost" or "::1" }
+            assert.is_false(resumed(own))
+            assert.is_true(resumed(own))
+            assert.is_true(resumed(own))
+            assert.is_false(resumed { context = ctx, serverName = "127.0.0.1" })
+            assert.is_false(resumed { minVersion = version, serverName = "localhost" })
+            assert.equal(2, server.tls:stats().resumed)
+            fails("TLS_HOSTNAME", connect(port, { context = ctx, serverName = "example.com" }))
+            ctx = assert(tls.createContext(TRUST))
+        end
+    end)
+
     it("counts", function()
         local port, server = serve(function() end)
         connect(port)

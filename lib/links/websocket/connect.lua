@@ -51,12 +51,6 @@ local function tunnel(socket, proxy, authority)
     return true
 end
 
-local function secure(socket, options)
-    if socket.startTls then return socket:startTls(options) end
-    return nil, errors.new(errors.code("UNSUPPORTED"), "websocket connect",
-        { message = "wss:// needs TLS, which is not built in" })
-end
-
 local function open(target, options)
     local proxy = options.proxy
     local at = proxy or target
@@ -72,7 +66,7 @@ local function open(target, options)
     if not target.secure then return socket end
     local about = { serverName = target.host }
     for name, value in pairs(options.tls or {}) do about[name] = value end
-    local ok, why = secure(socket, about)
+    local ok, why = socket:startTls(about)
     if not ok then
         socket:close(true)
         return nil, why

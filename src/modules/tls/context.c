@@ -274,10 +274,20 @@ static void set_server(tls_context *c, const links_tls_options *o)
     (void)SSL_CTX_set_session_id_context(c->ssl, c->id, sizeof(c->id));
 }
 
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+    const char *host = tls_host_of_ssl(ssl);
+    if (!host)
+        return 0;
+    tls_sessions_keep(tls_context_of_ssl(ssl), host, session);
+    return 1;
+}
+
 static void set_client(tls_context *c, const links_tls_options *o)
 {
     SSL_CTX_set_verify(c->ssl, o->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(c->ssl, on_session);
     if (o->alpn_len)
         (void)SSL_CTX_set_alpn_protos(c->ssl, c->alpn, (unsigned)c->alpn_len);
 }
@@ -357,6 +367,7 @@ void tls_context_unref(tls_context *c)
     if (!c || --c->refs > 0)
         return;
     drop_names(c);
+    tls_sessions_drop(c);
     SSL_CTX_free(c->ssl);
     OPENSSL_cleanse(c->secret, sizeof(c->secret));
     OPENSSL_cleanse(c->tickets, sizeof(c->tickets));
@@ -376,6 +387,7 @@ void links_tls_replace(links_tls_context *context, links_tls_context *with)
     c->ssl = w->ssl;
     w->ssl = ssl;
     drop_names(c);
+    tls_sessions_drop(c);
     c->names = w->names;
     c->nnames = w->nnames;
     w->names = NULL;

@@ -16,6 +16,7 @@ enum {
     TLS_TICKET_ROTATION_S = 43200, /* a ticket is good for one to two of these */
     TLS_ALPN_MAX = 255,
     TLS_NAMES_MAX = 65536, /* of one context */
+    TLS_SESSIONS = 64,     /* kept by one context of clients */
 };
 
 typedef struct tls_context tls_context;
@@ -29,6 +30,11 @@ typedef struct tls_name {
     char *name;
     tls_context *context;
 } tls_name;
+
+typedef struct tls_session {
+    char *host; /* NULL: none */
+    SSL_SESSION *session;
+} tls_session;
 
 struct tls_context {
     links_tls_context view; /* first: Lua's pointer is ours */
@@ -46,6 +52,8 @@ struct tls_context {
     waitq askers;
     unsigned char secret[TLS_SECRET];
     tls_ticket_key tickets[3];
+    tls_session sessions[TLS_SESSIONS];
+    unsigned next_session;
 };
 
 static inline tls_context *tls_context_of(links_tls_context *c) { return (tls_context *)c; }
@@ -59,6 +67,15 @@ tls_context *tls_context_for(tls_context *c, const char *name, size_t len);
 
 /* Makes the keys of a context's tickets its own (tickets.c). */
 void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
+
+/* Takes up the last session with a host, if there is one; keeps one, which is taken over; drops all
+ * (sessions.c). */
+void tls_sessions_use(tls_context *c, SSL *ssl, const char *host);
+void tls_sessions_keep(tls_context *c, const char *host, SSL_SESSION *session);
+void tls_sessions_drop(tls_context *c);
+
+/* Whom a client expects at the other end; NULL: it does not say. */
+const char *tls_host_of_ssl(const SSL *ssl);
 
 /* The context of a connection, for callbacks. */
 tls_context *tls_context_of_ssl(const SSL *ssl);

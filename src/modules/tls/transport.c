@@ -37,6 +37,7 @@ typedef struct links_tls {
     ev_timer timer;        /* of the handshake */
     waitq waiters;
     char *reason;
+    char *host;       /* of a client: whom it expects; NULL: it does not say */
     int error;        /* stays */
     int system_error; /* of the last call to the socket */
     bool open;        /* the handshake is over */
@@ -352,7 +353,11 @@ static void end_handshake(tls *t, int rc)
 static bool is_plain(const stream *s)
 {
     char first;
-    return recv(s->io.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first >= 'A' && first <= 'Z';
+    ssize_t n;
+    do
+        n = recv(s->io.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n == 1 && first >= 'A' && first <= 'Z';
 }
 
 /* One step of it: true when it is over. */
@@ -415,6 +420,7 @@ static void release(tls *t)
     tls_context_unref(t->asking.with);
     tls_context_unref(t->context);
     free(t->asking.name);
+    free(t->host);
     mem_free(t->reason);
     mem_free(t);
 }
@@ -593,9 +599,11 @@ static void on_shutdown(transport *base, stream *s)
 static void discard(const stream *s)
 {
     char sink[4096];
-    for (int i = 0; i < DISCARD_CALLS; i++)
-        if (recv(s->io.fd, sink, sizeof(sink), 0) < (ssize_t)sizeof(sink))
+    for (int i = 0; i < DISCARD_CALLS; i++) {
+        ssize_t n = recv(s->io.fd, sink, sizeof(sink), 0);
+        if (n < (ssize_t)sizeof(sink) && !(n < 0 && errno == EINTR))
             return;
+    }
 }
 
 static void on_close(transport *base, stream *s, bool clean)
@@ -631,6 +639,8 @@ tls_context *tls_context_chosen(const SSL *ssl)
     return t->asking.with ? t->asking.with : t->context;
 }
 
+const char *tls_host_of_ssl(const SSL *ssl) { return ((tls *)SSL_get_app_data(ssl))->host; }
+
 tls_asking *tls_asking_of(void *ssl) { return &((tls *)SSL_get_app_data((SSL *)ssl))->asking; }
 
 /* The name that the server is told, and that its certificate must have; addresses are not told. */
@@ -639,6 +649,8 @@ static void expect(tls *t, const char *host)
     address a;
     X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
     bool is_address = address_parse(&a, host, 0) == 0;
+    t->host = strdup(host);
+    tls_sessions_use(t->context, t->ssl, host);
     if (!is_address)
         (void)SSL_set_tlsext_host_name(t->ssl, host);
     if (!t->context->check_host || t->context->insecure)
