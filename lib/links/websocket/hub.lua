@@ -299,7 +299,8 @@ local MADE = {
 
 -- What the program has put into the request.
 local function kept_fields(req)
-    local kept
+    -- The parameters of a route are made when they are read, and the request is over soon.
+    local kept = rawget(req, "_route") and { params = req.params } or nil
     for key, value in pairs(req) do
         if type(key) == "string" and key:sub(1, 1) ~= "_" and not MADE[key] then
             kept = kept or {}
