@@ -6,7 +6,7 @@
 # Both servers get the same steady rate of requests, RATE: half of what nginx's CPU time per request
 # allows, which is measured first. pace.c sends them, and counts a request's latency from when it was due.
 # PAIRS=7 pairs, DURATION=3 seconds per run, CONNECTIONS=64. The row is the median of the pairs' ratios.
-# Where pace itself had no time to spare, its figures are its own: the script ends without a conclusion.
+# Where pace itself had no time to spare, its figures are its own: the row has no conclusion.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -26,6 +26,14 @@ half_load() {
     RATE=$(awk -v cpu=$((after - before)) -v n="${result%% *}" 'BEGIN { printf "%.0f\n", n / cpu * 1e9 / 2 }')
 }
 
+# no_conclusion WHY: a row without a verdict, and the end.
+no_conclusion() {
+    stop_server
+    row "p99 latency at $RATE requests/s / nginx return 200" "none" "" "no conclusion: $1"
+    print_rows
+    exit 0
+}
+
 # measure SERVER: sets measured to its 99th percentile in us; it has no rate of its own.
 measure() {
     start "$1"
@@ -34,9 +42,9 @@ measure() {
     stop_server
     set -- $result
     awk -v share="$4" 'BEGIN { exit !(share < 0.85) }' ||
-        die "no conclusion: the client was the bottleneck ($4 of its CPU at $RATE requests/s)"
+        no_conclusion "the client was the bottleneck ($4 of its CPU)"
     [ "$1" -lt 5000 ] ||
-        die "no conclusion: at half load half of the replies took $1 us or more; the machine is busy"
+        no_conclusion "half of the replies took $1 us or more at half load: the machine is busy"
     measured="$2 1 0"
 }
 

@@ -392,6 +392,18 @@ local function each_arg(s, max, add)
     return true
 end
 
+-- What comes again is a list.
+local function collect_arg(args, name, value)
+    local before = args[name]
+    if before == nil then
+        args[name] = value
+    elseif type(before) == "table" then
+        before[#before + 1] = value
+    else
+        args[name] = { before, value }
+    end
+end
+
 --- Reads a query, or the body of a form.
 ---
 --- @param s    string   such as "q=a+b&page=2"
@@ -408,23 +420,14 @@ function codec.decodeArgs(s, max)
     if max ~= nil then check.integer(signature, "max", max, 1, 2 ^ 31) end
     max = max or MAX_ARGS
     local args = {}
-    local all = each_arg(s, max, function(name, value)
-        local before = args[name]
-        if before == nil then
-            args[name] = value
-        elseif type(before) == "table" then
-            before[#before + 1] = value
-        else
-            args[name] = { before, value }
-        end
-    end)
+    local all = each_arg(s, max, function(name, value) collect_arg(args, name, value) end)
     if all then return args end
     local message = "more than " .. max .. " arguments"
     return args, errors.new(TOO_LARGE, "arguments", { message = message })
 end
 
--- Private: the arguments in order, for what keeps repeats in another way.
-codec._eachArg = each_arg
+-- Private: the arguments in order, for what keeps repeats in another way; and this way, for others.
+codec._eachArg, codec._addArg = each_arg, collect_arg
 
 -- --- HTML ---------------------------------------------------------------------------------------
 

@@ -19,17 +19,6 @@ local function check_separators(signature, sep, eq)
     return sep or "&", eq or "="
 end
 
-local function add(args, name, value)
-    local before = args[name]
-    if before == nil then
-        args[name] = value
-    elseif type(before) == "table" then
-        before[#before + 1] = value
-    else
-        args[name] = { before, value }
-    end
-end
-
 --- Reads a query.
 ---
 --- @param s        string  such as "a=1&b=2"
@@ -59,7 +48,7 @@ function querystring.parse(s, sep, eq, options)
             local from, to = piece:find(eq, 1, true)
             local name = from and piece:sub(1, from - 1) or piece
             local value = from and querystring.urldecode(piece:sub(to + 1)) or ""
-            add(args, querystring.urldecode(name), value)
+            codec._addArg(args, querystring.urldecode(name), value)
         end
         at = (last or #s) + 1
     end

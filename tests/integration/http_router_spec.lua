@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local json = require "json"
 local task = require "task"
+local tcp = require "tcp"
 local timer = require "timer"
 local wire = require "wire"
 
@@ -150,6 +151,22 @@ describe("a router over the wire", function()
         local swapped = http.router()
         swapped:get("/:a<%a+>/:c", function(req, res) return inner(req, res) end)
         assert.equal("nil1", request(serve(swapped), "GET", "/x/1").body)
+    end)
+
+    it("tells the parameters of a request that has become another protocol", function()
+        local app, seen = http.router(), nil
+        app:get("/raw/:room", function(req)
+            local socket = assert(req:upgrade("shout"))
+            seen = req.params.room
+            socket:write("bye")
+            socket:close()
+        end)
+        local port = serve(app)
+        local socket = assert(tcp.connect(port))
+        socket:write("GET /raw/one HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n" ..
+            "Upgrade: shout\r\n\r\n")
+        assert.truthy(socket:readAll():find("bye", 1, true))
+        assert.equal("one", seen)
     end)
 
     it("takes a form with a file, in chunks", function()

@@ -2,6 +2,7 @@
 --- memory
 --- is never more than a piece of the body and a header block, however large the parts are.
 local check = require "links.check"
+local codec = require "links.codec"
 local errors = require "links.errors"
 
 local multipart, request = {}, {}
@@ -443,17 +444,6 @@ local FILES_OPTIONS = {
 }
 for name, about in pairs(LIMITS) do FILES_OPTIONS[name] = about end
 
-local function add_field(fields, name, value)
-    local before = fields[name]
-    if before == nil then
-        fields[name] = value
-    elseif type(before) == "table" then
-        before[#before + 1] = value
-    else
-        fields[name] = { before, value }
-    end
-end
-
 --- Reads a form with files (multipart/form-data) as a whole. Files larger than `memory` are kept on
 --- disk, under
 --- no name: they are gone with the last that has them open, and cannot be left behind.
@@ -484,7 +474,7 @@ function request:files(options)
             local value
             value, err = part:body(options.maxField)
             if not value then return nil, nil, err end
-            add_field(fields, part.name, value)
+            codec._addArg(fields, part.name, value)
         end
     end
 end

@@ -40,7 +40,7 @@ end
 lazy.params = function(_, req)
     local route = rawget(req, "_route")
     if not route then return {} end
-    local params = route:params(req)
+    local params = route:_params(req)
     req._route = params
     return params, true
 end

@@ -270,6 +270,7 @@ function methods:upgrade(proto)
         error("req:upgrade(proto) proto must be the name of a protocol", 2)
     end
     local r = handle(self)
+    local _ = rawget(self, "_route") and self.params -- they can be read afterwards
     local sockets = require "links.tcp.socket"
     local out = ffi.new("struct links_tcp *[1]")
     local rc = C.links_http_upgrade(r, proto:lower(), #proto, out)

@@ -140,7 +140,7 @@ end
 local Route = {}
 Route.__index, Route.is_route = Route, true
 
-function Route.params(route, req)
+function Route._params(route, req)
     if matched == req._key then return route.bind_slices(slices, ffi_string) end
     local params, segments = {}, tree.split(req.rawPath)
     for i, segment in ipairs(route.segments) do
