@@ -195,6 +195,22 @@ function crypto.equal(a, b)
     return #a == #b and C.links_crypto_equal(a, b, #a) == 1
 end
 
+--- What a certificate says, as tls.certificate.
+---
+--- @param pem  string  a certificate in PEM; only the first is looked at
+--- @return table       subject, issuer, commonName, san, notBefore, notAfter, serial,
+---                     fingerprint256, pem
+--- @return nil, err    PARSE  there is no certificate in it
+--- @raise              `pem` is no string
+--- @usage local crypto = require "crypto"
+--- local none, err = crypto.x509("no certificate")
+--- assert(not none and err.name == "PARSE")
+function crypto.x509(pem)
+    check.type("crypto.x509(pem)", "pem", pem, "string")
+    local about, err = require("links.tls").certificate(pem)
+    return about, err
+end
+
 for _, part in ipairs { "keys", "seal" } do
     for name, fn in pairs(require("links.crypto." .. part)) do crypto[name] = fn end
 end
