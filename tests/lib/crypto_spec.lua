@@ -192,10 +192,7 @@ describe("crypto's keys", function()
     it("are made on a thread, while others go on", function()
         local ticks = 0
         local other = task.spawn(function()
-            while true do
-                ticks = ticks + 1
-                require("timer").sleep(1)
-            end
+            while require("timer").sleep(1) do ticks = ticks + 1 end
         end)
         assert(crypto.pbkdf2("password", "salt", { iterations = 200000 }))
         other:cancel()
