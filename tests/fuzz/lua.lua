@@ -29,7 +29,7 @@ local function replay()
         end
         io.write(ok and "ok - " or "not ok - ", arg[i], "\n")
     end
-    os.exit(failed and 1 or 0)
+    os.exit(failed and 1 or 0, true)
 end
 
 local function random_byte() return string.char(math.random(0, 255)) end
@@ -79,7 +79,7 @@ local function search()
                 local file = ("build/fuzz/crash-%s-%08x"):format(name, math.random(0, 2 ^ 31 - 1))
                 assert(fs.writeFile(file, data))
                 io.stderr:write(message, "\n", file, "\n")
-                os.exit(1)
+                os.exit(1, true)
             end
         end
         timer.sleep(0)
