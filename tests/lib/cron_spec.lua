@@ -212,6 +212,9 @@ describe("timer.cron", function()
     end)
 
     it("has the system's clock", function()
-        assert.is_true(math.abs(real() - os.time()) <= 1)
+        -- Once more where the machine stood still between the two.
+        local near
+        for _ = 1, 5 do near = near or math.abs(real() - os.time()) <= 1 end
+        assert.is_true(near)
     end)
 end)
