@@ -9,9 +9,9 @@
 --- only the keys 1 to n, where up to half of them may be missing. Any other is an object.
 --- Strings are taken as they are; what is not UTF-8 stays so (see codec.utf8valid).
 local ffi = require "ffi"
-local buffer = require "string.buffer"
 local new_table = require "table.new"
 local check = require "links.check"
+local core = require "links.core"
 local errors = require "links.errors"
 local null = require "links.null"
 
@@ -33,8 +33,6 @@ links_json *links_json_new(void);
 void links_json_free(links_json *json);
 int links_json_parse(links_json *json, const char *text, size_t len, int max_depth,
                                int flags);
-int links_json_is_plain(const char *s, size_t len);
-size_t links_json_escape(char *out, const char *s, size_t len);
 ]]
 local C = ffi.C
 
@@ -42,10 +40,8 @@ local json = {}
 
 local NULL, FALSE, TRUE, NUMBER, INTEGER, DECIMAL, STRING, ARRAY = 0, 1, 2, 3, 4, 5, 6, 7
 local COMMENTS = 1
-local MAX_DEPTH = 1000
+local DEFAULT_DEPTH, MAX_DEPTH = 128, 1000
 local TYPE, TOO_LARGE = errors.code("TYPE"), errors.code("TOO_LARGE")
--- What is kept of the buffer that texts are put together in.
-local KEPT = 1048576
 
 local ffi_string, istype = ffi.string, ffi.istype
 local format, rawget, next, type, tonumber = string.format, rawget, next, type, tonumber
@@ -63,199 +59,46 @@ json.null = null
 
 -- --- encoding -----------------------------------------------------------------------------------
 
--- Nothing waits while a text is put together, so one buffer is enough.
-local buf = buffer.new()
+-- The walk is in C (src/lua/json_encode.c); here is what it cannot do.
 
--- The names of members, quoted, with their colon: programs have few, and repeat them.
-local NAMES_MAX = 2048
-local names, names_count = {}, 0
+-- The flags of its options.
+local EMPTY_IS_ARRAY, NAN_IS_ERROR, INT64_IS_STRING, SORT_KEYS = 1, 2, 4, 8
 
-local function escaped(s)
-    local room = buffer.new()
-    local at = room:reserve(#s * 6)
-    room:commit(tonumber(C.links_json_escape(at, s, #s)))
-    return room:get()
-end
-
-local function quoted_name(s)
-    local text = '"' .. (C.links_json_is_plain(s, #s) == 1 and s or escaped(s)) .. '":'
-    if #s <= 64 then
-        if names_count == NAMES_MAX then names, names_count = {}, 0 end
-        names[s], names_count = text, names_count + 1
-    end
-    return text
-end
-
-local function put_string(s)
-    if C.links_json_is_plain(s, #s) == 1 then
-        buf:put('"', s, '"')
-    else
-        buf:put('"', escaped(s), '"')
-    end
-end
-
--- The fewest digits that are read as this number again.
+-- A number too large or too small to be written out, with the fewest digits that are read as it.
 local function digits_of(n)
-    if n % 1 == 0 and n > -9007199254740993 and n < 9007199254740993 then return format("%d", n) end
-    local s = format("%.14g", n)
-    if tonumber(s) == n then return s end
-    s = format("%.16g", n)
-    if tonumber(s) == n then return s end
+    for precision = 14, 16 do
+        local s = format("%." .. precision .. "g", n)
+        if tonumber(s) == n then return s end
+    end
     return format("%.17g", n)
 end
 
--- Returns a message where it fails, as all that write do.
-local function put_number(n, options)
-    if n % 1 == 0 and n > -1e14 and n < 1e14 then
-        buf:put(n)
-    elseif n ~= n or n == math.huge or n == -math.huge then
-        if options.nan == "error" then return "cannot encode " .. tostring(n) end
-        buf:put("null")
-    else
-        buf:put(digits_of(n))
-    end
-end
-
-local function put_cdata(value, options)
+-- The text of a number or a cdata; nil and a message for what has none.
+local function odd_text(value, int64_is_string)
+    if type(value) == "number" then return digits_of(value) end
+    if value == nil then return "null" end
     if not istype(int64, value) and not istype(uint64, value) then
-        return "cannot encode a value of the type " .. tostring(ffi.typeof(value))
+        return nil, "cannot encode a value of the type " .. tostring(ffi.typeof(value))
     end
     local digits = tostring(value):gsub("U?LL$", "")
-    if options.int64 == "string" then
-        buf:put('"', digits, '"')
-    else
-        buf:put(digits)
-    end
+    return int64_is_string and '"' .. digits .. '"' or digits
 end
 
--- The length of what is an array by its keys; nil for an object; nil and a message for what is
--- neither.
-local function length_of(t)
-    local n, max = 0, 0
-    for key in next, t do
-        if type(key) ~= "number" or key < 1 or key % 1 ~= 0 then return nil end
-        n = n + 1
-        if key > max then max = key end
-    end
-    if max > 10 and max > n * 2 then return nil, "cannot encode a sparse array" end
-    return max
-end
+local function by_text(a, b) return tostring(a) < tostring(b) end
 
-local put_value
-
-local function put_break(options, depth)
-    buf:put("\n")
-    for _ = 1, depth do buf:put(options.indent) end
-end
-
-local function put_array(t, n, options, depth)
-    buf:put("[")
-    for i = 1, n do
-        if i > 1 then buf:put(",") end
-        if options.indent then put_break(options, depth) end
-        local value = rawget(t, i)
-        if type(value) == "string" then
-            put_string(value)
-        else
-            local fault, path = put_value(value, options, depth)
-            if fault then return fault, "[" .. i .. "]" .. (path or "") end
-        end
-    end
-    if options.indent and n > 0 then put_break(options, depth - 1) end
-    buf:put("]")
-end
-
-local function name_of(key)
-    if type(key) == "string" then return names[key] or quoted_name(key) end
-    if type(key) == "number" then return '"' .. digits_of(key) .. '":' end
-end
-
-local function bad_key(key)
-    return "cannot encode a " .. type(key) .. " as the name of a member"
-end
-
-local function put_object(t, options, depth)
-    local separator = "{"
-    for key, value in next, t do
-        local name = name_of(key)
-        if not name then return bad_key(key) end
-        buf:put(separator, name)
-        separator = ","
-        if type(value) == "string" then
-            put_string(value)
-        else
-            local fault, path = put_value(value, options, depth)
-            if fault then return fault, "." .. tostring(key) .. (path or "") end
-        end
-    end
-    buf:put(separator == "{" and "{}" or "}")
-end
-
--- Sorted, or with line breaks.
-local function put_object_neatly(t, options, depth)
+local function sorted_keys(t)
     local keys, n = {}, 0
     for key in next, t do
-        if not name_of(key) then return bad_key(key) end
+        -- Cannot be sorted, and is refused.
+        if type(key) ~= "string" and type(key) ~= "number" then return { key } end
         n = n + 1
         keys[n] = key
     end
-    if options.sortKeys then
-        table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-    end
-    buf:put("{")
-    for i, key in ipairs(keys) do
-        if i > 1 then buf:put(",") end
-        if options.indent then put_break(options, depth) end
-        buf:put(name_of(key))
-        if options.indent then buf:put(" ") end
-        local fault, path = put_value(rawget(t, key), options, depth)
-        if fault then return fault, "." .. tostring(key) .. (path or "") end
-    end
-    if options.indent and n > 0 then put_break(options, depth - 1) end
-    buf:put("}")
+    table.sort(keys, by_text)
+    return keys
 end
 
-local function put_table(t, options, depth)
-    depth = depth + 1
-    if depth > options.maxDepth then
-        return "cannot encode more than " .. options.maxDepth .. " levels: is it in itself?"
-    end
-    local meta, n, fault = getmetatable(t), nil, nil
-    if meta == raw_meta then
-        buf:put(t[1])
-        return
-    end
-    if meta ~= object_meta then n, fault = length_of(t) end
-    if meta == array_meta and not n then
-        return fault or "cannot encode an array that has other keys than 1 to n"
-    end
-    if fault then return fault end
-    if n == 0 and meta ~= array_meta and options.emptyTable == "object" then n = nil end
-    if n then return put_array(t, n, options, depth) end
-    if options.neat then return put_object_neatly(t, options, depth) end
-    return put_object(t, options, depth)
-end
-
-function put_value(value, options, depth)
-    local kind = type(value)
-    if kind == "string" then
-        put_string(value)
-    elseif kind == "number" then
-        return put_number(value, options)
-    elseif kind == "table" then
-        return put_table(value, options, depth)
-    elseif value == true then
-        buf:put("true")
-    elseif value == false then
-        buf:put("false")
-    elseif value == nil or value == null then
-        buf:put("null")
-    elseif kind == "cdata" then
-        return put_cdata(value, options)
-    else
-        return "cannot encode a " .. kind
-    end
-end
+local write = core.jsonEncoder(array_meta, object_meta, raw_meta, odd_text, sorted_keys)
 
 local ENCODE = "json.encode(value[, options])"
 local ENCODE_OPTIONS = {
@@ -264,9 +107,8 @@ local ENCODE_OPTIONS = {
     emptyTable = { default = "object", type = "string" },
     nan = { default = "null", type = "string" },
     int64 = { default = "number", type = "string" },
-    maxDepth = { default = 128, type = "integer", min = 1, max = MAX_DEPTH },
+    maxDepth = { default = DEFAULT_DEPTH, type = "integer", min = 1, max = MAX_DEPTH },
 }
-local ENCODE_DEFAULTS = check.options(ENCODE, {}, ENCODE_OPTIONS)
 
 local function one_of(signature, options, name, ...)
     for i = 1, select("#", ...) do
@@ -276,20 +118,22 @@ local function one_of(signature, options, name, ...)
     error(signature .. " options." .. name .. ' must be "' .. choice .. '"', 4)
 end
 
+-- The flags, the most levels and the indentation, as `write` takes them.
 local function encode_options(options)
-    if options == nil then return ENCODE_DEFAULTS end
     options = check.options(ENCODE, options, ENCODE_OPTIONS, 2)
     one_of(ENCODE, options, "emptyTable", "object", "array")
     one_of(ENCODE, options, "nan", "null", "error")
     one_of(ENCODE, options, "int64", "number", "string")
-    if options.pretty then
-        options.indent = type(options.pretty) == "string" and options.pretty or "  "
-        if options.indent:find("[^ \t]") then
-            error(ENCODE .. " options.pretty must be true, or spaces and tabs", 3)
-        end
+    local indent = options.pretty
+    if indent == true then indent = "  " end
+    if indent and indent:find("[^ \t]") then
+        error(ENCODE .. " options.pretty must be true, or spaces and tabs", 3)
     end
-    options.neat = options.pretty or options.sortKeys
-    return options
+    local flags = (options.emptyTable == "array" and EMPTY_IS_ARRAY or 0)
+        + (options.nan == "error" and NAN_IS_ERROR or 0)
+        + (options.int64 == "string" and INT64_IS_STRING or 0)
+        + (options.sortKeys and SORT_KEYS or 0)
+    return flags, options.maxDepth, indent or nil
 end
 
 --- Makes a text of a value.
@@ -309,21 +153,20 @@ end
 --- @return nil, err       TYPE  a value that JSON does not have, such as a function, a sparse
 ---                              array,
 ---                              a table that is in itself; err.message says where
+---                        TOO_LARGE  the text would be longer than 2 GiB
 --- @raise                 an option of another type, or one that nobody knows
 --- @usage local json = require "json"
 --- assert(json.encode({ 1, "a", json.null, {} }) == '[1,"a",null,{}]')
 --- assert(json.encode({ b = 1, a = json.array {} }, { sortKeys = true }) == '{"a":[],"b":1}')
 function json.encode(value, options)
-    options = encode_options(options)
-    buf:reset()
-    local fault, path = put_value(value, options, 0)
-    if fault then
-        if path then fault = fault .. ", at " .. path:gsub("^%.", ""):sub(1, 200) end
-        return nil, errors.new(TYPE, "json", { message = fault })
+    local text, fault, too_large
+    if options == nil then
+        text, fault, too_large = write(value, 0, DEFAULT_DEPTH)
+    else
+        text, fault, too_large = write(value, encode_options(options))
     end
-    local text = buf:get()
-    if #text > KEPT then buf:free() end
-    return text
+    if text then return text end
+    return nil, errors.new(too_large and TOO_LARGE or TYPE, "json", { message = fault })
 end
 
 -- --- decoding -----------------------------------------------------------------------------------
@@ -431,12 +274,12 @@ local DECODE = "json.decode(s[, options])"
 local DECODE_OPTIONS = {
     null = { type = "string|userdata" },
     int64 = { default = "auto", type = "string" },
-    maxDepth = { default = 128, type = "integer", min = 1, max = MAX_DEPTH },
+    maxDepth = { default = DEFAULT_DEPTH, type = "integer", min = 1, max = MAX_DEPTH },
     duplicate = { default = "last", type = "string" },
     comments = { default = false, type = "boolean" },
 }
 local DECODE_DEFAULTS = {
-    null_value = null, int64 = "auto", maxDepth = 128, unique = false, flags = 0,
+    null_value = null, int64 = "auto", maxDepth = DEFAULT_DEPTH, unique = false, flags = 0,
 }
 
 local function decode_options(options, signature)
@@ -534,7 +377,7 @@ function json.isArray(value)
     if type(value) ~= "table" then return false end
     local meta = getmetatable(value)
     if meta == array_meta then return true end
-    return meta ~= object_meta and meta ~= raw_meta and (length_of(value) or 0) > 0
+    return meta ~= object_meta and meta ~= raw_meta and (core.jsonLength(value) or 0) > 0
 end
 
 --- Makes a value that is written as it stands: JSON that has been encoded before. Nobody checks it.

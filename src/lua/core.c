@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lua/finalizers.h"
+#include "lua/json_encode.h"
 #include "lua/task.h"
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -694,6 +695,7 @@ int luaopen_links_core(lua_State *L)
     core_push_fast(L);
     lua_setfield(L, -2, "fast");
     core_add_timers(L);
+    json_encode_add(L);
     finalizers_add(L);
     return 1;
 }

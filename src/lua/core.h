@@ -8,6 +8,8 @@
 
 #include <lua.h>
 
+enum { TYPE_CDATA = 10 }; /* of lua_type; no header of LuaJIT has a name for it */
+
 /* Pushes the table of "links.core". */
 int luaopen_links_core(lua_State *L);
 

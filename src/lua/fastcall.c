@@ -6,8 +6,6 @@
 #include "lua/core.h"
 #include "lua/task.h"
 
-enum { TYPE_CDATA = 10 }; /* of lua_type; no header of LuaJIT has a name for it */
-
 static int trampoline(lua_State *L)
 {
     fastcall_fn *fn = (fastcall_fn *)lua_touserdata(L, lua_upvalueindex(1));

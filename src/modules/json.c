@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/jsontext.h"
 #include "base/mem.h"
 
 typedef struct reader {
@@ -58,37 +59,6 @@ static links_json_node *add(reader *r, int kind)
     node->kind = kind;
     node->len = 0;
     return node;
-}
-
-/* --- eight bytes at a time --------------------------------------------------------------------- */
-
-#define ONES  0x0101010101010101u
-#define HIGHS 0x8080808080808080u
-
-/* Whether one of eight bytes is a quote, a backslash or a control character. */
-static inline bool has_special(uint64_t eight)
-{
-    uint64_t quote = eight ^ ONES * '"';
-    uint64_t slash = eight ^ ONES * '\\';
-    uint64_t found = (eight - ONES * 0x20) & ~eight;
-    found |= (quote - ONES) & ~quote;
-    found |= (slash - ONES) & ~slash;
-    return (found & HIGHS) != 0;
-}
-
-static inline bool is_special(char c) { return (unsigned char)c < 0x20 || c == '"' || c == '\\'; }
-
-/* The first special byte from `p` on, or `end`. */
-static inline const char *skip_plain(const char *p, const char *end)
-{
-    for (uint64_t eight; end - p >= 8; p += 8) {
-        memcpy(&eight, p, 8);
-        if (has_special(eight))
-            break;
-    }
-    while (p < end && !is_special(*p))
-        p++;
-    return p;
 }
 
 /* --- strings ----------------------------------------------------------------------------------- */
@@ -213,7 +183,7 @@ static int read_escaped(reader *r, const char *begin, links_json_node *node)
         } else if ((unsigned char)*r->at < 0x20) {
             return fail(r, "a control character in a string must be escaped");
         }
-        const char *stop = skip_plain(r->at, r->end);
+        const char *stop = jsontext_skip_plain(r->at, r->end);
         memcpy(out, r->at, (size_t)(stop - r->at));
         out += stop - r->at;
         r->at = stop;
@@ -232,7 +202,7 @@ static int read_string(reader *r)
 {
     links_json_node *node = add(r, JSON_STRING);
     const char *begin = ++r->at;
-    r->at = skip_plain(begin, r->end);
+    r->at = jsontext_skip_plain(begin, r->end);
     if (r->at == r->end)
         return fail(r, "the string does not end");
     if (*r->at != '"')
@@ -504,34 +474,4 @@ int links_json_parse(links_json *json, const char *text, size_t len, int max_dep
     r->public.nodes = r->nodes;
     r->public.at = (double)(r->at - text);
     return rc < 0 ? rc : (int)r->nnodes;
-}
-
-int links_json_is_plain(const char *s, size_t len) { return skip_plain(s, s + len) == s + len; }
-
-size_t links_json_escape(char *out, const char *s, size_t len)
-{
-    static const char hex[] = "0123456789abcdef";
-    static const char letters[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
-                                   ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
-    const char *begin = out, *end = s + len;
-    while (s < end) {
-        const char *stop = skip_plain(s, end);
-        memcpy(out, s, (size_t)(stop - s));
-        out += stop - s;
-        s = stop;
-        if (s == end)
-            break;
-        unsigned char c = (unsigned char)*s++;
-        *out++ = '\\';
-        if (letters[c]) {
-            *out++ = letters[c];
-        } else {
-            *out++ = 'u';
-            *out++ = '0';
-            *out++ = '0';
-            *out++ = hex[c >> 4];
-            *out++ = hex[c & 15];
-        }
-    }
-    return (size_t)(out - begin);
 }

@@ -1,5 +1,5 @@
 /*
- * JSON for lib/links/json.lua. A text is read into an array of nodes, in the order in which the
+ * What lib/links/json.lua decodes with (it encodes with src/lua/json_encode.h). A text is read into an array of nodes, in the order in which the
  * values stand in it, from which Lua makes its tables: C knows no tables, and Lua no bytes. A
  * string without escapes is not copied, its node points into the text.
  */
@@ -53,11 +53,5 @@ LINKS_API void links_json_free(links_json *json);
  */
 LINKS_API int links_json_parse(links_json *json, const char *text, size_t len, int max_depth,
                                int flags);
-
-/* Whether a string can stand between quotes as it is: 1 or 0. */
-LINKS_API int links_json_is_plain(const char *s, size_t len);
-
-/* Writes a string, escaped, without its quotes. `out` has room for 6 * len. Returns the length. */
-LINKS_API size_t links_json_escape(char *out, const char *s, size_t len);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/jsontext.h"
 #include "modules/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -27,8 +28,8 @@ static int skip_value(const links_json_node *nodes, int i)
 static void escape(const char *s, size_t len)
 {
     char *out = malloc(6 * len + 1);
-    size_t n = links_json_escape(out, s, len);
-    if (n < len || (n == len) != links_json_is_plain(s, len))
+    size_t n = (size_t)(jsontext_escape(out, s, len) - out);
+    if (n < len || (n == len) != (jsontext_skip_plain(s, s + len) == s + len))
         abort();
     free(out);
 }

@@ -39,7 +39,8 @@ describe("json.encode", function()
             { {}, "{}" }, { { 1, { "a" } }, '[1,["a"]]' },
             { { a = { b = false } }, '{"a":{"b":false}}' },
             { json.array {}, "[]" }, { json.object { 1 }, '{"1":1}' },
-            { json.raw " [1] ", " [1] " },
+            { json.raw " [1] ", " [1] " }, { -0.0, "-0" }, { ffi.new "void *", "null" },
+            { { [1 / 0] = 1 }, '{"inf":1}' }, { { [1e-7] = 1 }, '{"1e-07":1}' },
             { { 1, nil, 3 }, "[1,null,3]" }, { { [2] = "b" }, '[null,"b"]' },
             { { [1.5] = 1 }, '{"1.5":1}' }, { { [-1] = 1 }, '{"-1":1}' },
             { 12345678901234567890ULL, "12345678901234567890" },
@@ -78,6 +79,30 @@ describe("json.encode", function()
         end
     end)
 
+    it("writes no digit too many, whatever the size of the number", function()
+        local function shortest(n)
+            for precision = 14, 17 do
+                local s = ("%." .. precision .. "g"):format(n)
+                if tonumber(s) == n then return s end
+            end
+        end
+        math.randomseed(4)
+        for exponent = -20, 20 do
+            for _ = 1, 200 do
+                for _, n in ipairs {
+                    math.random() * 10 ^ exponent,
+                    math.random(0, 10 ^ math.random(1, 15)) * 10 ^ exponent,
+                    math.random(0, 10 ^ math.random(1, 15)) / 10 ^ exponent,
+                } do
+                    if n % 1 ~= 0 then
+                        assert.equal(shortest(n), json.encode(n))
+                        assert.equal(shortest(-n), json.encode(-n))
+                    end
+                end
+            end
+        end
+    end)
+
     it("takes its options", function()
         assert.equal('{"a":1,"b":{"c":2}}', json.encode({ b = { c = 2 }, a = 1 },
             { sortKeys = true }))
@@ -90,6 +115,8 @@ describe("json.encode", function()
             json.encode({ a = { 1, 2 }, b = {}, c = json.array() }, { pretty = true,
                 sortKeys = true }))
         assert.equal('[\n\t1\n]', json.encode({ 1 }, { pretty = "\t" }))
+        assert.equal('{"-1":2,"10":3,"a":1}', json.encode({ a = 1, [-1] = 2, [10] = 3 },
+            { sortKeys = true }))
     end)
 
     it("says what cannot be encoded, and where it is", function()
@@ -106,8 +133,56 @@ describe("json.encode", function()
         assert.truthy(refuses(cycle):find("more than 128 levels", 1, true))
         assert.equal("[[1]]", json.encode({ { 1 } }, { maxDepth = 2 }))
         refuses({ { { 1 } } }, { maxDepth = 2 })
+        assert.equal("cannot encode a table as the name of a member, at a",
+            refuses({ a = { [{}] = 1, b = 2 } }, { sortKeys = true }))
+        assert.equal("cannot encode a nil as raw JSON", refuses(setmetatable({},
+            getmetatable(json.raw ""))))
         -- Nothing of what failed is left.
         assert.equal("1", json.encode(1))
+    end)
+
+    it("shows the beginning of a path that is long", function()
+        local value = print
+        for _ = 1, 100 do value = { ["name\0x"] = { value } } end
+        local path = ("name\0x[1]."):rep(100):sub(1, 200)
+        assert.equal("cannot encode a function, at " .. path, refuses(value, { maxDepth = 200 }))
+        local name = ("n"):rep(1000)
+        assert.equal("cannot encode a function, at " .. name:sub(1, 200),
+            refuses({ [name] = { print } }))
+    end)
+
+    it("goes as deep as it may, in a coroutine of any depth", function()
+        local value, text = {}, "{}"
+        for _ = 1, 999 do value, text = { a = value }, '{"a":' .. text .. "}" end
+        local function within(n)
+            if n == 0 then return json.encode(value, { maxDepth = 1000 }) end
+            return (within(n - 1))
+        end
+        assert.equal(text, coroutine.wrap(within)(200))
+        assert.truthy(refuses({ value }, { maxDepth = 1000 }):find("1000 levels", 1, true))
+    end)
+
+    it("may run within another, in a hook of what it calls", function()
+        local inner = {}
+        local value = { ("x"):rep(5000), 1LL, json.array { 2ULL, ("y"):rep(5000) } }
+        local expected = json.encode(value)
+        jit.off()
+        debug.sethook(function() inner[#inner + 1] = json.encode { 1e-10, ("z"):rep(3000) } end,
+            "", 1)
+        local text = json.encode(value)
+        debug.sethook()
+        jit.on()
+        assert.equal(expected, text)
+        assert.truthy(#inner > 10)
+        for _, s in ipairs(inner) do assert.equal('[1e-10,"' .. ("z"):rep(3000) .. '"]', s) end
+    end)
+
+    it("keeps nothing of a long text that a short one could show", function()
+        local long = { ("\1"):rep(2000000) }
+        for _ = 1, 3 do
+            assert.equal(6 * 2000000 + 4, #json.encode(long))
+            assert.equal('["a"]', json.encode { "a" })
+        end
     end)
 
     it("raises for options that nobody knows", function()
@@ -301,6 +376,59 @@ describe("json.decode", function()
         for _ = 1, 3 do
             assert.equal(100001, #json.decode(long))
             assert.equal(1, json.decode("1"))
+        end
+    end)
+end)
+
+describe("lua-cjson", function()
+    local found, cjson = pcall(require, "cjson")
+
+    -- Values whose text is the same in both: cjson escapes "/" and 127 too, and writes 14 digits.
+    local function random(depth)
+        local kind = math.random(depth > 4 and 5 or 8)
+        if kind == 1 then return math.random(-2 ^ 40, 2 ^ 40) end
+        if kind == 2 then return math.random(-10 ^ 9, 10 ^ 9) / 10 ^ math.random(0, 4) end
+        if kind == 3 then return math.random(2) == 1 end
+        if kind == 4 then return json.null end
+        local t = {}
+        if kind == 5 then
+            for i = 1, math.random(0, 40) do
+                local byte = math.random(0, 255)
+                t[i] = (byte == 47 or byte == 127) and "é" or string.char(byte)
+            end
+            return table.concat(t)
+        end
+        if kind == 6 then
+            for i = 1, math.random(1, 9) do
+                if math.random(9) > 1 then t[i] = random(depth + 1) end
+            end
+            return t
+        end
+        for _ = 1, math.random(0, 6) do
+            t[random(5)] = random(depth + 1)
+        end
+        for key in pairs(t) do
+            if type(key) ~= "string" then t[key] = nil end
+        end
+        return t
+    end
+
+    it("writes the same text", function()
+        if not found then return pending("lua-cjson is not installed") end
+        math.randomseed(5)
+        for _ = 1, 3000 do
+            local value = random(0)
+            assert.equal(cjson.encode(value), json.encode(value))
+        end
+    end)
+
+    it("reads what is written", function()
+        if not found then return pending("lua-cjson is not installed") end
+        math.randomseed(6)
+        for _ = 1, 1000 do
+            local value = random(0)
+            local text = json.encode(value, { pretty = true })
+            assert.same(cjson.decode(cjson.encode(value)), cjson.decode(text))
         end
     end)
 end)

@@ -81,28 +81,3 @@ Test(json, takes_comments_only_where_they_are_allowed)
     cr_assert_eq(parse("/* a */ 1 // b", 0), LINKS_PARSE);
     cr_assert_eq(parse("1 /* a", JSON_COMMENTS), LINKS_PARSE);
 }
-
-Test(json, finds_a_special_byte_wherever_it_stands)
-{
-    char text[40], out[6 * 40];
-    for (int len = 0; len < 33; len++) {
-        for (int at = 0; at < len; at++) {
-            for (int c = 0; c < 256; c++) {
-                memset(text, 'x', sizeof(text));
-                text[at] = (char)c;
-                int plain = c >= 0x20 && c != '"' && c != '\\';
-                cr_assert_eq(links_json_is_plain(text, (size_t)len), plain);
-                size_t n = links_json_escape(out, text, (size_t)len);
-                cr_assert_eq(n == (size_t)len, plain);
-            }
-        }
-    }
-}
-
-Test(json, escapes_as_short_as_it_can)
-{
-    char out[64];
-    size_t n = links_json_escape(out, "a\"\\\b\f\n\r\t\x01\x1f/", 11);
-    cr_assert_eq(n, strlen("a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u001f/"));
-    cr_assert_eq(memcmp(out, "a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u001f/", n), 0);
-}

@@ -24,8 +24,11 @@ function answers.phrase(status)
     return ffi.string(C.links_http_reason(status)) .. "\n"
 end
 
+local json -- loaded for the first that needs it
+
 local function encode(value)
-    local text, err = require("links.json").encode(value)
+    json = json or require "links.json"
+    local text, err = json.encode(value)
     if not text then error("http: a handler returned a table: " .. err.message, 0) end
     return text
 end

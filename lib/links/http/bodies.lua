@@ -4,6 +4,8 @@ local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
 
+local json -- loaded for the first that needs it
+
 local request, response = {}, {}
 
 local MAX_FIELDS = 1000
@@ -42,7 +44,8 @@ function request:json(max)
     local text, err = read_text(self, "http json", max, "application/json", "*/*+json")
     if not text then return nil, err end
     local value
-    value, err = require("links.json").decode(text)
+    json = json or require "links.json"
+    value, err = json.decode(text)
     if err then err.status = 400 end
     return value, err
 end
@@ -87,7 +90,8 @@ end
 --- @raise                  a value that JSON does not have
 --- @wait
 function response:json(value, status)
-    local text, err = require("links.json").encode(value)
+    json = json or require "links.json"
+    local text, err = json.encode(value)
     if not text then error("res:json(value[, status]) " .. err.message, 2) end
     return finish_as(self, "application/json", text, status)
 end

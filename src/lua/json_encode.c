@@ -1,0 +1,485 @@
+/*
+ * A call writes behind what is in the buffer and takes that away at its end, so that one may run
+ * within another: what Lua is called for may run a hook or a finalizer, and that encode something.
+ *
+ * Values and tables lie on Lua's stack; recursion is bounded by maxDepth. Where a value cannot be
+ * encoded, the fault goes up through the levels, and each puts its step before the path.
+ */
+#include "lua/json_encode.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/decimal.h"
+#include "base/jsontext.h"
+#include "base/mem.h"
+#include "lua/core.h"
+
+enum {
+    EMPTY_IS_ARRAY = 1, /* flags, as lib/links/json.lua has them */
+    NAN_IS_ERROR = 2,
+    INT64_IS_STRING = 4,
+    SORT_KEYS = 8,
+};
+
+enum {
+    ROOM_FIRST = 4096,
+    ROOM_KEPT = 1 << 20,   /* bytes of the buffer that are kept between two calls */
+    TEXT_MAX = 0x7fff0000, /* bytes of a text: no string of LuaJIT is longer */
+    PIECE = 1024,          /* bytes of a string for which room is made at once */
+    PATH_SHOWN = 200,      /* bytes of the path in a message */
+    SLOTS = 8,             /* of Lua's stack, for each level */
+};
+
+enum { UPVALUE_BUFFER = 1, UPVALUE_ODD = 5, UPVALUE_SORTED };
+
+typedef struct buffer {
+    char *data;
+    size_t len, room;
+    const void *array_meta, *object_meta, *raw_meta; /* the tables' addresses */
+} buffer;
+
+/* One call. */
+typedef struct writer {
+    lua_State *L;
+    buffer *out;
+    size_t begin; /* of its text in the buffer */
+    int flags, max_depth;
+    const char *indent; /* NULL: no line breaks */
+    size_t indent_len;
+    bool too_large;
+    size_t path_len;
+    char path[PATH_SHOWN + 1]; /* one more, for the dot before the first name */
+    char message[256];
+} writer;
+
+static bool put_value(writer *w, int depth);
+
+/* --- the buffer -------------------------------------------------------------------------------- */
+
+/* A text that is too large is dropped; put_value says so, soon. */
+static void grow(writer *w, size_t n)
+{
+    buffer *out = w->out;
+    if (out->len - w->begin + n > TEXT_MAX) {
+        w->too_large = true;
+        out->len = w->begin;
+    }
+    size_t room = out->room ? out->room : ROOM_FIRST;
+    while (room - out->len < n)
+        room *= 2;
+    if (room > out->room)
+        out->data = mem_realloc(out->data, room);
+    out->room = room;
+}
+
+/* Where `n` bytes can be written. */
+static inline char *room_for(writer *w, size_t n)
+{
+    if (w->out->room - w->out->len < n)
+        grow(w, n);
+    return w->out->data + w->out->len;
+}
+
+static inline void put_byte(writer *w, char c)
+{
+    *room_for(w, 1) = c;
+    w->out->len++;
+}
+
+static void put(writer *w, const char *s, size_t len)
+{
+    memcpy(room_for(w, len), s, len);
+    w->out->len += len;
+}
+
+static void release(buffer *out)
+{
+    mem_free(out->data);
+    out->data = NULL;
+    out->room = out->len = 0;
+}
+
+/* --- faults ------------------------------------------------------------------------------------ */
+
+static bool __attribute__((format(printf, 2, 3))) fail(writer *w, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(w->message, sizeof(w->message), format, args);
+    va_end(args);
+    return false;
+}
+
+static bool fail_at(writer *w, const char *step, size_t len)
+{
+    if (len > sizeof(w->path))
+        len = sizeof(w->path);
+    if (w->path_len > sizeof(w->path) - len)
+        w->path_len = sizeof(w->path) - len;
+    memmove(w->path + len, w->path, w->path_len);
+    memcpy(w->path, step, len);
+    w->path_len += len;
+    return false;
+}
+
+static bool fail_at_name(writer *w, int key)
+{
+    size_t len;
+    lua_settop(w->L, key);
+    const char *name = lua_tolstring(w->L, key, &len);
+    fail_at(w, name, len);
+    return fail_at(w, ".", 1);
+}
+
+static bool fail_at_index(writer *w, int i)
+{
+    char step[16];
+    return fail_at(w, step, (size_t)snprintf(step, sizeof(step), "[%d]", i));
+}
+
+/* --- what is not a table ----------------------------------------------------------------------- */
+
+static void put_string(writer *w, const char *s, size_t len)
+{
+    put_byte(w, '"');
+    while (len > 0) {
+        size_t piece = len < PIECE ? len : PIECE;
+        char *at = room_for(w, piece * JSONTEXT_ESCAPED_MAX);
+        w->out->len += (size_t)(jsontext_escape(at, s, piece) - at);
+        s += piece;
+        len -= piece;
+    }
+    put_byte(w, '"');
+}
+
+/* The value at `idx`, by Lua: odd(value, int64 as string) -> text | nil, message */
+static bool put_odd(writer *w, int idx)
+{
+    size_t len;
+    lua_pushvalue(w->L, lua_upvalueindex(UPVALUE_ODD));
+    lua_pushvalue(w->L, idx < 0 ? idx - 1 : idx);
+    lua_pushboolean(w->L, w->flags & INT64_IS_STRING);
+    lua_call(w->L, 2, 2);
+    const char *text = lua_tolstring(w->L, -2, &len);
+    if (!text)
+        return fail(w, "%s", lua_tostring(w->L, -1));
+    put(w, text, len);
+    lua_pop(w->L, 2);
+    return true;
+}
+
+/* Writes the number at `idx`. */
+static bool put_digits(writer *w, int idx)
+{
+    size_t n = decimal_write(room_for(w, DECIMAL_MAX), lua_tonumber(w->L, idx));
+    w->out->len += n;
+    return n > 0 || put_odd(w, idx);
+}
+
+static bool put_number(writer *w)
+{
+    lua_Number n = lua_tonumber(w->L, -1);
+    if (isfinite(n))
+        return put_digits(w, -1);
+    if (w->flags & NAN_IS_ERROR)
+        return fail(w, "cannot encode %s", isnan(n) ? "nan" : n < 0 ? "-inf" : "inf");
+    put(w, "null", 4);
+    return true;
+}
+
+/* --- tables ------------------------------------------------------------------------------------ */
+
+enum { NO_ARRAY = -1, SPARSE = -2 };
+
+/* The length of what is an array by its keys. */
+static int length_of(lua_State *L, int t)
+{
+    lua_Number n = 0, max = 0;
+    for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1)) {
+        lua_Number key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+        /* What is not below 2^53 is whole, but for the infinite. */
+        bool whole = key < 9007199254740992 ? key == (lua_Number)(int64_t)key : key < HUGE_VAL;
+        if (!(key >= 1) || !whole) {
+            lua_pop(L, 2);
+            return NO_ARRAY;
+        }
+        n++;
+        if (key > max)
+            max = key;
+    }
+    return max > 10 && max > n * 2 ? SPARSE : (int)max;
+}
+
+static void put_break(writer *w, int depth)
+{
+    if (!w->indent)
+        return;
+    put_byte(w, '\n');
+    while (depth-- > 0)
+        put(w, w->indent, w->indent_len);
+}
+
+static bool put_array(writer *w, int t, int n, int depth)
+{
+    put_byte(w, '[');
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            put_byte(w, ',');
+        put_break(w, depth);
+        lua_rawgeti(w->L, t, i);
+        if (!put_value(w, depth))
+            return fail_at_index(w, i);
+        lua_pop(w->L, 1);
+    }
+    if (n > 0)
+        put_break(w, depth - 1);
+    put_byte(w, ']');
+    return true;
+}
+
+static bool put_name(writer *w, int key)
+{
+    size_t len;
+    switch (lua_type(w->L, key)) {
+    case LUA_TSTRING: {
+        const char *name = lua_tolstring(w->L, key, &len);
+        put_string(w, name, len);
+        break;
+    }
+    case LUA_TNUMBER:
+        put_byte(w, '"');
+        if (!put_digits(w, key))
+            return false;
+        put_byte(w, '"');
+        break;
+    default:
+        return fail(w, "cannot encode a %s as the name of a member", luaL_typename(w->L, key));
+    }
+    put_byte(w, ':');
+    if (w->indent)
+        put_byte(w, ' ');
+    return true;
+}
+
+/* The member whose name and value are on top of the stack; pops the value. */
+static bool put_member(writer *w, bool first, int depth)
+{
+    int key = lua_gettop(w->L) - 1;
+    if (!first)
+        put_byte(w, ',');
+    put_break(w, depth);
+    if (!put_name(w, key))
+        return false;
+    if (!put_value(w, depth))
+        return fail_at_name(w, key);
+    lua_pop(w->L, 1);
+    return true;
+}
+
+static bool put_object(writer *w, int t, int depth)
+{
+    lua_State *L = w->L;
+    bool empty = true;
+    put_byte(w, '{');
+    for (lua_pushnil(L); lua_next(L, t); empty = false)
+        if (!put_member(w, empty, depth))
+            return false;
+    if (!empty)
+        put_break(w, depth - 1);
+    put_byte(w, '}');
+    return true;
+}
+
+static bool put_object_sorted(writer *w, int t, int depth)
+{
+    lua_State *L = w->L;
+    lua_pushvalue(L, lua_upvalueindex(UPVALUE_SORTED));
+    lua_pushvalue(L, t);
+    lua_call(L, 1, 1);
+    int keys = lua_gettop(L), n = (int)lua_objlen(L, keys);
+    put_byte(w, '{');
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, keys, i);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, t);
+        if (!put_member(w, i == 1, depth))
+            return false;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    if (n > 0)
+        put_break(w, depth - 1);
+    put_byte(w, '}');
+    return true;
+}
+
+static bool put_raw(writer *w, int t)
+{
+    size_t len;
+    lua_rawgeti(w->L, t, 1);
+    const char *text = lua_tolstring(w->L, -1, &len);
+    if (!text)
+        return fail(w, "cannot encode a %s as raw JSON", luaL_typename(w->L, -1));
+    put(w, text, len);
+    lua_pop(w->L, 1);
+    return true;
+}
+
+static bool put_table(writer *w, int depth)
+{
+    lua_State *L = w->L;
+    buffer *out = w->out;
+    int t = lua_gettop(L), n = NO_ARRAY;
+    if (++depth > w->max_depth)
+        return fail(w, "cannot encode more than %d levels: is it in itself?", w->max_depth);
+    if (!lua_checkstack(L, SLOTS)) {
+        out->len = w->begin;
+        luaL_error(L, "stack overflow");
+    }
+    const void *meta = NULL;
+    if (lua_getmetatable(L, t)) {
+        meta = lua_topointer(L, -1);
+        lua_pop(L, 1);
+        if (meta == out->raw_meta)
+            return put_raw(w, t);
+    }
+    if (meta != out->object_meta)
+        n = length_of(L, t);
+    if (n == SPARSE)
+        return fail(w, "cannot encode a sparse array");
+    if (meta == out->array_meta) {
+        if (n == NO_ARRAY)
+            return fail(w, "cannot encode an array that has other keys than 1 to n");
+    } else if (n == 0 && !(w->flags & EMPTY_IS_ARRAY)) {
+        n = NO_ARRAY;
+    }
+    if (n >= 0)
+        return put_array(w, t, n, depth);
+    return w->flags & SORT_KEYS ? put_object_sorted(w, t, depth) : put_object(w, t, depth);
+}
+
+/* Writes the value on top of the stack, which stays there. False: a fault, and the stack is of any
+ * height above it. */
+static bool put_value(writer *w, int depth)
+{
+    lua_State *L = w->L;
+    bool ok = true;
+    int type = lua_type(L, -1);
+    switch (type) {
+    case LUA_TSTRING: {
+        size_t len;
+        const char *s = lua_tolstring(L, -1, &len);
+        put_string(w, s, len);
+        break;
+    }
+    case LUA_TNUMBER:
+        ok = put_number(w);
+        break;
+    case LUA_TTABLE:
+        ok = put_table(w, depth);
+        break;
+    case LUA_TBOOLEAN:
+        if (lua_toboolean(L, -1))
+            put(w, "true", 4);
+        else
+            put(w, "false", 5);
+        break;
+    case TYPE_CDATA:
+        ok = put_odd(w, -1);
+        break;
+    default:
+        if (type != LUA_TNIL && (type != LUA_TLIGHTUSERDATA || lua_touserdata(L, -1)))
+            return fail(w, "cannot encode a %s", luaL_typename(L, -1));
+        put(w, "null", 4);
+    }
+    if (w->too_large)
+        return fail(w, "the text is longer than 2 GiB");
+    return ok;
+}
+
+/* --- for Lua ----------------------------------------------------------------------------------- */
+
+/* encode(value, flags, maxDepth, indent|nil) -> text | nil, message, whether it is too large */
+static int encode(lua_State *L)
+{
+    buffer *out = lua_touserdata(L, lua_upvalueindex(UPVALUE_BUFFER));
+    writer w;
+    w.L = L;
+    w.out = out;
+    w.begin = out->len;
+    w.flags = (int)lua_tointeger(L, 2);
+    w.max_depth = (int)lua_tointeger(L, 3);
+    w.indent = lua_tolstring(L, 4, &w.indent_len);
+    w.too_large = false;
+    w.path_len = 0;
+
+    lua_pushvalue(L, 1);
+    bool ok = put_value(&w, 0);
+    size_t len = out->len - w.begin;
+    out->len = w.begin;
+    if (ok) {
+        lua_pushlstring(L, out->data + w.begin, len);
+    } else {
+        bool dotted = w.path_len > 0 && w.path[0] == '.';
+        size_t shown = w.path_len - dotted;
+        lua_settop(L, 0);
+        lua_pushnil(L);
+        lua_pushstring(L, w.message);
+        lua_pushstring(L, w.path_len > 0 ? ", at " : "");
+        lua_pushlstring(L, w.path + dotted, shown < PATH_SHOWN ? shown : PATH_SHOWN);
+        lua_concat(L, 3);
+        lua_pushboolean(L, w.too_large);
+    }
+    if (out->len == 0 && out->room > ROOM_KEPT)
+        release(out);
+    return ok ? 1 : 3;
+}
+
+static int buffer_gc(lua_State *L)
+{
+    release(lua_touserdata(L, 1));
+    return 0;
+}
+
+/* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> encode. `odd` and `sorted` are what is left
+ * to Lua: odd(value, int64AsString) -> text | nil, message; sorted(table) -> its keys. */
+static int json_encoder(lua_State *L)
+{
+    lua_settop(L, 5);
+    buffer *out = lua_newuserdata(L, sizeof(*out));
+    memset(out, 0, sizeof(*out));
+    out->array_meta = lua_topointer(L, 1);
+    out->object_meta = lua_topointer(L, 2);
+    out->raw_meta = lua_topointer(L, 3);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, buffer_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_insert(L, UPVALUE_BUFFER);
+    lua_pushcclosure(L, encode, UPVALUE_SORTED);
+    return 1;
+}
+
+/* jsonLength(table) -> the length of what is an array by its keys, else nil */
+static int json_length(lua_State *L)
+{
+    int n = length_of(L, 1);
+    if (n < 0)
+        return 0;
+    lua_pushinteger(L, n);
+    return 1;
+}
+
+void json_encode_add(lua_State *L)
+{
+    lua_pushcfunction(L, json_encoder);
+    lua_setfield(L, -2, "jsonEncoder");
+    lua_pushcfunction(L, json_length);
+    lua_setfield(L, -2, "jsonLength");
+}
