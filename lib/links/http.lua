@@ -7,7 +7,8 @@
 --- `http.accessLog`, `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and
 --- `http.requestId` make middleware for it: see http.middleware; `http.limit` and
 --- `http.concurrency`: see http.limits.
---- `http.get`, `http.post` and the others make requests: see http.client.
+--- `http.get`, `http.post` and the others make requests: see http.client. `http.parseUrl` is
+--- url.parse.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -60,6 +61,7 @@ local OPTIONS = {
     compress = { default = false, type = "boolean|table" },
     cookieSecret = { type = "string|table" },
     onError = { type = "function" },
+    onConnection = { type = "function" },
     serverHeader = { default = "links", type = "string|boolean" },
     dateHeader = { default = true, type = "boolean", c = "date_header" },
     accessLog = { type = "table|string|boolean|nil" },
@@ -257,6 +259,13 @@ end
 ---                                                     raises, or returns nil and an error;
 ---                                                     nothing: 500 and a line in the log, as
 ---                                                     without it
+---                        onConnection      nil        onConnection(socket) is asked about every
+---                                                     connection before a byte of it is read:
+---                                                     where it returns false, or raises, the
+---                                                     connection is closed. `socket` is as
+---                                                     req.socket: behind a proxy, that of the
+---                                                     proxy. It may wait, for headerTimeout at
+---                                                     most
 ---                        serverHeader      "links"    the Server field; false: none
 ---                        dateHeader        true       send a Date field
 ---                        accessLog         nil        logs each request: options of log.access, an
@@ -352,6 +361,7 @@ local LAZY = {
     compress = { "links.http.compress", "compress" },
     concurrency = { "links.http.limits", "concurrency" },
     limit = { "links.http.limits", "limit" },
+    parseUrl = { "links.url", "parse" },
     router = { "links.http.router", "new" },
     static = { "links.http.static", "static" },
 }

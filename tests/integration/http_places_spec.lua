@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local serving = require "serving"
 local tcp = require "tcp"
+local timer = require "timer"
 local unix = require "unix"
 local wire = require "wire"
 
@@ -117,6 +118,111 @@ describe("a server at several places", function()
         assert.truthy(message(0, f, { trustedProxies = { "::1", header = "Via" } }):find("header",
             1, true))
         assert.truthy(message(0, f, { onError = 1 }):find("onError", 1, true))
+    end)
+end)
+
+describe("onConnection", function()
+    it("is asked about every connection before it is read, and may refuse it", function()
+        local seen = {}
+        local port, server = serve(function(req)
+            assert.equal(req.remotePort, req.socket.remotePort)
+            return req.socket.remoteAddress
+        end, {
+            onConnection = function(socket)
+                table.insert(seen, socket)
+                return #seen ~= 2
+            end,
+        })
+        local first = wire.connect(port)
+        first:send(GET .. GET)
+        assert.equal("127.0.0.1", first:response().body)
+        assert.equal("127.0.0.1", first:response().body)
+        local second = wire.connect(port)
+        second:send(GET)
+        assert.is_true(second:isClosed())
+        assert.equal("127.0.0.1", wire.request(port, GET).body)
+        assert.equal(3, #seen)
+        assert.same({ 4, "127.0.0.1", "127.0.0.1", port },
+            { seen[1].family, seen[1].remoteAddress, seen[1].localAddress, seen[1].localPort })
+        wire.turn(5)
+        assert.same({ 1, 3 }, { server:connections(), server:stats().requests })
+        first:close()
+        second:close()
+    end)
+
+    it("may wait, each for itself, for headerTimeout at most", function()
+        local n = 0
+        local log = serving.with_log(function()
+            local port = serve(function() return "in" end, {
+                headerTimeout = 50,
+                onConnection = function()
+                    n = n + 1
+                    if n == 1 then timer.sleep(5000) end
+                    timer.sleep(1)
+                end,
+            })
+            local first = wire.connect(port)
+            first:send(GET)
+            assert.equal("in", wire.request(port, GET).body)
+            assert.is_true(first:isClosed())
+            first:close()
+        end)
+        assert.truthy(log:find("onConnection: ETIMEDOUT", 1, true), log)
+    end)
+
+    it("that raises lets nobody in, and says so in the log", function()
+        local log = serving.with_log(function()
+            local port = serve(function() return "in" end,
+                { onConnection = function() error("no list to look at") end })
+            local c = wire.connect(port)
+            c:send(GET)
+            assert.is_true(c:isClosed())
+            c:close()
+        end)
+        assert.truthy(log:find("error in onConnection: .-no list to look at\nstack traceback"), log)
+    end)
+
+    it("counts who waits for the limit of connections, and serves on after refusing", function()
+        local admit, asked = false, 0
+        local port, server = serve(function() return "in" end, {
+            maxConnections = 1,
+            onConnection = function()
+                asked = asked + 1
+                timer.sleep(1)
+                return admit
+            end,
+        })
+        local refused = { wire.connect(port), wire.connect(port), wire.connect(port) }
+        wire.turn()
+        assert.same({ 1, 1 }, { asked, server:connections() })
+        for _, c in ipairs(refused) do
+            assert.is_true(c:isClosed())
+            c:close()
+        end
+        admit = true
+        assert.equal("in", wire.request(port, GET).body)
+        assert.equal(4, asked)
+    end)
+
+    it("does not keep a server open that is closed meanwhile", function()
+        local ended
+        local port, server = serve(function() return "in" end, {
+            onConnection = function()
+                timer.sleep(20)
+                ended = true
+            end,
+        })
+        local c = wire.connect(port)
+        c:send(GET)
+        wire.turn()
+        assert.equal(1, server:connections())
+        assert.is_true(server:close())
+        assert.is_true(c:isClosed())
+        c:close()
+        local patience = timer.now() + 5000
+        while not ended and timer.now() < patience do timer.sleep(1) end
+        assert.is_true(ended)
+        assert.equal(0, server:connections())
     end)
 end)
 

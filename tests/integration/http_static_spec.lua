@@ -509,6 +509,12 @@ describe("res:sendFile", function()
         res = get(send(dir .. "/root/ten.txt", { download = 'n\195\164"\r\n.txt' }), "/")
         assert.equal("attachment; filename=\"n_____.txt\"; filename*=UTF-8''n%C3%A4%22%0D%0A.txt",
             res.headers["content-disposition"])
+        local attached = serve(function(_, response)
+            assert(response:file(dir .. "/root/ten.txt", "digits"))
+        end)
+        res = get(attached, "/")
+        assert.same({ 'attachment; filename="digits"', "0123456789" },
+            { res.headers["content-disposition"], res.body })
         res = get(send(dir .. "/none", { download = true, type = "x/y" }), "/")
         assert.is_nil(res.headers["content-disposition"])
         assert.equal("text/plain; charset=utf-8", res.headers["content-type"])

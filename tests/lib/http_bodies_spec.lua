@@ -124,6 +124,76 @@ describe("req:accepts", function()
     end)
 end)
 
+describe("res:negotiate", function()
+    local function answer(accept, forms, vary)
+        local app = http.router()
+        app:get("/", function(_, res)
+            if vary then res:setHeader("Vary", vary) end
+            return res:negotiate(forms)
+        end)
+        local status, headers, body = app:call("GET", "/", { headers = { accept = accept } })
+        return { status, headers["content-type"], body, headers.vary }
+    end
+
+    it("answers in the form that the client likes best, and tells caches", function()
+        local forms = { json = { 1 }, html = "<p>", text = function() return 201, "one" end }
+        assert.same({ 200, "application/json", "[1]", "Accept" },
+            answer("application/json", forms))
+        assert.same({ 200, "text/html; charset=utf-8", "<p>", "Accept" },
+            answer("application/json;q=0.5, text/html", forms))
+        assert.same({ 201, "text/plain; charset=utf-8", "one", "Accept" },
+            answer("text/plain", forms))
+        assert.equal("Origin, Accept", answer("*/*", forms, "Origin")[4])
+        assert.equal("accept, Origin", answer("*/*", forms, "accept, Origin")[4])
+    end)
+
+    it("has a default, and 406 for who likes none", function()
+        assert.equal("<p>", answer(nil, { json = {}, html = "<p>" })[3])
+        assert.equal("{}", answer(nil, { json = {}, html = "<p>", default = "json" })[3])
+        assert.equal("{}", answer("*/*", { json = {}, html = "<p>", default = "json" })[3])
+        local none = answer("image/png", { json = {}, html = "<p>" })
+        assert.same({ 406, "Accept" }, { none[1], none[4] })
+        raises("must have a type", function(_, res) res:negotiate {} end)
+        raises("must have a type",
+            function(_, res) res:negotiate { json = 1, default = "html" } end)
+        raises("no media type", function(_, res) res:negotiate { jason = 1 } end)
+    end)
+end)
+
+describe("req:fresh", function()
+    local function fresh(set, headers, options)
+        options = options or {}
+        options.headers = headers
+        return ask(function(req, res)
+            for name, value in pairs(set) do res:setHeader(name, value) end
+            return req:fresh()
+        end, "/", options)[1]
+    end
+    local OLD, NEW = "Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT"
+
+    it("goes by the tag, and only without one by the date", function()
+        assert.is_false(fresh({ ETag = '"a"' }, {}))
+        assert.is_true(fresh({ ETag = '"a"' }, { ["if-none-match"] = '"b", W/"a"' }))
+        assert.is_true(fresh({ ETag = 'W/"a"' }, { ["if-none-match"] = '"a"' }))
+        assert.is_true(fresh({ ETag = '"a"' }, { ["if-none-match"] = "*" }))
+        assert.is_false(fresh({ ETag = '"a"' }, { ["if-none-match"] = '"A", a' }))
+        assert.is_false(fresh({}, { ["if-none-match"] = '"a"' }))
+        assert.is_true(fresh({ ["Last-Modified"] = OLD }, { ["if-modified-since"] = OLD }))
+        assert.is_true(fresh({ ["Last-Modified"] = OLD }, { ["if-modified-since"] = NEW }))
+        assert.is_false(fresh({ ["Last-Modified"] = NEW }, { ["if-modified-since"] = OLD }))
+        assert.is_false(fresh({ ["Last-Modified"] = OLD }, { ["if-modified-since"] = "rubbish" }))
+        assert.is_false(fresh({ ["Last-Modified"] = OLD, ETag = '"a"' },
+            { ["if-modified-since"] = OLD, ["if-none-match"] = '"b"' }))
+    end)
+
+    it("is not so for other methods, nor for who demands a new copy", function()
+        local set, have = { ETag = '"a"' }, { ["if-none-match"] = '"a"' }
+        assert.is_false(fresh(set, have, { body = "x" }))
+        have["cache-control"] = "No-Cache"
+        assert.is_false(fresh(set, have))
+    end)
+end)
+
 describe("req:is", function()
     it("compares the type of the body, without its parameters", function()
         local function is(kind, ...)

@@ -1,4 +1,5 @@
 local http = require "http"
+local limit = require "limit"
 local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
@@ -52,15 +53,15 @@ describe("http.limit", function()
 
     it("may count all together, per route, and answer in its own way", function()
         local app = http.router()
-        local limit = http.limit {
+        local limited = http.limit {
             rate = 1, per = 60000, by = function() end,
             onLimit = function(_, res, about)
                 res.status = 420
                 return { later = about.retryAfter > 50000 }
             end,
         }
-        app:get("/a", limit, function() return "a" end)
-        app:get("/b", limit, function() return "b" end)
+        app:get("/a", limited, function() return "a" end)
+        app:get("/b", limited, function() return "b" end)
         app:get("/free", function() return "free" end)
         assert.equal(200, (app:call("GET", "/a")))
         local status, _, body = app:call("GET", "/b")
@@ -77,9 +78,26 @@ describe("http.limit", function()
         assert.equal(429, (call(app, "other4")))
     end)
 
+    it("counts in the dictionary that processes share where it has a name", function()
+        local name = "spec " .. timer.now()
+        local options = { rate = 2, per = 60000, name = name, by = who }
+        local one, other = with(assert(http.limit(options))), with(assert(http.limit(options)))
+        local function ask(app)
+            local status, headers = call(app, "a")
+            return { status, headers["ratelimit-remaining"], headers["retry-after"] }
+        end
+        assert.same({ 200, "1" }, ask(one))
+        assert.same({ 200, "0" }, ask(other))
+        assert.same({ 429, "0", "30" }, ask(other))
+        assert.same({ 429, "0", "30" }, ask(one))
+        assert.equal(200, (call(one, "b")))
+        local same = assert(limit.rate(name, { rate = 2, per = 60000, burst = 2 }))
+        assert.is_false((same:check "a"))
+    end)
+
     it("raises for options that are wrong, at the caller's line", function()
-        for _, options in ipairs { {}, { rate = 0 }, { rate = 1, onLimit = 200 },
-            { rate = 1, rates = 2 }, { rate = 1.5 } } do
+        for _, options in ipairs { {}, { rate = 0 }, { rate = 1, name = "" },
+            { rate = 1, onLimit = 200 }, { rate = 1, rates = 2 }, { rate = 1.5 } } do
             local ok, err = pcall(http.limit, options)
             assert.is_false(ok)
             assert.truthy(err:find("http.limit(options)", 1, true), err)

@@ -51,6 +51,12 @@ int links_http_listen_unix(links_http_server *server, const char *path, size_t l
                                      int mode, int unlink_stale);
 int links_http_trust(links_http_server *server, const char *network);
 int links_http_trusts(const links_http_server *server, const char *address);
+typedef struct links_http_visitor {
+    links_http_place remote, local;
+} links_http_visitor;
+void links_http_keep_door(links_http_server *server);
+links_http_visitor *links_http_visit(links_http_server *server);
+void links_http_admit(links_http_server *server, links_http_visitor *visitor, int admit);
 void links_http_set_tls(links_http_server *server, links_tls_context *context,
                                   int plain);
 links_http_req *links_http_next(links_http_server *server, int answered);

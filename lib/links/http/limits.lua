@@ -1,5 +1,6 @@
 --- Middleware that keeps requests within limits: how many in a time, and how many at once, for all
---- clients or for each. Of one process: each worker of a cluster counts for itself.
+--- clients or for each. Each process counts for itself, but for what `name` of http.limit makes one
+--- count of all workers of a cluster.
 local check = require "links.check"
 local core = require "links.core"
 local sync = require "links.sync"
@@ -37,6 +38,7 @@ local LIMIT_OPTIONS = {
     onLimit = { default = 429, type = "number|function" },
     headers = { default = true, type = "boolean" },
     maxKeys = { default = 100000, type = "integer", min = 1, max = 10000000 },
+    name = { type = "string" },
 }
 
 -- For each key, the time at which it would have used up what it was given (the theoretical arrival
@@ -56,6 +58,34 @@ local function new_store(max_keys)
     return store
 end
 
+-- What takes one from a key, as limit:check does, for this process alone.
+local function own_rate(options, burst)
+    local interval = options.per / options.rate
+    local window = interval * burst
+    local store = new_store(options.maxKeys)
+    return function(key)
+        local now = core.now()
+        local used_up = math.max(store.get(key) or now, now) + interval
+        local over = used_up - now - window
+        if over > 1e-6 then
+            return false, { remaining = 0, retryAfter = over }
+        end
+        store.put(key, used_up)
+        return true, {
+            remaining = math.floor((window - used_up + now) / interval), retryAfter = 0,
+            reset = used_up - now,
+        }
+    end
+end
+
+-- The same for all processes of the program.
+local function shared_rate(options, burst)
+    local rate, err = require("links.limit").rate(options.name,
+        { rate = options.rate, per = options.per, burst = burst })
+    if not rate then return nil, err end
+    return function(key) return rate:check(tostring(key)) end
+end
+
 --- Lets a client make so many requests in a time; beyond that they are answered 429 with
 --- Retry-After. They flow evenly (GCRA): who has been idle may send `burst` at once, and then one
 --- every `per` / `rate` ms.
@@ -68,11 +98,15 @@ end
 ---                                         wait
 ---                        onLimit  429     the status; or a function(req, res, {retryAfter = ms})
 ---                                         that answers
----                        headers  true    tell by RateLimit-Limit, -Remaining and -Reset
+---                        headers  true    tell by RateLimit-Limit, -Remaining and -Reset (s)
 ---                        maxKeys  100000  clients that are remembered; beyond, those are forgotten
 ---                                         that have not come for longest
---- @return function       middleware; made twice it counts twice, used on several routes it counts
----                        them together
+---                        name     nil     counts for all processes of the program together, and
+---                                         for all limits of that name, as limit.rate does (which
+---                                         has a limit of its own for what it remembers)
+--- @return function       middleware; made twice it counts twice, unless it has a name; used on
+---                        several routes it counts them together
+--- @return nil, err       with a name: what limit.rate says
 --- @raise                 an option of another type or out of bounds, or one that nobody knows
 --- @usage local http = require "http"
 --- local app = http.router()
@@ -84,32 +118,27 @@ function limits.limit(options)
     options = check.options(LIMIT, options, LIMIT_OPTIONS)
     check.integer(LIMIT, "options.rate", options.rate, 1, INT_MAX)
     check_on_limit(LIMIT, options.onLimit)
+    local name = options.name
+    if name and (name == "" or #name > 64) then
+        error(LIMIT .. " options.name must have 1 to 64 bytes", 2)
+    end
     local by, headers = options.by, options.headers
     local burst = options.burst or options.rate
-    local interval = options.per / options.rate
-    local window = interval * burst
-    local store = new_store(options.maxKeys)
+    local take, fault = (name and shared_rate or own_rate)(options, burst)
+    if not take then return nil, fault end
     local limit_text = ("%d"):format(burst)
 
     return function(req, res, next)
-        local key, now = key_of(by, req), core.now()
-        local used_up = math.max(store.get(key) or now, now) + interval
-        local over = used_up - now - window
-        if over > 1e-6 then
-            if headers then
-                res:setHeader("RateLimit-Limit", limit_text)
-                res:setHeader("RateLimit-Remaining", "0")
-                res:setHeader("RateLimit-Reset", ("%d"):format(math.ceil(over / 1000)))
-            end
-            return answer(options.onLimit, req, res, { retryAfter = over })
-        end
-        store.put(key, used_up)
+        local ok, state = take(key_of(by, req))
+        if ok == nil then return nil, state end
         if headers then
             res:setHeader("RateLimit-Limit", limit_text)
-            res:setHeader("RateLimit-Remaining", ("%d"):format((window - used_up + now) / interval))
-            res:setHeader("RateLimit-Reset", ("%d"):format(math.ceil((used_up - now) / 1000)))
+            res:setHeader("RateLimit-Remaining", ("%d"):format(state.remaining))
+            local reset = ok and state.reset or state.retryAfter
+            res:setHeader("RateLimit-Reset", ("%d"):format(math.ceil(reset / 1000)))
         end
-        return next()
+        if ok then return next() end
+        return answer(options.onLimit, req, res, { retryAfter = state.retryAfter })
     end
 end
 

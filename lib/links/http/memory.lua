@@ -277,6 +277,8 @@ end
 
 function request:_server() return nil end
 
+function request:_staged(name) return self._res:getHeader(name) end
+
 function response:_server() return nil end
 
 function response:_isSecure() return self._req.scheme == "https" end
@@ -326,6 +328,7 @@ end
 function memory.call(handler, method, url, options)
     local req = new_request(method, url, options)
     local res = setmetatable({ status = 200, _req = req, _fields = {}, _pieces = {} }, Response)
+    req._res = res
     answer(res, handler(req, res))
     local body = table.concat(res._pieces)
     local fields = res._fields

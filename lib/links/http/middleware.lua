@@ -15,18 +15,6 @@ local middleware = {}
 
 local INT_MAX = 2 ^ 31 - 1
 
--- Adds a name to Vary, unless it is there.
-local function vary(res, name)
-    local have = res:getHeader("vary")
-    if type(have) == "table" then have = table.concat(have, ", ") end
-    if not have then
-        res:setHeader("Vary", name)
-    elseif have ~= "*" and not (", " .. have:lower() .. ","):find(" " .. name:lower() .. ",", 1,
-        true) then
-        res:setHeader("Vary", have .. ", " .. name)
-    end
-end
-
 local function list_of(signature, name, value)
     if value == nil then return nil end
     check.type(signature, "options." .. name, value, "string|table", 2)
@@ -102,7 +90,7 @@ function middleware.cors(options)
     local function preflight(req, res)
         res:setHeader("Access-Control-Allow-Methods", methods)
         local asked = req:header("access-control-request-headers")
-        if not headers then vary(res, "Access-Control-Request-Headers") end
+        if not headers then res:_vary("Access-Control-Request-Headers") end
         if headers or asked then res:setHeader("Access-Control-Allow-Headers", headers or asked) end
         res:setHeader("Access-Control-Max-Age", age)
         return 204, ""
@@ -112,7 +100,7 @@ function middleware.cors(options)
         local origin = req:header("origin")
         local allowed = origin and allow(origin, req)
         -- Caches must know that the answer depends on who asks, also where nobody did.
-        if options.origin ~= "*" then vary(res, "Origin") end
+        if options.origin ~= "*" then res:_vary("Origin") end
         if not allowed then return next() end
         res:setHeader("Access-Control-Allow-Origin", allowed)
         if options.credentials then res:setHeader("Access-Control-Allow-Credentials", "true") end

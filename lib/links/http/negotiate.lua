@@ -49,6 +49,17 @@ local function quality(ranges, full)
     return q
 end
 
+-- Which of the names is liked best, by an Accept field; of equals, the first.
+local function best_of(accept, names, fulls)
+    local ranges = accept and ranges_of(accept)
+    local best, best_q = nil, 0
+    for i, full in ipairs(fulls) do
+        local q = ranges and quality(ranges, full) or ranges == nil and 1 or 0
+        if q > best_q then best, best_q = names[i], q end
+    end
+    return best
+end
+
 --- Which of several types the client likes best, by its Accept field. Without that, the first.
 ---
 --- @param ...  string  media types, or "json", "html", "text", "xml", "css", "js", "form",
@@ -58,16 +69,9 @@ end
 --- @raise              a name that is no type
 function negotiate:accepts(...)
     local signature = "req:accepts(type, ...)"
-    local accept = self:header("accept")
-    local ranges = accept and ranges_of(accept)
-    local best, best_q = nil, 0
-    for i = 1, select("#", ...) do
-        local name = select(i, ...)
-        local full = full_type(signature, name)
-        local q = ranges and quality(ranges, full) or ranges == nil and 1 or 0
-        if q > best_q then best, best_q = name, q end
-    end
-    return best
+    local names, fulls = { ... }, {}
+    for i = 1, select("#", ...) do fulls[i] = full_type(signature, names[i]) end
+    return best_of(self:header("accept"), names, fulls)
 end
 
 --- Whether the body of the request is of a type, by its Content-Type.
@@ -94,4 +98,100 @@ function negotiate:is(...)
     end
 end
 
-return { request = negotiate }
+local function listed(tags, etag)
+    etag = etag:gsub("^W/", "")
+    if tags:match("^%s*(.-)%s*$") == "*" then return true end
+    for tag in tags:gmatch('"[^"]*"') do
+        if tag == etag then return true end
+    end
+    return false
+end
+
+--- Whether what the client has already is what it would get, so that 304 is the answer: by its
+--- If-None-Match and the ETag that has been set on the response, or else by If-Modified-Since and
+--- Last-Modified (RFC 9110, 13.1). For GET and HEAD only, and not where the client demands a new
+--- copy (Cache-Control: no-cache).
+---
+--- @return boolean
+--- @raise           the request is over
+--- @usage local http = require "http"
+--- local app = http.router()
+--- app:get("/", function(req, res)
+---     res:setHeader("ETag", '"1"')
+---     if req:fresh() then return 304 end
+---     return "hello"
+--- end)
+--- assert(app:call("GET", "/", { headers = { ["if-none-match"] = '"1"' } }) == 304)
+function negotiate:fresh()
+    if self.method ~= "GET" and self.method ~= "HEAD" then return false end
+    if (self:header("cache-control") or ""):lower():find("no-cache", 1, true) then return false end
+    local tags = self:header("if-none-match")
+    if tags then
+        local etag = self:_staged("ETag")
+        return etag ~= nil and listed(tags, etag)
+    end
+    local since, modified = self:header("if-modified-since"), self:_staged("Last-Modified")
+    if not since or not modified then return false end
+    local date = require "links.date"
+    local known, changed = date.parseHttp(since), date.parseHttp(modified)
+    return known ~= nil and changed ~= nil and changed <= known
+end
+
+local response = {}
+
+-- private: adds a name to Vary, unless it is there.
+function response:_vary(name)
+    local have = self:getHeader("vary")
+    if type(have) == "table" then have = table.concat(have, ", ") end
+    if not have then
+        self:setHeader("Vary", name)
+    elseif have ~= "*"
+        and not (", " .. have:lower() .. ","):find(" " .. name:lower() .. ",", 1, true) then
+        self:setHeader("Vary", have .. ", " .. name)
+    end
+end
+
+--- Chooses the form of an answer by what the client likes best (RFC 9110, 12.5.1), sets its
+--- Content-Type and Vary, and returns what the handler is to return: 406 where none of them will
+--- do.
+---
+--- @param forms  table  type = value: types as for req:accepts; a value is what a handler may
+---                      return as a body (a function: what it returns, called with nothing).
+---                      `default` is the type for a client to which several are the same; without
+---                      it the first by the alphabet
+--- @return ...          to be returned by the handler
+--- @raise               a name that is no type; no form at all
+--- @usage local http = require "http"
+--- local app = http.router()
+--- app:get("/", function(req, res)
+---     return res:negotiate{ json = { hello = "world" }, html = "<p>hello", default = "html" }
+--- end)
+--- local _, headers = app:call("GET", "/", { headers = { accept = "application/json" } })
+--- assert(headers["content-type"] == "application/json")
+function response:negotiate(forms)
+    local signature = "res:negotiate(forms)"
+    check.type(signature, "forms", forms, "table")
+    local default, names, fulls = forms.default, {}, {}
+    for name in pairs(forms) do
+        if name ~= "default" then names[#names + 1] = name end
+    end
+    if #names == 0 or default ~= nil and forms[default] == nil then
+        error(signature .. " forms must have a type, and that of its default", 2)
+    end
+    table.sort(names, function(a, b)
+        if (a == default) ~= (b == default) then return a == default end
+        return tostring(a) < tostring(b)
+    end)
+    for i, name in ipairs(names) do fulls[i] = full_type(signature, name) end
+    local best = best_of(self:_requestHeader("accept"), names, fulls)
+    self:_vary("Accept")
+    if not best then return 406 end
+    local kind = full_type(signature, best)
+    if kind:find("^text/") and not kind:find(";", 1, true) then kind = kind .. "; charset=utf-8" end
+    self:setHeader("Content-Type", kind)
+    local form = forms[best]
+    if type(form) == "function" then return form() end
+    return form
+end
+
+return { request = negotiate, response = response }

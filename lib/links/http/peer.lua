@@ -150,6 +150,26 @@ function lazy.localPort(r)
     return place.family ~= 0 and place.port or nil
 end
 
+-- The two ends of a connection, whatever proxies say of it.
+local function ends(remote, here)
+    local is_unix = remote.family == 0
+    return {
+        family = is_unix and "unix" or remote.family,
+        remoteAddress = text_of(remote), remotePort = not is_unix and remote.port or nil,
+        localAddress = text_of(here), localPort = not is_unix and here.port or nil,
+    }
+end
+
+local other_place = ffi.new("links_http_place")
+
+-- A request that router:call has made up came on none.
+function lazy.socket(r)
+    if r == nil then return nil end
+    C.links_http_peer(r, other_place)
+    C.links_http_local(r, place)
+    return ends(other_place, place)
+end
+
 function lazy.startTime(r)
     local age = r ~= nil and C.links_http_age(r) or 0
     return require("links.system").now() - age
@@ -190,4 +210,4 @@ function lazy.id(r, req)
     return id
 end
 
-return { lazy = lazy, new_id = new_id }
+return { lazy = lazy, ends = ends, new_id = new_id }

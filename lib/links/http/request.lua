@@ -9,7 +9,8 @@
 ---
 --- `remoteAddress` ("unix:" for a Unix socket), `remotePort`, `scheme` and `host` are what the
 --- connection says, or what a proxy says that the server trusts; `localAddress` and `localPort` are
---- our end of the connection.
+--- our end of the connection. `socket` has both ends of the connection itself, whatever proxies
+--- say: {family = 4, 6 or "unix", remoteAddress, remotePort, localAddress, localPort}.
 ---
 --- The pages http.bodies (JSON, forms), http.multipart, http.query and http.negotiate have more.
 --
@@ -282,6 +283,12 @@ end
 
 -- private: as that of the response.
 function methods:_server() return self.server end
+
+-- private: a field that is set on the response; the first of several.
+function methods:_staged(name)
+    local value = C.links_http_get(handle(self), name, #name, 0, out_len)
+    if value ~= nil then return ffi_string(value, out_len[0]) end
+end
 
 -- private: req.trailers, the fields behind a body in chunks; empty before all of it has been read.
 function methods:_trailers()

@@ -9,6 +9,7 @@ local reports = require "links.report"
 local binding = require "links.http.ffi"
 local Request = require "links.http.request"
 local answers = require "links.http.answers"
+local peer = require "links.http.peer"
 local response = require "links.http.response"
 local servers = require "links.http.servers"
 
@@ -221,6 +222,36 @@ function work(self)
     end
 end
 
+-- Asks the program whether a connection may come in. Who cannot be asked about stays outside.
+local function ask_about(self, visitor, socket)
+    local limit = self._headerTimeout
+    local function ask()
+        if limit == 0 then return self._onConnection(socket) end
+        return require("links.task").withTimeout(limit, self._onConnection, socket)
+    end
+    local ok, admit, err = xpcall(ask, on_error)
+    if not ok then
+        reports.write("error", "http: error in onConnection: " .. text_of(admit[1]) .. admit[2])
+    elseif errors.is(err) then
+        ok = false
+        reports.write("error", "http: onConnection: " .. text_of(err))
+    end
+    C.links_http_admit(self._h, visitor, ok and admit ~= false and 1 or 0)
+end
+
+local function keep_door(self)
+    local handle, status = self._h, 0
+    repeat
+        local visitor = C.links_http_visit(handle)
+        if visitor ~= nil then
+            spawn(ask_about, self, visitor, peer.ends(visitor.remote, visitor["local"]))
+        else
+            status = handle.status
+            if status == AGAIN then status = wait() end
+        end
+    until status ~= 0
+end
+
 local methods = {}
 local Server = { __index = methods, __name = "http server" }
 
@@ -349,15 +380,20 @@ function methods:close(ms)
 end
 
 -- private: makes a server of a handle that listens, which the caller's ffi.gc owns, and starts its
--- workers. options: onError, requestId, trust.
+-- workers. options: those of http.createServer, and cookieSecrets and trust made of them.
 function server.start(handle, handler, options)
     local self = setmetatable({
         _h = handle, _handler = handler, _workers = {}, _places = places_of(handle),
         _known = {},
         _onError = options.onError, _requestId = options.requestId, _trust = options.trust,
         _cookieSecrets = options.cookieSecrets,
+        _onConnection = options.onConnection, _headerTimeout = options.headerTimeout,
     }, Server)
     servers.add(handle, self)
+    if options.onConnection then
+        C.links_http_keep_door(handle)
+        spawn(keep_door, self)
+    end
     for _ = 1, 2 do
         C.links_http_worker(handle, 1, 0)
         spawn(work, self)

@@ -95,6 +95,21 @@ LINKS_API int links_http_trust(links_http_server *server, const char *network);
 /* Whether an address, or "unix:", is one of those: 1, 0, or -EINVAL for what is no address. */
 LINKS_API int links_http_trusts(const links_http_server *server, const char *address);
 
+/* A connection that waits to be let in, before anything of it is read. */
+typedef struct links_http_visitor {
+    links_http_place remote, local;
+} links_http_visitor;
+
+/* From now on, connections that come wait for links_http_admit. */
+LINKS_API void links_http_keep_door(links_http_server *server);
+
+/* The next one that waits, or NULL: server->status says LINKS_AGAIN, with the task parked, or
+ * LINKS_CLOSED. Each is to be admitted or not, once. */
+LINKS_API links_http_visitor *links_http_visit(links_http_server *server);
+
+/* Lets it in, or closes it; the pointer is worth nothing then. */
+LINKS_API void links_http_admit(links_http_server *server, links_http_visitor *visitor, int admit);
+
 /* Connections that come are to speak TLS; `plain` says what becomes of requests in plain HTTP. */
 LINKS_API void links_http_set_tls(links_http_server *server, links_tls_context *context, int plain);
 

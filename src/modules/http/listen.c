@@ -17,12 +17,17 @@ static const http_conn *conn_of(const links_http_req *r) { return ((const http_r
 
 static http_listener *listener_of(list *l) { return CONTAINER_OF(l, http_listener, link); }
 
+static void wait_at_door(http_server *s, int fd, const address *peer);
+
 /* --- listening ------------------------------------------------------------------------------- */
 
 static void on_accept(listener *l, int fd, const address *peer)
 {
     http_server *s = CONTAINER_OF(l, http_listener, listener)->server;
-    http_conn_open(s, fd, peer);
+    if (s->keeps_door)
+        wait_at_door(s, fd, peer);
+    else
+        http_conn_open(s, fd, peer);
     if (s->view.connections >= s->options.max_connections)
         http_server_pause(s, true);
 }
@@ -139,6 +144,20 @@ int links_http_address(const links_http_server *ls, int nth, links_http_place *p
     return 0;
 }
 
+/* Our end of a socket. */
+static void local_place_of(links_http_place *place, int fd)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+    address at = {0};
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+        address_from_sockaddr(&at, &ss);
+    if (at.family)
+        place_of(place, &at);
+    else
+        unix_place_of(place, fd);
+}
+
 void links_http_peer(const links_http_req *r, links_http_place *place)
 {
     place_of(place, &conn_of(r)->peer);
@@ -147,15 +166,82 @@ void links_http_peer(const links_http_req *r, links_http_place *place)
 void links_http_local(const links_http_req *r, links_http_place *place)
 {
     const http_conn *c = conn_of(r);
-    struct sockaddr_storage ss = {0};
-    socklen_t len = sizeof(ss);
-    address at = {0};
-    if (http_conn_is_alive(c) && getsockname(c->stream.io.fd, (struct sockaddr *)&ss, &len) == 0)
-        address_from_sockaddr(&at, &ss);
-    if (at.family)
-        place_of(place, &at);
-    else
-        unix_place_of(place, c->stream.io.fd);
+    local_place_of(place, http_conn_is_alive(c) ? c->stream.io.fd : -1);
+}
+
+/* --- the door ---------------------------------------------------------------------------------- */
+
+/* It counts as a connection, for the limit and for who waits for the last one to go. */
+static void wait_at_door(http_server *s, int fd, const address *peer)
+{
+    http_visitor *v = mem_new(http_visitor);
+    v->fd = fd;
+    v->peer = *peer;
+    place_of(&v->view.remote, peer);
+    local_place_of(&v->view.local, fd);
+    list_push_back(&s->visitors, &v->link);
+    s->view.connections++;
+    waitq_wake_one(&s->door, 0);
+}
+
+void links_http_keep_door(links_http_server *ls) { server_of(ls)->keeps_door = true; }
+
+links_http_visitor *links_http_visit(links_http_server *ls)
+{
+    http_server *s = server_of(ls);
+    list *l = list_pop_front(&s->visitors);
+    if (!l) {
+        s->view.status = s->stopped ? LINKS_CLOSED : sched_park(&s->door, 0, 0, "http door");
+        return NULL;
+    }
+    list_push_back(&s->asked, l);
+    return &CONTAINER_OF(l, http_visitor, link)->view;
+}
+
+void links_http_admit(links_http_server *ls, links_http_visitor *lv, int admit)
+{
+    http_server *s = server_of(ls);
+    http_visitor *v = (http_visitor *)lv;
+    list_remove(&v->link);
+    if (v->fd >= 0) {
+        int before = s->view.connections--;
+        if (admit)
+            http_conn_open(s, v->fd, &v->peer);
+        else
+            close(v->fd);
+        if (s->view.connections < before) {
+            s->view.connections++;
+            http_server_forget(s);
+        }
+    }
+    mem_free(v);
+}
+
+static void drop(http_server *s, list *visitors)
+{
+    for (list *l = visitors->next; l != visitors; l = l->next) {
+        http_visitor *v = CONTAINER_OF(l, http_visitor, link);
+        if (v->fd < 0)
+            continue;
+        close(v->fd);
+        v->fd = -1;
+        http_server_forget(s);
+    }
+}
+
+void http_server_drop_visitors(http_server *s)
+{
+    drop(s, &s->visitors);
+    drop(s, &s->asked);
+    waitq_wake_all(&s->door, 0);
+}
+
+void http_server_free_visitors(http_server *s)
+{
+    list *lists[] = {&s->visitors, &s->asked};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        for (list *l; (l = list_pop_front(lists[i]));)
+            mem_free(CONTAINER_OF(l, http_visitor, link));
 }
 
 /* --- proxies ----------------------------------------------------------------------------------- */

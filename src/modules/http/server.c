@@ -347,7 +347,10 @@ links_http_server *links_http_open(const links_http_options *options)
     list_init(&s->queue);
     list_init(&s->later);
     list_init(&s->left);
+    list_init(&s->visitors);
+    list_init(&s->asked);
     waitq_init(&s->idle);
+    waitq_init(&s->door);
     waitq_init(&s->drained);
     if (options->server_header)
         s->server_header = strdup(options->server_header);
@@ -373,6 +376,7 @@ void links_http_stop(links_http_server *ls)
         return;
     s->stopped = true;
     http_server_stop_listeners(s);
+    http_server_drop_visitors(s);
     for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
         next = l->next;
         http_conn_retire(CONTAINER_OF(l, http_conn, link));
@@ -419,6 +423,7 @@ static void release(ev_release *release)
         mem_free(r);
     }
     http_server_free_listeners(s);
+    http_server_free_visitors(s);
     net_close(s->net);
     mem_free(s->trusted);
     tls_context_unref(s->tls);

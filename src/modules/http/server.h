@@ -28,6 +28,14 @@ typedef struct http_listener {
     unix_file file;
 } http_listener;
 
+/* A connection that waits to be let in; in listen.c. */
+typedef struct http_visitor {
+    links_http_visitor view; /* first: Lua's pointer is ours */
+    list link;               /* in server->visitors, then in server->asked */
+    address peer;
+    int fd; /* -1: the server has been stopped */
+} http_visitor;
+
 struct http_server {
     links_http_server view; /* first: Lua's pointer is ours */
     net *net;
@@ -42,17 +50,20 @@ struct http_server {
     int tick_ms; /* how often a connection's timer looks: no longer than the shortest timeout */
 
     list conns;
-    list guests; /* connections that were upgraded to another protocol */
-    list queue;  /* requests to hand out */
-    list later;  /* of connections that have had their share of this turn */
-    list left;   /* requests whose handlers are to be cancelled */
-    waitq idle;  /* workers */
+    list guests;   /* connections that were upgraded to another protocol */
+    list queue;    /* requests to hand out */
+    list later;    /* of connections that have had their share of this turn */
+    list left;     /* requests whose handlers are to be cancelled */
+    list visitors; /* connections that wait for somebody to look at them */
+    list asked;    /* those that are being looked at */
+    waitq idle;    /* workers */
+    waitq door;    /* who looks at visitors */
     waitq drained;
     int workers, busy;
     uint32_t turn;
     int taken; /* in this turn */
     int64_t turn_ms;
-    bool stopped, freed, referenced;
+    bool stopped, freed, referenced, keeps_door;
 
     struct links_http_access *access; /* NULL: requests are not logged */
 
@@ -84,6 +95,10 @@ void http_server_push(http_server *s, http_request *r);
 /* Stops listening everywhere; http_server_free_listeners frees what is left of that. */
 void http_server_stop_listeners(http_server *s);
 void http_server_free_listeners(http_server *s);
+
+/* Closes the connections that wait to be let in; http_server_free_visitors frees them. */
+void http_server_drop_visitors(http_server *s);
+void http_server_free_visitors(http_server *s);
 
 /* Takes connections from the queues of the system, or leaves them there. */
 void http_server_pause(http_server *s, bool pause);
