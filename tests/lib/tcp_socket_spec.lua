@@ -675,7 +675,7 @@ describe("socket:pipe", function()
 
     it("ends after the timeout of its socket without a byte", function()
         local client, a, b, target = chain()
-        a:setTimeout(150)
+        a:setTimeout(500)
         -- A busy machine may hold everything up for so long: then the timeout is right to come.
         local last, longest = timer.now(), 0
         local function tick()
@@ -684,13 +684,13 @@ describe("socket:pipe", function()
         end
         local ticking = timer.setInterval(15, function() tick() target:write(".") end)
         local piping = task.spawn(function() return a:pipe(b) end)
-        timer.sleep(300)
+        timer.sleep(900)
         tick()
-        assert.is_true(piping.status == "waiting" or longest > 100, piping.status)
+        assert.is_true(piping.status == "waiting" or longest > 300, piping.status)
         ticking:cancel()
         local _, moved, err = piping:join(5000)
         assert.equal("ETIMEDOUT", err.name)
-        assert.is_true(moved.received >= 3 or longest > 100)
+        assert.is_true(moved.received >= 3 or longest > 300)
         client:close()
     end)
 
