@@ -159,11 +159,11 @@ function Server:serve_udp()
     end
 end
 
-local SOCK_STREAM, SOCK_NONBLOCK, MSG_NOSIGNAL = 1, 0x800, 0x4000
+local SOCK_STREAM, SOCK_FLAGS, MSG_NOSIGNAL = 1, 0x80800, 0x4000 -- non-blocking, close-on-exec
 
 -- A listening socket; nil where somebody has the port.
 local function listen(port)
-    local fd = C.socket(2, SOCK_STREAM + SOCK_NONBLOCK, 0)
+    local fd = C.socket(2, SOCK_STREAM + SOCK_FLAGS, 0)
     local at = ffi.new("dns_address")
     at.family = 2
     at.port = bit.bor(bit.lshift(bit.band(port, 255), 8), bit.rshift(port, 8))

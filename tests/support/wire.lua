@@ -19,7 +19,7 @@ ssize_t recv(int fd, void *data, size_t len, int flags);
 ]]
 local C = ffi.C
 
-local AF_INET, SOCK_STREAM = 2, 1
+local AF_INET, SOCK_STREAM, SOCK_CLOEXEC = 2, 1, 0x80000
 local SOL_SOCKET, SO_RCVBUF, SO_LINGER, IPPROTO_TCP, TCP_NODELAY = 1, 8, 13, 6, 1
 local MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR = 0x40, 0x4000, 1
 local EAGAIN = 11
@@ -36,7 +36,7 @@ end
 
 -- Connects to a port of this machine. options: receiveBuffer, in bytes, for a client that is slow.
 function wire.connect(port, options)
-    local fd = C.socket(AF_INET, SOCK_STREAM, 0)
+    local fd = C.socket(AF_INET, SOCK_STREAM + SOCK_CLOEXEC, 0)
     assert(fd >= 0, "socket failed")
     option(fd, IPPROTO_TCP, TCP_NODELAY, 1)
     if options and options.receiveBuffer then
