@@ -209,7 +209,7 @@ end
 
 function Server:serve_tcp()
     while self.udp do
-        local fd = C.accept4(self.listener, nil, nil, SOCK_NONBLOCK)
+        local fd = C.accept4(self.listener, nil, nil, SOCK_FLAGS)
         if fd >= 0 then
             task.spawn(self.serve_stream, self, fd)
         else
