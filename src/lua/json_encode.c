@@ -140,7 +140,8 @@ static bool fail_at_name(writer *w, int key)
 static bool fail_at_index(writer *w, int i)
 {
     char step[16];
-    return fail_at(w, step, (size_t)snprintf(step, sizeof(step), "[%d]", i));
+    int len = snprintf(step, sizeof(step), "[%d]", i);
+    return fail_at(w, step, (size_t)len);
 }
 
 /* --- what is not a table ----------------------------------------------------------------------- */

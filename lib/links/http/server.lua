@@ -66,8 +66,10 @@ local function answer(res, a, b, c)
     end
     local status, body, headers, kind = answers.read(res.status, a, b, c)
     if not status then return body end
-    for name, value in pairs(headers or {}) do
-        set_fields(res, "http: the headers of a handler:", name, value, 1)
+    if headers then
+        for name, value in pairs(headers) do
+            set_fields(res, "http: the headers of a handler:", name, value, 1)
+        end
     end
     if type(body) == "function" then
         res.status = status
