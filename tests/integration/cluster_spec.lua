@@ -457,3 +457,97 @@ describe("messages in a cluster", function()
         end
     end)
 end)
+
+-- Many short ones: `make soak` has LINKS_SOAK set, and takes its time.
+local ROUNDS = os.getenv "LINKS_SOAK" and 100 or 6
+local CLIENTS = 4
+
+-- Runs fn(port, cluster) under the load of some clients, each request on a connection of its own;
+-- then all of them come to an end. How many requests there were, and the errors of those that failed.
+local function under_load(cluster, fn)
+    local port, stop = port_of(cluster), false
+    local asked, failures, clients = 0, {}, {}
+    workers_of(port, 2)
+    for i = 1, CLIENTS do
+        clients[i] = task.spawn(function()
+            while not stop do
+                local id, err = ask(port)
+                if not id then failures[#failures + 1] = err end
+                asked = asked + 1
+            end
+        end)
+    end
+    fn(port)
+    stop = true
+    for _, client in ipairs(clients) do client:join() end
+    return asked, failures
+end
+
+-- The descriptors that a process has; nil where the system does not tell.
+local function descriptors(pid)
+    local pipe = io.popen("ls /proc/" .. pid .. "/fd 2>/dev/null | wc -l")
+    local count = tonumber(pipe:read("*a"))
+    pipe:close()
+    return count and count > 0 and count or nil
+end
+
+describe("a cluster under load", function()
+    it("loses no request by many reloads, nor does its master gather descriptors", function()
+        local cluster = start(server_code())
+        local before
+        local asked, failures = under_load(cluster, function(port)
+            for round = 1, ROUNDS do
+                program.write(script, server_code(nil, nil, round))
+                cluster.child:kill("SIGHUP")
+                eventually("version " .. round, function()
+                    return select(3, ask(port)) == tostring(round)
+                end)
+            end
+        end)
+        assert.same({}, failures)
+        assert.is_true(asked > ROUNDS)
+        cluster.child:kill("SIGHUP")
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        eventually("the end of the old workers", function()
+            before = descriptors(cluster.pid)
+            return not before or before <= 24
+        end)
+        assert.is_truthy(pids[0])
+    end)
+
+    it("loses by the kill of a worker only what was under way in that one", function()
+        local cluster = start(server_code())
+        local kills = 0
+        local _, failures = under_load(cluster, function(port)
+            for round = 1, ROUNDS do
+                local pids = workers_of(port, 2)
+                local victim = pids[round % 2]
+                process.kill(victim, "SIGKILL")
+                kills = kills + 1
+                eventually("a replacement", function()
+                    local id, pid = ask(port)
+                    return id == round % 2 and pid ~= victim
+                end)
+            end
+        end)
+        assert.is_true(#failures <= kills * CLIENTS)
+        for _, err in ipairs(failures) do
+            assert.is_truthy(({ ECONNRESET = 1, EOF = 1, EPIPE = 1 })[err.name], tostring(err))
+        end
+    end)
+
+    it("starts another worker at once where one is asked to end from outside", function()
+        local cluster = start(server_code())
+        local asked, failures = under_load(cluster, function(port)
+            local pids = workers_of(port, 2)
+            process.kill(pids[0], "SIGTERM")
+            eventually("a replacement", function()
+                local id, pid = ask(port)
+                return id == 0 and pid ~= pids[0]
+            end)
+        end)
+        assert.same({}, failures)
+        assert.is_true(asked > 0)
+    end)
+end)

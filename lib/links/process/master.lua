@@ -25,7 +25,16 @@ Master.__index = Master
 
 local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number("SIGTERM")
 
+-- A task that goes on where somebody cancels all of them.
+local function spawn(fn, ...)
+    return core.spawn(function(...)
+        core.shieldPush()
+        fn(...)
+    end, ...)
+end
+
 local function describe(status)
+    if not status then return "was asked to end" end
     if errors.is(status) then return "could not be started: " .. tostring(status) end
     if status.signal then
         return "died of " .. status.signal .. (status.core and " (core dumped)" or "")
@@ -55,16 +64,18 @@ function Master:listen(w)
             w.ready_at = core.now()
             core.wakeAll(w.queue)
         elseif what == worker.RECYCLE and w.slot.current == w then
-            core.spawn(self.recycle, self, w)
+            spawn(self.recycle, self, w)
+        elseif what == worker.LEAVING and w.slot.current == w and not self.ending then
+            w.leaves = true
+            self:drain(w)
+            spawn(self.replace, self, w)
         end
     end
 end
 
 -- Waits for its end.
 function Master:watch(w)
-    local status
-    repeat status = Child.wait_for(w.handle) until status or C.links_ending_due() ~= 0
-    w.ended = status or {}
+    w.ended = Child.wait_for(w.handle) or {}
     self.alive[w] = nil
     core.wakeAll(w.queue)
     core.wakeAll(self.ends)
@@ -91,8 +102,8 @@ function Master:start(slot)
     if not handle then return nil, err end
     w.handle, w.pid = handle, handle.pid
     self.alive[w] = true
-    core.spawn(self.watch, self, w)
-    core.spawn(self.listen, self, w)
+    spawn(self.watch, self, w)
+    spawn(self.listen, self, w)
     return w
 end
 
@@ -115,8 +126,8 @@ end
 function Master:drain(w)
     if w.draining or w.ended then return end
     w.draining = true
-    C.links_child_kill(w.handle, SIGTERM)
-    core.spawn(function()
+    if not w.leaves then C.links_child_kill(w.handle, SIGTERM) end
+    spawn(function()
         local until_ms = core.now() + self.options.shutdownTimeout + GRACE
         while not w.ended and core.now() < until_ms do
             core.park(w.queue, until_ms - core.now(), "end of a worker")
@@ -160,7 +171,7 @@ function Master:replace(died)
         local w, err = self:start(slot)
         if w then
             install(w)
-            return core.spawn(self.check_readiness, self, w)
+            return spawn(self.check_readiness, self, w)
         end
         died = { slot = slot, ended = err }
     end
@@ -273,7 +284,7 @@ function Master:begin()
     end
     self:exchange(fresh)
     for _, w in ipairs(fresh) do
-        if w.ended then core.spawn(self.replace, self, w) end
+        if w.ended then spawn(self.replace, self, w) end
     end
     return true
 end

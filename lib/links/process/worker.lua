@@ -13,6 +13,7 @@ local worker = {
     -- What is told to the master.
     READY = 1,
     RECYCLE = 2,
+    LEAVING = 3,
     -- Milliseconds between two looks at the limits, and until a master that has not found a
     -- replacement is asked again.
     LOOK = 250,
@@ -67,7 +68,9 @@ local function on_listening()
     end)
 end
 
-local function drain()
+local function drain(reason)
+    -- Where that was not the master, it knows now.
+    if reason:find("^SIG") then C.links_worker_tell(worker.LEAVING) end
     local sync = require "links.sync"
     local group = sync.waitGroup()
     for _, server in ipairs(listening.servers()) do

@@ -116,11 +116,18 @@ static void allow_fast_open(int fd, int queue)
 #endif
 }
 
+/* FreeBSD spreads connections over sockets of this kind only. */
+#ifdef SO_REUSEPORT_LB
+enum { REUSEPORT = SO_REUSEPORT_LB };
+#else
+enum { REUSEPORT = SO_REUSEPORT };
+#endif
+
 static int configure(int fd, const address *at, const listener_options *options)
 {
     int rc = sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && options->reuseport)
-        rc = sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = sock_set(fd, SOL_SOCKET, REUSEPORT, 1);
     if (rc == 0 && at->family == 6)
         rc = sock_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
     allow_fast_open(fd, options->fast_open);
