@@ -463,7 +463,7 @@ local ROUNDS = os.getenv "LINKS_SOAK" and 100 or 6
 local CLIENTS = 4
 
 -- Runs fn(port, cluster) under the load of some clients, each request on a connection of its own;
--- then all of them come to an end. How many requests there were, and the errors of those that failed.
+-- then all of them come to an end. How many requests there were, and the errors of the others.
 local function under_load(cluster, fn)
     local port, stop = port_of(cluster), false
     local asked, failures, clients = 0, {}, {}
@@ -490,6 +490,17 @@ local function descriptors(pid)
     pipe:close()
     return count and count > 0 and count or nil
 end
+
+describe("examples/cluster.lua", function()
+    it("counts what all of its workers serve", function()
+        local cluster = start(nil, "examples/cluster.lua", "0", "2")
+        local url = "http://127.0.0.1:" .. prints(cluster, "http://[%d.]+:(%d+)/\n")
+        for n = 1, 3 do
+            local body = assert(http.get(url)).body
+            assert.equal(tostring(n), body:match("^worker %d %(%d+%): request (%d+) of all\n$"))
+        end
+    end)
+end)
 
 describe("a cluster under load", function()
     it("loses no request by many reloads, nor does its master gather descriptors", function()

@@ -4,7 +4,8 @@
 --- The master owns the listening sockets: what the workers open by http, https, tcp, tls, unix and
 --- websocket is lent to them, a socket for each on a port, and one for all on a path. It keeps them
 --- open while a worker is replaced, so what is in their queues is not lost. With port 0 all workers
---- have the same port. Sockets of UDP are each worker's own. A worker's standard input is /dev/null.
+--- have the same port. Sockets of UDP are each worker's own. A worker's standard input is
+--- /dev/null.
 ---
 --- A worker serves when it listens, or calls process.ready. One that ends is replaced: after
 --- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
