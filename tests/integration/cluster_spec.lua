@@ -219,10 +219,11 @@ describe("the reload of a cluster", function()
         for version = 2, 4 do
             program.write(script, server_code(nil, nil, version))
             cluster.child:kill("SIGHUP")
-            eventually("version " .. version, function()
+            local ok = pcall(eventually, "version " .. version, function()
                 local _, _, v = ask(port)
                 return v == tostring(version)
             end)
+            assert(ok, "no version " .. version .. ": " .. cluster.text)
         end
         stop = true
         for _, client in ipairs(clients) do client:join() end

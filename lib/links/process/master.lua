@@ -19,6 +19,8 @@ local C, AGAIN, STDIO = binding.C, binding.AGAIN, binding.STDIO
 -- to end beyond its shutdownTimeout, before it is killed.
 local GROWN = 1000
 local GRACE = 2500
+-- For what a worker that has ended told before.
+local LAST_WORDS = 1000
 
 local Master = {}
 Master.__index = Master
@@ -71,11 +73,19 @@ function Master:listen(w)
             spawn(self.replace, self, w)
         end
     end
+    w.silent = true
+    core.wakeAll(w.queue)
 end
 
 -- Waits for its end.
 function Master:watch(w)
-    w.ended = Child.wait_for(w.handle) or {}
+    local status = Child.wait_for(w.handle) or {}
+    -- What it told last is on its way still.
+    local until_ms = core.now() + LAST_WORDS
+    while not w.silent and core.now() < until_ms do
+        core.park(w.queue, until_ms - core.now(), "last words of a worker")
+    end
+    w.ended = status
     self.alive[w] = nil
     core.wakeAll(w.queue)
     core.wakeAll(self.ends)

@@ -180,7 +180,8 @@ static int lend(const links_way *way, uint32_t *id)
         return -EADDRINUSE; /* this same worker listens there */
     }
     l->held[slot] = way->serial;
-    l->generation = way->generation;
+    if (l->generation < way->generation)
+        l->generation = way->generation;
     *id = l->id;
     return fd;
 }
