@@ -38,6 +38,12 @@ local function server_code(options, port, version)
     return (SERVER:gsub("%u%u%u%u+", values))
 end
 
+-- A new version of the program, at once: a worker that starts just then has the one or the other.
+local function rewrite(code)
+    program.write(script .. ".new", code)
+    assert(os.rename(script .. ".new", script))
+end
+
 -- Starts a program, and collects what it prints in .text.
 local function start(code, ...)
     if code then program.write(script, code) end
@@ -205,6 +211,7 @@ describe("the reload of a cluster", function()
     it("brings new workers with the program as it is then, and loses no request", function()
         local cluster = start(server_code())
         local port = port_of(cluster)
+        workers_of(port, 2)
         local failed, asked, stop = nil, 0, false
         local clients = {}
         for i = 1, 4 do
@@ -217,7 +224,7 @@ describe("the reload of a cluster", function()
             end)
         end
         for version = 2, 4 do
-            program.write(script, server_code(nil, nil, version))
+            rewrite(server_code(nil, nil, version))
             cluster.child:kill("SIGHUP")
             local ok = pcall(eventually, "version " .. version, function()
                 local _, _, v = ask(port)
@@ -248,13 +255,13 @@ describe("the reload of a cluster", function()
         local cluster = start(server_code())
         local port = port_of(cluster)
         local pids = workers_of(port, 2)
-        program.write(script, "local x = \nlocal y = = 2\n")
+        rewrite("local x = \nlocal y = = 2\n")
         cluster.child:kill("SIGHUP")
         prints(cluster, "app.lua:2: unexpected symbol")
         prints(cluster, "the reload has failed, and the old workers stay: worker %d %(%d+%) ended"
             .. " with code 1 before it was ready")
         assert.same(pids, workers_of(port, 2))
-        program.write(script, server_code(nil, nil, "better"))
+        rewrite(server_code(nil, nil, "better"))
         cluster.child:kill("SIGHUP")
         eventually("the better program", function() return select(3, ask(port)) == "better" end)
     end)
@@ -263,7 +270,7 @@ describe("the reload of a cluster", function()
         local cluster = start(server_code("workers = 1, readyTimeout = 2000"))
         local port = port_of(cluster)
         local pids = workers_of(port, 1)
-        program.write(script, 'require("process").cluster() require("timer").sleep(60000)')
+        rewrite('require("process").cluster() require("timer").sleep(60000)')
         cluster.child:kill("SIGHUP")
         prints(cluster, "the old workers stay: worker 0 %(%d+%) was not ready within 2000 ms")
         assert.same(pids, workers_of(port, 1))
@@ -273,7 +280,7 @@ describe("the reload of a cluster", function()
         local cluster = start(server_code("workers = 2"))
         local port = port_of(cluster)
         workers_of(port, 2)
-        program.write(script, [[
+        rewrite([[
             local process = require "process"
             process.cluster()
             process.ready()
@@ -332,7 +339,7 @@ describe("a worker", function()
     it("that ends again and again is started later and later", function()
         local cluster = start(server_code("workers = 1, restartDelay = 20, restartDelayMax = 80"))
         local _, pid = ask(port_of(cluster))
-        program.write(script, "os.exit(3)")
+        rewrite("os.exit(3)")
         process.kill(pid, "SIGKILL")
         prints(cluster, "ended with code 3: starting another one in 40 ms.*in 80 ms.*in 80 ms")
     end)
@@ -509,7 +516,7 @@ describe("a cluster under load", function()
         local before
         local asked, failures = under_load(cluster, function(port)
             for round = 1, ROUNDS do
-                program.write(script, server_code(nil, nil, round))
+                rewrite(server_code(nil, nil, round))
                 cluster.child:kill("SIGHUP")
                 eventually("version " .. round, function()
                     return select(3, ask(port)) == tostring(round)

@@ -287,7 +287,9 @@ end
 --- Starts the workers, and returns when they serve: true; or nil and why one does not, when all
 --- have ended.
 function Master:begin()
+    self.reloading = true -- one that is asked for meanwhile comes next
     local fresh, why = self:start_all(self.slots)
+    self.reloading = false
     if not fresh then
         self:finish()
         return nil, why
@@ -296,6 +298,7 @@ function Master:begin()
     for _, w in ipairs(fresh) do
         if w.ended then spawn(self.replace, self, w) end
     end
+    if self.again then spawn(self.reload, self) end
     return true
 end
 
