@@ -251,11 +251,14 @@ endif
 
 # --- house -------------------------------------------------------------------------------------
 
-.PHONY: check deps lint format demo docs bench bench-deps install uninstall
+.PHONY: check soak deps lint format demo docs bench bench-deps install uninstall
 
 check:  ## install what is missing, build, lint and run every test
 	@sh .ci/deps build check
 	@$(MAKE) --no-print-directory test WERROR=1
+
+soak: all  ## run the storms of clusters at their full length: minutes
+	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/cluster_spec.lua
 
 deps:  ## install what is missing to build, test and lint
 	@sh .ci/deps build check

@@ -11,6 +11,7 @@
 #include "ev/ev.h"
 #include "lua/vm.h"
 #include "modules/modules.h"
+#include "modules/process/process.h"
 #include "modules/process/spawn.h"
 #include "modules/process/unit.h"
 #include "version.h"
@@ -23,6 +24,7 @@ static const char usage[] =
     "  script    a Lua file; - is standard input\n"
     "  -e CODE   run CODE\n"
     "  -l MODULE require MODULE, into a global of that name\n"
+    "  -w N      run the script in N workers (or auto: one for each processor)\n"
     "  --strict  writing an undeclared global is an error, not a warning\n"
     "  -v        print the versions and exit\n"
     "  -h        print this and exit\n"
@@ -78,6 +80,10 @@ static int parse_option(vm_program *p, char **argv, int argc, int *i)
     }
     if (option[1] == 'e' || option[1] == 'l')
         return add_first(p, option[1], option_argument(argv, argc, i));
+    if (option[1] == 'w') {
+        p->workers = option_argument(argv, argc, i);
+        return p->workers ? 0 : bad_usage("an argument is missing after -w", "");
+    }
     return bad_usage("unknown option ", option);
 }
 
@@ -95,6 +101,7 @@ static int parse(vm_program *p, int argc, char **argv)
     }
     p->argv = argv;
     p->argc = argc;
+    p->is_worker = links_worker_settings() != NULL;
     if (i < argc) {
         p->script = i;
         p->from_stdin = strcmp(argv[i], "-") == 0;
@@ -138,6 +145,7 @@ static int exit_code(int loop_rc)
 
 int main(int argc, char **argv)
 {
+    process_arguments(argc, argv);
     vm_program program = {0};
     int rc = parse(&program, argc, argv);
     if (rc)
@@ -155,7 +163,6 @@ int main(int argc, char **argv)
         ev_loop_free(loop);
         return EXIT_FAILURE;
     }
-    process_arguments(argc, argv);
     modules_open(loop);
     ending_open(loop);
 

@@ -76,6 +76,13 @@ return function(program)
     rawset(_G, "argv", argv)
     guard.install(program.strict)
     require("links.task").reportFailures()
+    if program.isWorker then
+        require("links.process.worker").begin()
+    elseif program.workers then
+        if not program.script then return give_up("-w needs a script") end
+        local _, message = require("links.process.cluster")._command(program.workers)
+        return give_up(message)
+    end
     if not run_first(program.first) then return end
     if not program.script and not program.stdin then return end
     local chunk, message = load_script(program)

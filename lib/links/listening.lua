@@ -2,9 +2,11 @@
 -- nothing to do and ends: as if all had gone well. Its last words say what happened instead.
 local core = require "links.core"
 
+-- A worker of a cluster also tells its master that it listens, and closes its servers at its end.
 local listening = {}
 
 local has_listened = false
+local servers = setmetatable({}, { __mode = "k" })
 
 --- To be called with the error of every attempt to listen that has failed.
 ---
@@ -19,6 +21,21 @@ end
 function listening.began()
     has_listened = true
     core.lastWords(nil)
+    if listening.notice then listening.notice() end
+end
+
+--- To be called with each server that begins; it has a method _drain(ms).
+function listening.add(server)
+    servers[server] = true
+end
+
+--- The servers that there are.
+---
+--- @return array
+function listening.servers()
+    local list = {}
+    for server in pairs(servers) do list[#list + 1] = server end
+    return list
 end
 
 return listening

@@ -2,7 +2,8 @@
 --- nobody waits for, and the end.
 ---
 --- Fields: `pid`, `ppid` (1 where the parent has gone), `argv` (the arguments of the program, an
---- array of strings), `env`, `title`, `shutdownTimeout`.
+--- array of strings), `env`, `title`, `shutdownTimeout`, and of clusters `workerId`, `workerCount`,
+--- `isMaster`: see process.cluster.
 ---
 --- `env` is the environment: `process.env.HOME`, `process.env.DEBUG = "1"`, or `= nil`, and
 --- `for name, value in process.env() do`. Programs that are started get it as it is then.
@@ -36,6 +37,7 @@ local forever = require "links.process.forever"
 local ipc = require "links.process.ipc"
 local events = require "links.process.events"
 local run = require "links.process.run"
+local worker = require "links.process.worker"
 
 local C, STDIO = binding.C, binding.STDIO
 local new_error = errors.new
@@ -47,10 +49,13 @@ local DAEMON = "LINKS_DAEMON"
 local shutdown_timeout = 10000
 
 for name, fn in pairs(require "links.process.messages") do process[name] = fn end
+for name, fn in pairs(require "links.process.cluster") do process[name] = fn end
 ipc.inherit()
 
 process.argv = argv or {}
 process.pid = C.getpid()
+process.workerId, process.workerCount = worker.id, worker.count
+process.isMaster = worker.id == nil
 
 local function result(rc, syscall, extra)
     if rc < 0 then return nil, new_error(rc, syscall, extra) end

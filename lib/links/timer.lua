@@ -174,8 +174,9 @@ local CRON_OPTIONS = {
 ---
 --- @param expression  string    such as "*/5 * * * *"
 --- @param fn          function  what to run; it may wait
---- @param options     table     cluster: "one" runs it in one worker of process.cluster, "all" in
----                              each; without a cluster it makes no difference. Default: "one"
+--- @param options     table     cluster: "one" runs it in one worker of process.cluster, the one
+---                              with the number 0, "all" in each; without a cluster it makes no
+---                              difference. Default: "one"
 --- @return timer                :cancel() :ref() :unref() :armed()
 --- @raise                       the expression is wrong (the error says where) or no date ever fits
 ---                              it; an argument of another type, an unknown option
@@ -192,7 +193,8 @@ function timer.cron(expression, fn, options)
     local cron = require "links.cron"
     local plan, err = cron.parse(expression)
     if not plan then error(CRON .. " expression: " .. err, 2) end
-    local job = cron.start(plan, fn)
+    local is_ours = options.cluster == "all" or (require("links.process").workerId or 0) == 0
+    local job = cron.start(plan, is_ours and fn or function() end)
     if not job:armed() then error(CRON .. " expression: no date ever fits it", 2) end
     return job
 end

@@ -175,6 +175,10 @@ void vm_start(const vm_program *p)
     lua_setfield(L, -2, "stdin");
     lua_pushboolean(L, p->strict);
     lua_setfield(L, -2, "strict");
+    lua_pushstring(L, p->workers);
+    lua_setfield(L, -2, "workers");
+    lua_pushboolean(L, p->is_worker);
+    lua_setfield(L, -2, "isWorker");
     sched_spawn(L, 1);
     vm.main_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }

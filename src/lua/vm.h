@@ -25,8 +25,10 @@ typedef struct vm_program {
         const char *text;
     } first[64]; /* done before the script, in this order */
     int nfirst;
-    bool from_stdin; /* the script is standard input */
-    bool strict;     /* writing an undeclared global is an error */
+    bool from_stdin;     /* the script is standard input */
+    const char *workers; /* of the cluster that is to run it; NULL: none */
+    bool is_worker;      /* it is one of a cluster's */
+    bool strict;         /* writing an undeclared global is an error */
 } vm_program;
 
 /* Spawns the program's main task: see lib/links/boot.lua. It runs as the loop turns. */

@@ -62,7 +62,7 @@ void links_http_set_tls(links_http_server *server, links_tls_context *context,
 links_http_req *links_http_next(links_http_server *server, int answered);
 uint32_t links_http_left(links_http_server *server, int *cut);
 void links_http_worker(links_http_server *server, int change, int busy);
-void links_http_stop(links_http_server *server);
+void links_http_stop(links_http_server *server, int grace_ms);
 int links_http_drained(links_http_server *server, double timeout_ms);
 void links_http_abort(links_http_server *server);
 void links_http_free(links_http_server *server);

@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
+local listening = require "links.listening"
 local reports = require "links.report"
 local binding = require "links.http.ffi"
 local Request = require "links.http.request"
@@ -22,6 +23,7 @@ local setmetatable, type, xpcall = setmetatable, type, xpcall
 
 local ECANCELED = -errors.code("ECANCELED")
 local LEFT, LATE = binding.LEFT, binding.LATE
+local GRACE_MS = 1000 -- for connections without a request, when the process ends
 
 local server = {}
 
@@ -368,7 +370,7 @@ end
 function methods:close(ms)
     require("links.check").timeout("server:close([ms])", "ms", ms)
     local handle = self._h
-    C.links_http_stop(handle)
+    C.links_http_stop(handle, 0)
     local status = 0
     if ms == 0 then
         status = handle.connections > 0 and -errors.code("ETIMEDOUT") or 0
@@ -379,6 +381,18 @@ function methods:close(ms)
     if status == 0 then return true end
     if status ~= ECANCELED then C.links_http_abort(handle) end
     return nil, errors.new(status, "http close")
+end
+
+-- private: as close, when the process ends and another one goes on: a client that has sent a
+-- request just now gets his answer.
+function methods:_drain(ms)
+    C.links_http_stop(self._h, math.min(GRACE_MS, ms / 2))
+    return self:close(ms)
+end
+
+-- private: how many requests there have been.
+function methods:_served()
+    return self._h.requests
 end
 
 -- private: makes a server of a handle that listens, which the caller's ffi.gc owns, and starts its
@@ -392,6 +406,7 @@ function server.start(handle, handler, options)
         _onConnection = options.onConnection, _headerTimeout = options.headerTimeout,
     }, Server)
     servers.add(handle, self)
+    listening.add(self)
     if options.onConnection then
         C.links_http_keep_door(handle)
         spawn(keep_door, self)

@@ -31,10 +31,12 @@ local ipc = {
 
 local MESSAGE, REQUEST, REPLY, FAILURE = 1, 2, 3, 4
 local VERSION = 1
-local PEER, ALL = 0, -1 -- instead of a process id: who is at the other end; everybody else
+-- Instead of a process id: who is at the other end; everybody else; and from here down the workers
+-- of a cluster, the first one first.
+local PEER, ALL, WORKERS = 0, -1, -2
 
 local head_type = ffi.typeof [[
-    struct { uint32_t length, id; int32_t from, to; uint8_t kind, version, zero[2]; }
+    struct { uint32_t length, id; int32_t from, to; uint8_t kind, version; uint16_t worker; }
 ]]
 local HEAD = ffi.sizeof(head_type)
 
@@ -46,6 +48,8 @@ local FULL, UNSUPPORTED, EOF = errors.code("FULL"), errors.code("UNSUPPORTED"), 
 local state = core.processIpc or {
     channels = {}, -- pid -> the channel to that child
     parent = nil, -- the channel to the parent
+    workers = {}, -- of a master: worker id -> the channel to the one that serves
+    nworkers = 0, -- how many the cluster has
     inbox = {}, first = 1, last = 0,
     receivers = core.queue(), -- tasks that wait for a message
     space = core.queue(), -- readers that wait for room in the inbox, or for a handler to end
@@ -165,13 +169,13 @@ function Channel:tend()
 end
 
 -- Queues a frame, once there is room for it: true, or nil and an error.
-function Channel:post(kind, id, from, to, payload)
+function Channel:post(kind, id, from, to, payload, worker)
     while not self.over and self.queued > 0 and self.queued + #payload > ipc.QUEUE_MAX do
         local status = core.park(self.room, nil, "process send")
         if status ~= 0 then return nil, new_error(status, "send") end
     end
     if self.over then return nil, new_error(EPIPE, "send") end
-    local head = head_type(#payload, id, from, to, kind, VERSION)
+    local head = head_type(#payload, id, from, to, kind, VERSION, worker and worker + 1 or 0)
     self.out[#self.out + 1] = ffi.string(head, HEAD)
     self.out[#self.out + 1] = payload
     self.queued = self.queued + HEAD + #payload
@@ -184,6 +188,7 @@ function Channel:close(err)
     if self.over then return end
     self.over = true
     if self.pid and state.channels[self.pid] == self then state.channels[self.pid] = nil end
+    if self.worker and state.workers[self.worker] == self then state.workers[self.worker] = nil end
     if state.parent == self then state.parent = nil end
     if not lives(self.writer, self.writes) then self.socket:close() end
     core.wakeAll(self.room)
@@ -301,10 +306,10 @@ local function remote_error(about)
 end
 
 -- A frame for us. `asker` is where an answer is to go.
-function Channel:take(kind, id, asker, payload)
+function Channel:take(kind, id, asker, payload, worker)
     local ok, value = pcall(codec.decode, payload)
     if not ok then return nil, new_error(PROTOCOL, "receive") end
-    local from = asker ~= PEER and asker or self.name
+    local from = worker or asker ~= PEER and asker or self.name
     if kind == MESSAGE then
         self:deliver(from, value)
     elseif kind == REPLY then
@@ -326,13 +331,13 @@ end
 function Channel:pass_on(kind, id, to, payload)
     if to == ALL then
         for _, channel in pairs(state.channels) do
-            if channel ~= self then channel:post(kind, id, self.pid, PEER, payload) end
+            if channel ~= self then channel:post(kind, id, self.pid, PEER, payload, self.worker) end
         end
         return self:take(kind, id, PEER, payload)
     end
-    local channel = state.channels[to]
+    local channel = to <= WORKERS and state.workers[WORKERS - to] or state.channels[to]
     if channel then
-        channel:post(kind, id, self.pid, PEER, payload)
+        channel:post(kind, id, self.pid, PEER, payload, self.worker)
     elseif kind == REQUEST then
         self:fail(id, PEER, new_error(ESRCH))
     end
@@ -359,7 +364,9 @@ function read_in(channel)
         if channel.pid and to ~= PEER then
             ok, err = channel:pass_on(kind, id, to, payload)
         else
-            ok, err = channel:take(kind, id, channel.pid and PEER or from, payload)
+            local worker = head.worker > 0 and head.worker - 1 or nil
+            ok, err = channel:take(kind, id, channel.pid and PEER or from, payload,
+                not channel.pid and worker or nil)
         end
     until not ok
     C.links_ending_stay(-1)
@@ -387,10 +394,12 @@ local function open(fd, pid)
     return channel
 end
 
---- Takes up our end of the channel to a child that has just been started.
-function ipc.attach(pid, fd)
+--- Takes up our end of the channel to a child that has just been started; `worker` is its number in
+--- the cluster, where it has one.
+function ipc.attach(pid, fd, worker)
     local channel, err = open(fd, pid)
     if not channel then return nil, err end
+    if worker then channel.worker, channel.name = worker, worker end
     state.channels[pid] = channel
     return true
 end
@@ -403,6 +412,21 @@ function ipc.inherit()
     state.parent_pid = C.links_process_ppid()
 end
 
+--- This process belongs to a cluster of so many workers.
+function ipc.join(nworkers)
+    state.nworkers = nworkers
+end
+
+--- Of a master: what is for that worker goes to this child from now on.
+function ipc.serves(worker, pid)
+    state.workers[worker] = state.channels[pid]
+end
+
+--- How many workers the cluster has; 0 outside of one.
+function ipc.workers()
+    return state.nworkers
+end
+
 -- --- For the public functions ------------------------------------------------------------------
 
 --- The channels that lead to somebody, and for whom a frame is at their other end; nil and an error
@@ -412,6 +436,11 @@ function ipc.find(to, child_of)
         local list = {}
         each_channel(function(channel) list[#list + 1] = channel end)
         return list, ALL
+    end
+    if type(to) == "number" and to < state.nworkers then
+        if state.parent then return { state.parent }, WORKERS - to end
+        if state.workers[to] then return { state.workers[to] }, PEER end
+        return nil, new_error(ESRCH, "send")
     end
     if to == "master" or to == state.parent_pid then
         if state.parent then return { state.parent }, PEER end

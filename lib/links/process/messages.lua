@@ -10,7 +10,9 @@
 --- parent.
 ---
 --- `to` is a process id, "master" (the parent), or "*": all others of the family. `from` is a
---- process id, or "master".
+--- process id, or "master". In a cluster (process.cluster) a number below that of its workers is a
+--- worker's, process.workerId: whichever process serves as that one now. What comes from a worker
+--- has its workerId for `from`.
 local check = require "links.check"
 local forever = require "links.process.forever"
 local ipc = require "links.process.ipc"
@@ -20,7 +22,7 @@ local process = {}
 local function check_to(signature, to, level)
     check.type(signature, "to", to, "string|number", level + 1)
     if type(to) == "number" then
-        check.integer(signature, "to", to, 1, 2 ^ 31 - 1, level + 1)
+        check.integer(signature, "to", to, ipc.workers() > 0 and 0 or 1, 2 ^ 31 - 1, level + 1)
     elseif to ~= "master" and to ~= "*" then
         error(signature .. ' to must be a process id, "master" or "*", not "' .. to .. '"',
             level + 2)

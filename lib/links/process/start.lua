@@ -209,7 +209,7 @@ function start.now(what)
     end
     local handle = ffi.gc(out_child[0], C.links_child_free)
     if what.ipc then
-        local attached, failure = ipc.attach(handle.pid, channel[0])
+        local attached, failure = ipc.attach(handle.pid, channel[0], what.worker)
         if not attached then
             C.links_child_stop(handle)
             return nil, failure

@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local listening = require "links.listening"
 local report = require "links.report"
 local binding = require "links.tcp.ffi"
 local sockets = require "links.tcp.socket"
@@ -189,6 +190,11 @@ function methods:close(ms)
     return nil, errors.new(status, "server close")
 end
 
+-- Private: as close, when the process ends and another one goes on.
+function methods:_drain(ms)
+    return self:close(ms)
+end
+
 -- Private: makes a server of a pointer that listens. `info`: module, proxy, path.
 local function start(pointer, onconnect, info)
     local self = setmetatable({
@@ -199,6 +205,7 @@ local function start(pointer, onconnect, info)
         _path = info.path,
         _handshake = info.handshake, -- closes the socket where it fails
     }, Server)
+    listening.add(self)
     spawn(accept, self)
     return self
 end

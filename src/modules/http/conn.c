@@ -232,9 +232,16 @@ static void begin_closing(http_conn *c, bool may_have_input)
 
 void http_conn_retire(http_conn *c)
 {
+    int grace = c->server->grace_ms;
     c->keep_alive = false;
-    if (c->state <= CONN_IDLE)
+    if (c->state > CONN_IDLE)
+        return;
+    if (!grace) {
         begin_closing(c, false);
+        return;
+    }
+    set_state(c, c->state); /* its time begins now */
+    ev_timer_start(c->server->net->loop, &c->timer, grace, 0);
 }
 
 /* --- heads --------------------------------------------------------------------------------- */
@@ -716,6 +723,8 @@ static int timeout_of(const http_conn *c)
     case CONN_HEAD:
         return o->header_timeout;
     case CONN_IDLE:
+        if (c->server->stopped)
+            return c->server->grace_ms;
         return c->requests ? o->keep_alive_timeout : o->header_timeout;
     case CONN_BUSY: /* for a handler to begin its answer */
         return c->req->worker && !c->req->view.sent && !c->req->view.cut ? o->handler_timeout : 0;

@@ -123,8 +123,9 @@ LINKS_API uint32_t links_http_left(links_http_server *server, int *cut);
 /* A worker begins (1) or ends (-1; `busy` where it ends without having come back). */
 LINKS_API void links_http_worker(links_http_server *server, int change, int busy);
 
-/* Stops listening and closes what is idle; a connection with a request ends with its answer. */
-LINKS_API void links_http_stop(links_http_server *server);
+/* Stops listening and closes what is idle; a connection with a request ends with its answer. With a
+ * `grace_ms` what is idle has that long for one more request, which may be on its way already. */
+LINKS_API void links_http_stop(links_http_server *server, int grace_ms);
 
 /* Parks until no connection is left, for `timeout_ms` at most; 0 when there is none. */
 LINKS_API int links_http_drained(links_http_server *server, double timeout_ms);

@@ -81,7 +81,8 @@ int links_http_listen_unix(links_http_server *ls, const char *path, size_t len, 
     http_server *s = server_of(ls);
     http_listener *hl = new_listener(s);
     links_unix_options options = {.mode = mode, .unlink_stale = unlink_stale, .uid = -1, .gid = -1};
-    int fd = unix_bind(&hl->file, path, len, &options);
+    uint32_t lease = 0;
+    int fd = unix_listen(&hl->file, path, len, &options, &lease);
     int rc = fd;
     if (fd >= 0)
         rc = listener_adopt(&hl->listener, s->net->loop, fd, s->options.backlog);
@@ -92,6 +93,7 @@ int links_http_listen_unix(links_http_server *ls, const char *path, size_t len, 
         mem_free(hl);
         return rc;
     }
+    listener_owes(&hl->listener, lease);
     list_push_back(&s->listeners, &hl->link);
     return 0;
 }

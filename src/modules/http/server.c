@@ -369,12 +369,13 @@ void links_http_set_tls(links_http_server *ls, links_tls_context *context, int p
     s->plain = plain;
 }
 
-void links_http_stop(links_http_server *ls)
+void links_http_stop(links_http_server *ls, int grace_ms)
 {
     http_server *s = server_of(ls);
     if (s->stopped)
         return;
     s->stopped = true;
+    s->grace_ms = grace_ms;
     http_server_stop_listeners(s);
     http_server_drop_visitors(s);
     for (list *l = s->conns.next, *next; l != &s->conns; l = next) {
@@ -439,7 +440,7 @@ void links_http_free(links_http_server *ls)
     if (s->freed)
         return;
     s->freed = true;
-    links_http_stop(ls);
+    links_http_stop(ls, 0);
     links_http_abort(ls);
     /* What is left has a request with a worker who will never come back. */
     for (list *l = s->conns.next, *next; l != &s->conns; l = next) {

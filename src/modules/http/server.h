@@ -63,6 +63,7 @@ struct http_server {
     uint32_t turn;
     int taken; /* in this turn */
     int64_t turn_ms;
+    int grace_ms; /* how long connections without a request may stay, once it has stopped */
     bool stopped, freed, referenced, keeps_door;
 
     struct links_http_access *access; /* NULL: requests are not logged */

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "lent.h"
 #include "sock.h"
 
 static int open_reserve(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
@@ -115,11 +116,18 @@ static void allow_fast_open(int fd, int queue)
 #endif
 }
 
+/* FreeBSD spreads connections over sockets of this kind only. */
+#ifdef SO_REUSEPORT_LB
+enum { REUSEPORT = SO_REUSEPORT_LB };
+#else
+enum { REUSEPORT = SO_REUSEPORT };
+#endif
+
 static int configure(int fd, const address *at, const listener_options *options)
 {
     int rc = sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && options->reuseport)
-        rc = sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = sock_set(fd, SOL_SOCKET, REUSEPORT, 1);
     if (rc == 0 && at->family == 6)
         rc = sock_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6only);
     allow_fast_open(fd, options->fast_open);
@@ -168,7 +176,7 @@ static int probe(const address *at, bool v6only)
     return rc;
 }
 
-int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
+int listener_bind(const address *at, const listener_options *options)
 {
     int fd = sock_open(at->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM);
     if (fd < 0)
@@ -178,8 +186,31 @@ int listener_open(listener *l, ev_loop *loop, const address *at, const listener_
         rc = probe(at, options->v6only);
     if (rc == 0)
         rc = bind_to(fd, at);
-    if (rc == 0)
-        rc = listener_adopt(l, loop, fd, options->backlog);
+    if (rc < 0)
+        close(fd);
+    return rc < 0 ? rc : fd;
+}
+
+/* What the master has set up may be as an earlier version of the program wanted it. */
+static int borrow(const address *at, const listener_options *options, uint32_t *lease)
+{
+    int fd = lent_tcp(at, options, lease);
+    int rc = fd < 0 ? fd : configure_accepted(fd, options);
+    if (fd >= 0 && rc < 0)
+        close(fd);
+    return rc < 0 ? rc : fd;
+}
+
+void listener_owes(listener *l, uint32_t lease) { l->lease = lease; }
+
+int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
+{
+    uint32_t lease = 0;
+    int fd = lent_active() ? borrow(at, options, &lease) : listener_bind(at, options);
+    if (fd < 0)
+        return fd;
+    int rc = listener_adopt(l, loop, fd, options->backlog);
+    l->lease = lease;
     if (rc < 0)
         close(fd);
     return rc;
@@ -190,7 +221,16 @@ void listener_close(listener *l)
     if (l->io.fd < 0)
         return;
     ev_timer_stop(l->loop, &l->timer);
-    ev_io_close(l->loop, &l->io);
+    if (l->lease) {
+        /* The socket lives on in the master, and so would its watch. */
+        int fd = l->io.fd;
+        ev_io_stop(l->loop, &l->io);
+        close(fd);
+        lent_release(l->lease);
+        l->lease = 0;
+    } else {
+        ev_io_close(l->loop, &l->io);
+    }
     l->io.fd = -1;
     if (l->reserve >= 0)
         close(l->reserve);

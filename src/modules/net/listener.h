@@ -27,9 +27,10 @@ struct listener {
     /* A connection: a non-blocking, close-on-exec descriptor that now belongs to the callee. */
     void (*accepted)(listener *l, int fd, const address *peer);
     address local;
-    int reserve;  /* given up for a moment to turn a client away when none is left */
-    bool paused;  /* the owner takes no more for now */
-    bool pending; /* there may be connections in the queue */
+    int reserve;    /* given up for a moment to turn a client away when none is left */
+    bool paused;    /* the owner takes no more for now */
+    bool pending;   /* there may be connections in the queue */
+    uint32_t lease; /* the number of a socket that the master of a cluster has lent; 0: our own */
     uint64_t naccepted;
     uint64_t nrefused; /* turned away for want of a descriptor */
 };
@@ -48,7 +49,10 @@ typedef struct listener_options {
                        yet; 0: none (RFC 7413) */
 } listener_options;
 
-/* Binds and listens. Returns 0, or -errno with nothing left open; `at` may have port 0, and
+/* A socket that is bound and set up, and does not listen yet: a descriptor, or -errno. */
+int listener_bind(const address *at, const listener_options *options);
+
+/* Binds and listens; in a worker of a cluster the socket is its master's. Returns 0, or -errno with nothing left open; `at` may have port 0, and
  * l->local then says which the system chose. */
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options);
 
@@ -56,7 +60,11 @@ int listener_open(listener *l, ev_loop *loop, const address *at, const listener_
  * the descriptor left open. */
 int listener_adopt(listener *l, ev_loop *loop, int fd, int backlog);
 
-/* Closes the socket; connections in the queue are reset by the system. Harmless when closed. */
+/* What is adopted has been lent: see lent.h. */
+void listener_owes(listener *l, uint32_t lease);
+
+/* Closes the socket; connections in the queue are reset by the system, unless it was lent and this
+ * process is about to end. Harmless when closed. */
 void listener_close(listener *l);
 
 /* Stops taking connections from the queue, and takes them again. */

@@ -1,10 +1,11 @@
-#define _GNU_SOURCE /* accept4 */
+#define _GNU_SOURCE /* accept4, MSG_CMSG_CLOEXEC */
 #include "sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -65,4 +66,60 @@ int sock_set_tcp(int fd, bool nodelay, bool keepalive, int keepidle)
     if (rc == 0 && keepidle > 0)
         rc = set_keepidle(fd, keepidle);
     return rc;
+}
+
+/* --- descriptors that travel --------------------------------------------------------------- */
+
+ssize_t sock_send_fd(int socket, int fd, const char *data, size_t len)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.room,
+        .msg_controllen = sizeof(control.room),
+    };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    ssize_t n;
+    do
+        n = sendmsg(socket, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t sock_receive_fd(int socket, void *data, size_t len, int *fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {.iov_base = data, .iov_len = len};
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.room,
+        .msg_controllen = sizeof(control.room),
+    };
+    ssize_t n;
+    *fd = -1;
+    do
+        n = recvmsg(socket, &msg, SOCK_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+        if (!SOCK_CMSG_CLOEXEC)
+            (void)fcntl(*fd, F_SETFD, FD_CLOEXEC);
+    }
+    return n;
 }

@@ -3,7 +3,7 @@
  * with them (SCM_RIGHTS). A socket that keeps them asks for them with every read, since a plain
  * read of their bytes would lose them; they wait here until somebody takes them.
  */
-#define _GNU_SOURCE /* MSG_CMSG_CLOEXEC */
+#define _GNU_SOURCE /* SOCK_CMSG_CLOEXEC */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,11 +11,8 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "sock.h"
 #include "tcp_socket.h"
-
-#ifndef MSG_CMSG_CLOEXEC
-#define MSG_CMSG_CLOEXEC 0 /* macOS */
-#endif
 
 enum {
     FDS_KEPT = 64, /* waiting at once; what comes beyond is closed */
@@ -87,31 +84,6 @@ int links_tcp_close_fd(int fd) { return close(fd) < 0 ? -errno : 0; }
 
 /* --- sending --------------------------------------------------------------------------------- */
 
-static ssize_t send_with(int socket, int fd, const char *data, size_t len)
-{
-    union {
-        struct cmsghdr head;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.room,
-        .msg_controllen = sizeof(control.room),
-    };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(fd));
-    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    ssize_t n;
-    do
-        n = sendmsg(socket, &msg, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
 int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len)
 {
     tcp *s = tcp_of(socket);
@@ -123,7 +95,7 @@ int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len)
     rc = tcp_flush_for(s);
     if (rc < 0)
         return rc;
-    ssize_t n = send_with(s->stream.io.fd, fd, data, len);
+    ssize_t n = sock_send_fd(s->stream.io.fd, fd, data, len);
     if (n == -EAGAIN || n == -EWOULDBLOCK) {
         s->stream.writable = false;
         return tcp_park_writer(s);
@@ -157,7 +129,7 @@ static void keep(tcp_fds *kept, int fd)
         close(fd);
         return;
     }
-    if (!MSG_CMSG_CLOEXEC)
+    if (!SOCK_CMSG_CLOEXEC)
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     kept->fds[kept->count++] = fd;
 }
@@ -175,7 +147,7 @@ ssize_t tcp_read_with_fds(tcp *s, void *data, size_t len)
     do {
         msg.msg_control = control.room;
         msg.msg_controllen = sizeof(control.room);
-        n = recvmsg(st->io.fd, &msg, MSG_CMSG_CLOEXEC);
+        n = recvmsg(st->io.fd, &msg, SOCK_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         st->readable = false;

@@ -162,7 +162,8 @@ int links_unix_listen(links_tcp_server **out, const char *path, size_t len,
                       const links_unix_options *file, const links_tcp_options *options)
 {
     tcp_server *s = new_server(options);
-    int fd = unix_bind(&s->file, path, len, file);
+    uint32_t lease = 0;
+    int fd = unix_listen(&s->file, path, len, file, &lease);
     int rc = fd;
     if (fd >= 0)
         rc = listener_adopt(&s->listener, sched_loop(), fd, options->backlog);
@@ -173,6 +174,7 @@ int links_unix_listen(links_tcp_server **out, const char *path, size_t len,
         mem_free(s);
         return rc;
     }
+    listener_owes(&s->listener, lease);
     started(s, out);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "lent.h"
 #include "sock.h"
 
 int unix_address(struct sockaddr_un *un, const char *path, size_t len)
@@ -109,6 +110,16 @@ int unix_bind(unix_file *file, const char *path, size_t path_len, const links_un
         return rc;
     }
     return fd;
+}
+
+int unix_listen(unix_file *file, const char *path, size_t len, const links_unix_options *options,
+                uint32_t *lease)
+{
+    *lease = 0;
+    if (!lent_active())
+        return unix_bind(file, path, len, options);
+    *file = (unix_file){0};
+    return lent_unix(path, len, options, lease);
 }
 
 void unix_file_remove(unix_file *file)

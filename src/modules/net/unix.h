@@ -31,6 +31,11 @@ typedef struct unix_file {
  * where the file is no socket; -EPERM where its owner or group may not be set). */
 int unix_bind(unix_file *file, const char *path, size_t len, const links_unix_options *options);
 
+/* The same, but in a worker of a cluster the socket is its master's, and so is the file: *lease is for
+ * listener_owes then. */
+int unix_listen(unix_file *file, const char *path, size_t len, const links_unix_options *options,
+                uint32_t *lease);
+
 /* Removes the file, if it is still the one that was made, and forgets it. */
 void unix_file_remove(unix_file *file);
 

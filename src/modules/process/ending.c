@@ -12,6 +12,7 @@
 #include "lua/sched.h"
 #include "lua/vm.h"
 #include "modules/log/crash.h"
+#include "modules/net/lent.h"
 #include "modules/net/transfer.h"
 #include "process.h"
 #include "unit.h"
@@ -206,6 +207,7 @@ void ending_wind_down(ev_loop *loop, int code)
 {
     if (!ending_asked())
         ending.code = code;
+    lent_keep();
     run_hooks(loop);
     if (ending_asked())
         end_tasks(loop);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "modules/net/lent.h"
 #include "modules/system/system.h"
 #include "spawn.h"
 #include "unit.h"
@@ -25,7 +26,8 @@ static struct {
     int argc;
     char **argv; /* copies */
     int64_t started_ns;
-    int ipc; /* a descriptor that our parent has given us; -1 */
+    int ipc;      /* a descriptor that our parent has given us; -1 */
+    char *worker; /* what the master of a cluster has told us; NULL */
 } self;
 
 /* At once, so that nothing that is started can inherit it, or believe that it had been meant. */
@@ -41,10 +43,32 @@ static int take_ipc(void)
     return given ? SPAWN_IPC_FD : -1;
 }
 
+/* A worker's standard input is its way to the master, until here. */
+static void take_worker(void)
+{
+    struct stat st;
+    const char *text = getenv("LINKS_WORKER");
+    if (text && fstat(STDIN_FILENO, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && null >= 0 && dup2(null, STDIN_FILENO) == STDIN_FILENO) {
+            size_t size = strlen(text) + 1;
+            self.worker = memcpy(mem_alloc(size), text, size);
+            lent_open(fd);
+        }
+        if (null > STDERR_FILENO)
+            close(null);
+    }
+    unsetenv("LINKS_WORKER");
+}
+
+const char *links_worker_settings(void) { return self.worker; }
+
 void process_arguments(int argc, char **argv)
 {
     self.started_ns = links_system_hrtime64();
     self.ipc = take_ipc();
+    take_worker();
     self.argc = argc;
     self.argv = mem_zalloc(((size_t)argc + 1) * sizeof(*self.argv));
     for (int i = 0; i < argc; i++) {
@@ -255,5 +279,8 @@ void process_close(void)
     for (int i = 0; i < self.argc; i++)
         mem_free(self.argv[i]);
     mem_free(self.argv);
+    mem_free(self.worker);
+    lent_close();
+    links_cluster_close();
     memset(&self, 0, sizeof(self));
 }

@@ -181,4 +181,29 @@ LINKS_API int links_process_set_title(const char *title);
  * LINKS_LOCKED with the id of who has it (0: unknown), or -errno. */
 LINKS_API int links_process_pid_file(const char *path, int *owner);
 
+/* --- clusters: cluster.c ------------------------------------------------------------------- */
+
+typedef struct links_way links_way;
+
+/* A way from the master to the worker that is to be started in a slot: *child is the worker's end,
+ * to be its standard input. `generation` counts the reloads. 0 or -errno. */
+LINKS_API int links_way_open(links_way **way, int slot, int generation, int *child);
+
+/* The next number that the worker has told by links_worker_tell, from 1 on; LINKS_EOF where it has
+ * gone. Parks without keeping the process alive. */
+LINKS_API int links_way_next(links_way *way);
+LINKS_API void links_way_free(links_way *way);
+
+/* Closes the sockets that nobody has asked for since that generation began. */
+LINKS_API void links_cluster_sweep(int generation);
+
+/* Closes all of them. */
+LINKS_API void links_cluster_close(void);
+
+/* What the master has told this worker at its start; NULL: it is none. */
+LINKS_API const char *links_worker_settings(void);
+
+/* Tells the master. 0, or -ENOTCONN and the like. */
+LINKS_API int links_worker_tell(int what);
+
 #endif

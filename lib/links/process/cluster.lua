@@ -1,0 +1,226 @@
+--- Clusters: a master and its workers, which run the same program side by side, one for each
+--- processor. All of these are functions of the module `process`.
+---
+--- The master owns the listening sockets: what the workers open by http, https, tcp, tls, unix and
+--- websocket is lent to them, a socket for each on a port, and one for all on a path. It keeps them
+--- open while a worker is replaced, so what is in their queues is not lost. With port 0 all workers
+--- have the same port. Sockets of UDP are each worker's own. A worker's standard input is
+--- /dev/null.
+---
+--- A worker serves when it listens, or calls process.ready. One that ends is replaced: after
+--- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
+--- second begins with `restartDelay` again.
+---
+--- SIGHUP reloads: new workers are started, and when all of them serve the old ones end. Where one
+--- of the new does not, the old ones stay, and the log says why. SIGTERM and SIGINT end the
+--- cluster, SIGUSR1 goes on to the workers, whose logs open their files anew.
+---
+--- A worker that is to end closes its servers: what has been asked is answered, a connection
+--- without a request has a second for one more, WebSockets are closed by 1001. What is left after
+--- `shutdownTimeout` is broken off. Workers end with their master, however that ends.
+---
+--- `process.workerId` is the number of a worker, 0 to `process.workerCount` - 1, which its
+--- replacement has too; both are nil in other processes. `process.isMaster` is false in a worker.
+local ffi = require "ffi"
+local core = require "links.core"
+local check = require "links.check"
+local errors = require "links.errors"
+local report = require "links.report"
+local binding = require "links.process.ffi"
+local names = require "links.process.names"
+local start = require "links.process.start"
+local worker = require "links.process.worker"
+local Master = require "links.process.master"
+
+local C = binding.C
+
+local process = {}
+
+local CLUSTER = "process.cluster([options])"
+local INT_MAX = 2 ^ 31 - 1
+local WORKERS_MAX = 1024
+local FINISH_MS = 5000 -- for the master, beyond its workers' shutdownTimeout
+
+local OPTIONS = {
+    file = { type = "string|nil" },
+    args = { type = "table|nil" },
+    workers = { type = "string|number", default = "auto" },
+    cpuAffinity = { type = "boolean", default = false },
+    uid = { type = "string|number|nil" },
+    gid = { type = "string|number|nil" },
+    reload = { type = "string|boolean", default = "SIGHUP" },
+    shutdownTimeout = { type = "integer", min = 0, max = INT_MAX, default = 10000 },
+    readyTimeout = { type = "integer", min = 1, max = INT_MAX, default = 10000 },
+    restartDelay = { type = "integer", min = 0, max = INT_MAX, default = 10 },
+    restartDelayMax = { type = "integer", min = 1, max = INT_MAX, default = 30000 },
+    maxRequests = { type = "integer", min = 0, max = 2 ^ 53, default = 0 },
+    maxMemory = { type = "integer", min = 0, max = 2 ^ 53, default = 0 },
+    pidFile = { type = "string|nil" },
+    title = { type = "string", default = "links" },
+}
+
+local function count_of(signature, workers)
+    if workers == "auto" then return math.min(require("links.system").cpuCount(), WORKERS_MAX) end
+    local count = tonumber(workers)
+    if not count or count % 1 ~= 0 or count < 1 or count > WORKERS_MAX then
+        error(signature .. " options.workers must be an integer from 1 to " .. WORKERS_MAX
+            .. ', or "auto", not ' .. tostring(workers), 4)
+    end
+    return count
+end
+
+local function check_options(signature, options)
+    local o = check.options(signature, options, OPTIONS, 2)
+    o.workers = count_of(signature, o.workers)
+    names.check_id(signature, "options.uid", o.uid, 2)
+    names.check_id(signature, "options.gid", o.gid, 2)
+    start.check_args(signature, o.args, 2)
+    if o.file then start.check_text(signature, "options.file", o.file, 2) end
+    start.check_text(signature, "options.title", o.title, 2)
+    if o.reload == true then o.reload = OPTIONS.reload.default end
+    if o.reload then names.signal(signature, "options.reload", o.reload, 2) end
+    if o.restartDelay > o.restartDelayMax then o.restartDelayMax = o.restartDelay end
+    return o
+end
+
+-- The processors that this process may use: an array.
+local function processors()
+    local list = {}
+    local file = io.open("/proc/self/status")
+    local text = file and file:read("*a") or ""
+    if file then file:close() end
+    for first, last in (text:match("Cpus_allowed_list:%s*(%S+)") or ""):gmatch("(%d+)%-?(%d*)") do
+        for cpu = tonumber(first), tonumber(last) or tonumber(first) do list[#list + 1] = cpu end
+    end
+    for cpu = 1, list[1] and 0 or require("links.system").cpuCount() do list[cpu] = cpu - 1 end
+    return list
+end
+
+local function program()
+    local path = ffi.new("char[4096]")
+    local rc = C.links_process_program(path, 4096)
+    if rc < 0 then return nil, errors.new(rc, "cluster") end
+    return ffi.string(path)
+end
+
+-- The command line of a worker: that of this process, or its file.
+local function command_line(o)
+    if o.file then
+        local file = o.file:find("^-") and "./" .. o.file or o.file
+        return { ffi.string(C.links_process_argument(0)), file, unpack(o.args or {}) }
+    end
+    local list = {}
+    while C.links_process_argument(#list) ~= nil do
+        list[#list + 1] = ffi.string(C.links_process_argument(#list))
+    end
+    return list
+end
+
+-- The end of the master is that of the cluster. It never returns.
+local function wait_for_the_end()
+    core.shieldPush()
+    C.links_ending_stay(1)
+    pcall(core.park, nil, nil, "cluster")
+    error("process.cluster: the process ends", 0)
+end
+
+local function take_signals(master, o, public)
+    if o.reload then public.on(o.reload, function() master:reload() end) end
+    local usr1 = C.links_signal_number("SIGUSR1")
+    if o.reload ~= "SIGUSR1" then public.on("SIGUSR1", function() master:signal(usr1) end) end
+    public.onShutdown(function() master:finish() end)
+    public.shutdownTimeout = math.min(o.shutdownTimeout + FINISH_MS, INT_MAX)
+    public.title = o.title .. ": master"
+end
+
+local running = false
+
+--- Runs the program in workers. The master stays in here until it ends: what stands below runs in
+--- the workers only.
+---
+--- The master ends with code 1, and says why, where the first workers do not come to serve.
+---
+--- @param options  table  file            string  the Lua file that the workers run. Default: the
+---                                                main script once more, in which this returns
+---                                                true at once
+---                        args            array   of strings, for `file`. Default: none
+---                        workers         integer how many, up to 1024. Default: "auto": as many as
+---                                                system.cpuCount says
+---                        cpuAffinity     boolean each has a processor of its own, as far as there
+---                                                are. Default: false
+---                        uid             integer the user that the workers run as, or a name.
+---                                                Only root may choose. Ports below 1024 are no
+---                                                hindrance: the master opens them
+---                        gid             integer the group, or a name. Default: the user's
+---                        reload          string  the signal that reloads, or false. Default:
+---                                                "SIGHUP"
+---                        shutdownTimeout integer ms that a worker has for its end. Default: 10000
+---                        readyTimeout    integer ms until a worker must serve. Default: 10000
+---                        restartDelay    integer ms until another one is started. Default: 10
+---                        restartDelayMax integer ms, the longest. Default: 30000
+---                        maxRequests     integer requests after which a worker is replaced; it is
+---                                                looked at four times a second. 0: no limit.
+---                                                Default: 0
+---                        maxMemory       integer bytes of physical memory, the same. Default: 0
+---                        pidFile         string  as process.pidFile, of the master. Default: none
+---                        title           string  for ps(1): "links: master", "links: worker 0".
+---                                                Default: "links"
+--- @return true           in a worker
+--- @return nil, err       UNSUPPORTED  the script was read from standard input, and there is no
+---                                     `file`
+---                        EBUSY        this process is a master already
+---                        LOCKED, EACCES, ...  as process.pidFile
+--- @raise                 an option of another type or out of bounds, or one that nobody knows
+--- @wait
+--- @usage local process = require "process"
+--- local ok, message = pcall(process.cluster, { workers = 0 })
+--- assert(not ok and message:find("options.workers must be", 1, true))
+function process.cluster(options)
+    local o = check_options(CLUSTER, options)
+    if worker.id then return true end
+    if running then return nil, errors.new(errors.code("EBUSY"), "cluster") end
+    if core.fromStdin and not o.file then
+        return nil, errors.new(errors.code("UNSUPPORTED"), "cluster")
+    end
+    local path, err = program()
+    if not path then return nil, err end
+    local public = require "links.process"
+    if o.pidFile then
+        local ok, failure = public.pidFile(o.pidFile)
+        if not ok then return nil, failure end
+    end
+    running = true
+    local about = {
+        signature = CLUSTER, program = path, argv = command_line(o), options = o,
+    }
+    local master = Master.new(about, o.cpuAffinity and processors() or nil)
+    take_signals(master, o, public)
+    local ok, why = master:begin()
+    if not ok and C.links_ending_due() == 0 then
+        report.last_words("the cluster has not started: " .. why)
+        C.links_ending_quit(1)
+    end
+    wait_for_the_end()
+end
+
+--- Tells the master that this worker serves, where it does so without listening. Elsewhere it does
+--- nothing.
+---
+--- @return true
+--- @return nil, err  ENOTCONN, EPIPE  the master has gone
+--- @usage assert(require("process").ready())
+function process.ready()
+    if not worker.id then return true end
+    return worker.ready()
+end
+
+-- Private: `links -w N`, before the script.
+function process._command(workers)
+    if not pcall(count_of, "links -w", workers) then
+        return nil, "-w needs a number of workers from 1 to " .. WORKERS_MAX .. ", or auto"
+    end
+    local ok, err = process.cluster({ workers = workers })
+    return ok, err and tostring(err)
+end
+
+return process

@@ -1,0 +1,320 @@
+-- The master of a cluster: it keeps a worker in each slot.
+--
+-- A worker that ends is replaced, later and later while its successors die young. A reload starts
+-- one more for each slot, and only when all of them serve the old ones are asked to end; so does
+-- the replacement of a single one. The sockets are src/modules/process/cluster.c's.
+local ffi = require "ffi"
+local core = require "links.core"
+local errors = require "links.errors"
+local report = require "links.report"
+local binding = require "links.process.ffi"
+local ipc = require "links.process.ipc"
+local start = require "links.process.start"
+local worker = require "links.process.worker"
+local Child = require "links.process.child"
+
+local C, AGAIN, STDIO = binding.C, binding.AGAIN, binding.STDIO
+
+-- Milliseconds that a worker must have served for the next pause to be the first again; and for it
+-- to end beyond its shutdownTimeout, before it is killed.
+local GROWN = 1000
+local GRACE = 2500
+-- For what a worker that has ended told before.
+local LAST_WORDS = 1000
+
+local Master = {}
+Master.__index = Master
+
+local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number("SIGTERM")
+
+-- A task that goes on where somebody cancels all of them.
+local function spawn(fn, ...)
+    return core.spawn(function(...)
+        core.shieldPush()
+        fn(...)
+    end, ...)
+end
+
+local function describe(status)
+    if not status then return "was asked to end" end
+    if errors.is(status) then return "could not be started: " .. tostring(status) end
+    if status.signal then
+        return "died of " .. status.signal .. (status.core and " (core dumped)" or "")
+    end
+    return "ended with code " .. tostring(status.code)
+end
+
+local function name_of(w)
+    return "worker " .. w.slot.id .. (w.pid and " (" .. w.pid .. ")" or "")
+end
+
+local function warn(...)
+    report.write("warn", "cluster: " .. table.concat({ ... }))
+end
+
+-- --- One worker --------------------------------------------------------------------------------
+
+-- Waits for what the worker tells.
+function Master:listen(w)
+    while true do
+        local what = C.links_way_next(w.way)
+        if what == AGAIN then
+            if core.wait() ~= 0 then break end
+        elseif what < 0 then
+            break
+        elseif what == worker.READY then
+            w.ready_at = core.now()
+            core.wakeAll(w.queue)
+        elseif what == worker.RECYCLE and w.slot.current == w then
+            spawn(self.recycle, self, w)
+        elseif what == worker.LEAVING and w.slot.current == w and not self.ending then
+            w.leaves = true
+            self:drain(w)
+            spawn(self.replace, self, w)
+        end
+    end
+    w.silent = true
+    core.wakeAll(w.queue)
+end
+
+-- Waits for its end.
+function Master:watch(w)
+    local status = Child.wait_for(w.handle) or {}
+    -- What it told last is on its way still.
+    local until_ms = core.now() + LAST_WORDS
+    while not w.silent and core.now() < until_ms do
+        core.park(w.queue, until_ms - core.now(), "last words of a worker")
+    end
+    w.ended = status
+    self.alive[w] = nil
+    core.wakeAll(w.queue)
+    core.wakeAll(self.ends)
+    if w.slot.current == w and not self.ending then self:replace(w) end
+end
+
+local out_way = ffi.new("links_way *[1]")
+local out_fd = ffi.new("int[1]")
+
+-- Starts a worker in a slot: it, or nil and an error.
+function Master:start(slot)
+    local rc = C.links_way_open(out_way, slot.id, self.generation, out_fd)
+    if rc < 0 then return nil, errors.new(rc, "socketpair") end
+    local w = { slot = slot, queue = core.queue(), began = core.now() }
+    w.way = ffi.gc(out_way[0], C.links_way_free)
+    local o, fd = self.options, out_fd[0]
+    local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
+        uid = o.uid, gid = o.gid, cpu = slot.cpu,
+        env = { LINKS_WORKER = worker.settings(slot.id, #self.slots, o) },
+    }, { fd, STDIO.inherit, STDIO.inherit })
+    what.readable, what.tied, what.ipc, what.worker = o.file, true, true, slot.id
+    local handle, err = start.now(what)
+    require("links.unix").closeFd(fd)
+    if not handle then return nil, err end
+    w.handle, w.pid = handle, handle.pid
+    self.alive[w] = true
+    spawn(self.watch, self, w)
+    spawn(self.listen, self, w)
+    return w
+end
+
+-- Waits until it serves: true, or nil and why it does not.
+function Master:await(w)
+    local until_ms = w.began + self.options.readyTimeout
+    while not w.ended and not w.ready_at do
+        local left = until_ms - core.now()
+        if left <= 0 or core.park(w.queue, left, "readiness of a worker") ~= 0 and not w.ready_at
+            and core.now() >= until_ms then
+            return nil, "was not ready within " .. self.options.readyTimeout .. " ms"
+        end
+        if C.links_ending_due() ~= 0 then return nil, "is not needed any more" end
+    end
+    if w.ended then return nil, describe(w.ended) .. " before it was ready" end
+    return true
+end
+
+-- Asks it to end, and sees to it that it does.
+function Master:drain(w)
+    if w.draining or w.ended then return end
+    w.draining = true
+    if not w.leaves then C.links_child_kill(w.handle, SIGTERM) end
+    spawn(function()
+        local until_ms = core.now() + self.options.shutdownTimeout + GRACE
+        while not w.ended and core.now() < until_ms do
+            core.park(w.queue, until_ms - core.now(), "end of a worker")
+        end
+        if w.ended then return end
+        warn(name_of(w), " did not end, and is killed")
+        C.links_child_kill(w.handle, SIGKILL)
+    end)
+end
+
+-- --- Slots -------------------------------------------------------------------------------------
+
+-- It serves in its slot from now on.
+local function install(w)
+    w.slot.current = w
+    ipc.serves(w.slot.id, w.pid)
+end
+
+-- The pause before the next start in a slot.
+function Master:pause_of(slot, died)
+    if died.ready_at and core.now() - died.ready_at >= GROWN then
+        slot.delay = self.options.restartDelay
+    end
+    local delay = slot.delay
+    slot.delay = math.min(math.max(delay, 1) * 2, self.options.restartDelayMax)
+    return delay
+end
+
+-- Starts another one where `died` was, until one can be started, or a reload has brought one.
+function Master:replace(died)
+    local slot = died.slot
+    slot.current = nil
+    while not self.ending do
+        local delay = self:pause_of(slot, died)
+        warn(name_of(died), " ", describe(died.ended), ": starting another one in ", delay, " ms")
+        local until_ms = core.now() + delay
+        while core.now() < until_ms and not slot.current and not self.ending do
+            core.park(slot.queue, until_ms - core.now(), "restart")
+        end
+        if slot.current or self.ending then return end
+        local w, err = self:start(slot)
+        if w then
+            install(w)
+            return spawn(self.check_readiness, self, w)
+        end
+        died = { slot = slot, ended = err }
+    end
+end
+
+function Master:check_readiness(w)
+    local ok, why = self:await(w)
+    if ok or w.ended or self.ending then return end
+    warn(name_of(w), " ", why, ", and is killed")
+    C.links_child_kill(w.handle, SIGKILL)
+end
+
+-- Starts a worker for each of these slots: an array of those that serve, or nil and why one does
+-- not; then all of them have been asked to end.
+function Master:start_all(slots)
+    local fresh, fault = {}, nil
+    for _, slot in ipairs(slots) do
+        local w, err = self:start(slot)
+        if not w then
+            fault = "worker " .. slot.id .. " could not be started: " .. tostring(err)
+            break
+        end
+        fresh[#fresh + 1] = w
+    end
+    for _, w in ipairs(fresh) do
+        if fault then break end
+        local ok, why = self:await(w)
+        if not ok then fault = name_of(w) .. " " .. why end
+    end
+    for _, w in ipairs(fresh) do
+        if not fault and w.ended then fault = name_of(w) .. " " .. describe(w.ended) end
+    end
+    if not fault and not self.ending then return fresh end
+    for _, w in ipairs(fresh) do self:drain(w) end
+    return nil, fault or "the cluster ends"
+end
+
+-- Puts these in the places of those that serve there.
+function Master:exchange(fresh)
+    for _, w in ipairs(fresh) do
+        local old = w.slot.current
+        install(w)
+        w.slot.delay = self.options.restartDelay
+        core.wakeAll(w.slot.queue)
+        if old then self:drain(old) end
+    end
+end
+
+-- --- What comes from outside -------------------------------------------------------------------
+
+--- Replaces all workers by new ones, of the program as it is now. One that is asked for meanwhile
+--- comes next.
+function Master:reload()
+    if self.reloading then
+        self.again = true
+        return
+    end
+    self.reloading = true
+    repeat
+        self.again = false
+        self.generation = self.generation + 1
+        local fresh, why = self:start_all(self.slots)
+        if fresh then
+            self:exchange(fresh)
+            C.links_cluster_sweep(self.generation)
+        else
+            report.write("error",
+                "cluster: the reload has failed, and the old workers stay: " .. why)
+        end
+    until not self.again or self.ending
+    self.reloading = false
+end
+
+--- Replaces one worker.
+function Master:recycle(w)
+    if w.slot.recycling or self.reloading or self.ending then return end
+    w.slot.recycling = true
+    local fresh, why = self:start_all({ w.slot })
+    w.slot.recycling = false
+    if not fresh then return warn(name_of(w), " stays beyond its limit: ", why) end
+    self:exchange(fresh)
+end
+
+--- Sends a signal to all that serve.
+function Master:signal(signum)
+    for w in pairs(self.alive) do
+        if w.ready_at and not w.draining then C.links_child_kill(w.handle, signum) end
+    end
+end
+
+--- Ends all workers, and returns when they have ended.
+function Master:finish()
+    self.ending = true
+    for _, slot in ipairs(self.slots) do core.wakeAll(slot.queue) end
+    for w in pairs(self.alive) do
+        core.wakeAll(w.queue)
+        self:drain(w)
+    end
+    while next(self.alive) do core.park(self.ends, nil, "end of the workers") end
+    C.links_cluster_close()
+end
+
+--- Starts the workers, and returns when they serve: true; or nil and why one does not, when all
+--- have ended.
+function Master:begin()
+    self.reloading = true -- one that is asked for meanwhile comes next
+    local fresh, why = self:start_all(self.slots)
+    self.reloading = false
+    if not fresh then
+        self:finish()
+        return nil, why
+    end
+    self:exchange(fresh)
+    for _, w in ipairs(fresh) do
+        if w.ended then spawn(self.replace, self, w) end
+    end
+    if self.again then spawn(self.reload, self) end
+    return true
+end
+
+--- Makes a master, which has not started anything yet. `about`: signature, program (its path), argv
+--- of a worker, and the options of process.cluster. `cpus` are the processors by slot.
+function Master.new(about, cpus)
+    local self = setmetatable(about, Master)
+    self.slots, self.alive, self.ends, self.generation = {}, {}, core.queue(), 1
+    for i = 1, about.options.workers do
+        self.slots[i] = {
+            id = i - 1, queue = core.queue(), delay = about.options.restartDelay,
+            cpu = cpus and cpus[(i - 1) % #cpus + 1],
+        }
+    end
+    ipc.join(#self.slots)
+    return self
+end
+
+return Master

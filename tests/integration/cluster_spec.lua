@@ -1,0 +1,572 @@
+-- process.cluster and `links -w`: a master and its workers, seen from outside by their clients,
+-- their signals and what they print.
+package.path = "tests/support/?.lua;" .. package.path
+
+local http = require "http"
+local process = require "process"
+local task = require "task"
+local timer = require "timer"
+local program = require "tools"
+
+local eventually = program.eventually
+
+-- What each worker answers with; the path says what else is wanted.
+local SERVER = [[
+local http, process, timer = require "http", require "process", require "timer"
+local version = "VERSION"
+assert(process.cluster { OPTIONS })
+local server = assert(http.createServer(PORT, function(req)
+    if req.path == "/slow" then timer.sleep(400) end
+    return process.workerId .. " " .. process.pid .. " " .. version
+end, { host = "127.0.0.1" }))
+io.write("port ", server:address().port, "\n")
+io.stdout:flush()
+]]
+
+local folder, script, clusters
+
+before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder) == 0)
+    script, clusters = folder .. "/app.lua", {}
+end)
+
+local function server_code(options, port, version)
+    local values = { OPTIONS = options or "workers = 2", PORT = port or 0, VERSION = version or 1 }
+    for name, value in pairs(values) do values[name] = tostring(value) end
+    return (SERVER:gsub("%u%u%u%u+", values))
+end
+
+-- A new version of the program, at once: a worker that starts just then has the one or the other.
+local function rewrite(code)
+    program.write(script .. ".new", code)
+    assert(os.rename(script .. ".new", script))
+end
+
+-- Starts a program, and collects what it prints in .text.
+local function start(code, ...)
+    if code then program.write(script, code) end
+    local arguments = select("#", ...) > 0 and { ... } or { script }
+    local cluster = assert(process.spawn(program.LINKS, arguments, { stderr = "stdout" }))
+    local self = { child = cluster, pid = cluster.pid, text = "" }
+    self.reader = task.spawn(function()
+        for line in cluster:lines() do self.text = self.text .. line .. "\n" end
+    end)
+    clusters[#clusters + 1] = self
+    return self
+end
+
+local function prints(self, pattern)
+    local ok, found = pcall(eventually, pattern, function() return self.text:match(pattern) end)
+    return ok and found or error(found .. " in: " .. self.text, 2)
+end
+
+local function port_of(self)
+    return tonumber(prints(self, "port (%d+)\n"))
+end
+
+-- One request on a connection of its own: worker, pid and version.
+local function ask(port, path)
+    local res, err = http.get("http://127.0.0.1:" .. port .. (path or "/"),
+        { headers = { Connection = "close" }, timeout = 15000 })
+    if not res then return nil, err end
+    local id, pid, version = res.body:match("^(%d+) (%d+) (%S+)$")
+    return tonumber(id), tonumber(pid), version
+end
+
+-- Asks until all `n` workers have answered: pids by worker id, and the version.
+local function workers_of(port, n)
+    local pids, count, version = {}, 0, nil
+    eventually("answers of all workers", function()
+        local id, pid, v = ask(port)
+        assert(id, pid)
+        if not pids[id] then count = count + 1 end
+        pids[id], version = pid, v
+        return count == n
+    end)
+    return pids, version
+end
+
+local function end_of(self, ms)
+    return assert(self.child:wait(ms or 20000))
+end
+
+after_each(function()
+    for _, cluster in ipairs(clusters) do
+        cluster.child:kill("SIGTERM")
+        if not cluster.child:wait(15000) then cluster.child:kill("SIGKILL") end
+        cluster.child:wait(5000)
+    end
+    assert(os.execute("rm -r " .. folder) == 0)
+end)
+
+describe("a cluster", function()
+    it("serves one port by all of its workers, which have numbers", function()
+        local cluster = start(server_code("workers = 3"))
+        local port = port_of(cluster)
+        local pids = workers_of(port, 3)
+        assert.is_truthy(pids[0] and pids[1] and pids[2])
+        assert.not_equal(cluster.pid, pids[0])
+        local _, count = cluster.text:gsub("port " .. port .. "\n", "")
+        assert.equal(3, count)
+    end)
+
+    it("is made by links -w, of a program that knows nothing of it", function()
+        program.write(script, (server_code():gsub("assert%(process.cluster[^\n]*", "")))
+        local cluster = start(nil, "-w", "2", script)
+        assert.is_truthy(workers_of(port_of(cluster), 2)[1])
+    end)
+
+    it("ends with SIGTERM, its workers first, and what they have been asked is answered", function()
+        local cluster = start(server_code())
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        local answer
+        local asked = task.spawn(function() answer = ask(port, "/slow") end)
+        timer.sleep(100)
+        cluster.child:kill("SIGTERM")
+        asked:join()
+        assert.is_truthy(answer)
+        assert.same({ signal = "SIGTERM" }, end_of(cluster))
+        assert.is_true(program.has_ended(pids[0]) and program.has_ended(pids[1]))
+        assert.is_nil((ask(port)))
+    end)
+
+    it("replaces a worker that was killed, and serves by the others meanwhile", function()
+        local cluster = start(server_code())
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        process.kill(pids[1], "SIGKILL")
+        prints(cluster, "worker 1 %(" .. pids[1]
+            .. "%) died of SIGKILL: starting another one in 10 ms")
+        eventually("another worker", function()
+            local id, pid = ask(port)
+            return id == 1 and pid ~= pids[1]
+        end)
+        assert.equal(pids[0], workers_of(port, 2)[0])
+    end)
+
+    it("loses no connection that is in the queue of a worker that was killed", function()
+        local cluster = start(server_code("workers = 1"))
+        local port = port_of(cluster)
+        local _, pid = ask(port)
+        process.kill(pid, "SIGSTOP")
+        local answered = 0
+        local tasks = {}
+        for i = 1, 20 do
+            tasks[i] = task.spawn(function() if ask(port) then answered = answered + 1 end end)
+        end
+        timer.sleep(100)
+        process.kill(pid, "SIGKILL")
+        for _, t in ipairs(tasks) do t:join() end
+        assert.equal(20, answered)
+    end)
+
+    it("takes its workers along when its master is killed", function()
+        local cluster = start(server_code())
+        local pids = workers_of(port_of(cluster), 2)
+        cluster.child:kill("SIGKILL")
+        end_of(cluster)
+        eventually("the end of the workers", function()
+            return program.has_ended(pids[0]) and program.has_ended(pids[1])
+        end)
+    end)
+
+    it("has its process id in a file", function()
+        local path = folder .. "/pid"
+        local cluster = start(server_code('workers = 1, pidFile = "' .. path .. '"'))
+        port_of(cluster)
+        assert.equal(cluster.pid .. "\n", program.read(path))
+    end)
+
+    it("pins its workers to processors", function()
+        if jit.os ~= "Linux" then return pending("needs /proc") end
+        local cluster = start(server_code("workers = 2, cpuAffinity = true"))
+        local pids = workers_of(port_of(cluster), 2)
+        for id = 0, 1 do
+            local status = program.read("/proc/" .. pids[id] .. "/status")
+            assert.is_truthy(status:find("Cpus_allowed_list:%s*%d+\n"), status)
+        end
+    end)
+
+    it("runs its workers as another user, on sockets that only root may open", function()
+        if not program.is_root() then return pending("needs root") end
+        local path = folder .. "/socket"
+        local cluster = start(([[
+            local http, process, system = require "http", require "process", require "system"
+            assert(process.cluster { workers = 1, uid = 65534, gid = 65534 })
+            assert(http.createServer("unix:%s", function() return "hello" end))
+            print("user " .. system.userInfo().uid)
+            io.stdout:flush()
+        ]]):format(path))
+        os.execute("chmod 755 " .. folder)
+        assert.equal("65534", prints(cluster, "user (%d+)\n"))
+        local res = assert(http.get("http://localhost/", { unix = path }))
+        assert.equal("hello", res.body)
+    end)
+end)
+
+describe("the reload of a cluster", function()
+    it("brings new workers with the program as it is then, and loses no request", function()
+        local cluster = start(server_code())
+        local port = port_of(cluster)
+        workers_of(port, 2)
+        local failed, asked, stop = nil, 0, false
+        local clients = {}
+        for i = 1, 4 do
+            clients[i] = task.spawn(function()
+                while not stop do
+                    local id, err = ask(port)
+                    if not id then failed = failed or tostring(err) end
+                    asked = asked + 1
+                end
+            end)
+        end
+        for version = 2, 4 do
+            rewrite(server_code(nil, nil, version))
+            cluster.child:kill("SIGHUP")
+            local ok = pcall(eventually, "version " .. version, function()
+                local _, _, v = ask(port)
+                return v == tostring(version)
+            end)
+            assert(ok, "no version " .. version .. ": " .. cluster.text)
+        end
+        stop = true
+        for _, client in ipairs(clients) do client:join() end
+        assert.is_nil(failed)
+        assert.is_true(asked > 20)
+    end)
+
+    it("lets a request that is under way end with its answer", function()
+        local cluster = start(server_code("workers = 1"))
+        local port = port_of(cluster)
+        local _, pid = ask(port)
+        local answered_by
+        local asked = task.spawn(function() answered_by = select(2, ask(port, "/slow")) end)
+        timer.sleep(100)
+        cluster.child:kill("SIGHUP")
+        asked:join()
+        assert.equal(pid, answered_by)
+        eventually("the end of the old worker", function() return program.has_ended(pid) end)
+    end)
+
+    it("keeps the old workers where the new ones cannot start, and says where", function()
+        local cluster = start(server_code())
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        rewrite("local x = \nlocal y = = 2\n")
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "app.lua:2: unexpected symbol")
+        prints(cluster, "the reload has failed, and the old workers stay: worker %d %(%d+%) ended"
+            .. " with code 1 before it was ready")
+        assert.same(pids, workers_of(port, 2))
+        rewrite(server_code(nil, nil, "better"))
+        cluster.child:kill("SIGHUP")
+        eventually("the better program", function() return select(3, ask(port)) == "better" end)
+    end)
+
+    it("keeps the old workers where a new one is not ready in time", function()
+        local cluster = start(server_code("workers = 1, readyTimeout = 2000"))
+        local port = port_of(cluster)
+        local pids = workers_of(port, 1)
+        rewrite('require("process").cluster() require("timer").sleep(60000)')
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "the old workers stay: worker 0 %(%d+%) was not ready within 2000 ms")
+        assert.same(pids, workers_of(port, 1))
+    end)
+
+    it("closes the ports that the new program does not open", function()
+        local cluster = start(server_code("workers = 2"))
+        local port = port_of(cluster)
+        workers_of(port, 2)
+        rewrite([[
+            local process = require "process"
+            process.cluster()
+            process.ready()
+            print("quiet")
+            io.stdout:flush()
+            require("timer").sleep(60000)
+        ]])
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "quiet\n.*quiet\n")
+        eventually("the port to be closed", function()
+            local id, err = ask(port)
+            return not id and err.name == "ECONNREFUSED"
+        end)
+    end)
+end)
+
+describe("a cluster that cannot start", function()
+    it("ends with code 1 and the reason, where a worker fails", function()
+        local cluster = start('require("process").cluster { workers = 2 }\nerror("no database")')
+        assert.same({ code = 1 }, end_of(cluster))
+        cluster.reader:join()
+        assert.is_truthy(cluster.text:find("app.lua:2: no database", 1, true), cluster.text)
+        assert.is_truthy(cluster.text:find("the cluster has not started: worker", 1, true),
+            cluster.text)
+    end)
+
+    it("hears what is wrong with a port as a server outside of one", function()
+        local other = assert(require("tcp").createServer(0, function() end,
+            { host = "127.0.0.1", reuseport = false }))
+        local cluster = start(server_code("workers = 2", other:address().port))
+        assert.same({ code = 1 }, end_of(cluster))
+        cluster.reader:join()
+        assert.is_truthy(cluster.text:find("EADDRINUSE", 1, true), cluster.text)
+        other:close()
+        cluster = start((server_code("workers = 2"):gsub("127%.0%.0%.1", "192.0.2.1")))
+        end_of(cluster)
+        cluster.reader:join()
+        assert.is_truthy(cluster.text:find("EADDRNOTAVAIL", 1, true), cluster.text)
+    end)
+
+    it("is refused for a script from standard input, and for options that are wrong", function()
+        local child = assert(process.run(program.LINKS, { "-" }, {
+            input = 'local ok, err = require("process").cluster() print(ok, err.name)' }))
+        assert.equal("nil\tUNSUPPORTED\n", child.stdout)
+        program.raises("options.workers must be an integer from 1 to 1024", function()
+            process.cluster({ workers = "many" })
+        end)
+        program.raises("unknown option", function() process.cluster({ worker = 2 }) end)
+        child = assert(process.run(program.LINKS, { "-w", "0", script }))
+        assert.equal(1, child.code)
+        assert.is_truthy(child.stderr:find("-w needs a number of workers", 1, true))
+    end)
+end)
+
+describe("a worker", function()
+    it("that ends again and again is started later and later", function()
+        local cluster = start(server_code("workers = 1, restartDelay = 20, restartDelayMax = 80"))
+        local _, pid = ask(port_of(cluster))
+        rewrite("os.exit(3)")
+        process.kill(pid, "SIGKILL")
+        prints(cluster, "ended with code 3: starting another one in 40 ms.*in 80 ms.*in 80 ms")
+    end)
+
+    it("gets the same number again, and listens where it did", function()
+        local cluster = start(server_code("workers = 2"))
+        local port = port_of(cluster)
+        for _ = 1, 3 do
+            local pids = workers_of(port, 2)
+            process.kill(pids[0], "SIGKILL")
+            eventually("another worker", function()
+                local id, pid = ask(port)
+                return id == 0 and pid ~= pids[0]
+            end)
+        end
+        assert.equal(port, port_of(cluster))
+    end)
+
+    it("is replaced after so many requests, and none is lost", function()
+        local cluster = start(server_code("workers = 1, maxRequests = 20"))
+        local port = port_of(cluster)
+        local _, first = ask(port)
+        eventually("another worker", function()
+            local id, pid = ask(port)
+            assert(id, pid)
+            return pid ~= first
+        end)
+    end)
+
+    it("hears that it listens there already, and closes a port for all when it closes its server",
+        function()
+        local cluster = start([[
+            local http, process, task = require "http", require "process", require "task"
+            process.cluster { workers = 1 }
+            local server, serve
+            function serve(port)
+                local made, err = http.createServer(port, function(req)
+                    if req.path == "/again" then
+                        local _, failure = serve(server:address().port)
+                        return failure.name
+                    end
+                    if req.path == "/close" then
+                        task.spawn(function() server:close() end)
+                        task.spawn(function() require("timer").sleep(60000) end)
+                    end
+                    return "done"
+                end, { host = "127.0.0.1" })
+                server = server or made
+                return made, err
+            end
+            assert(serve(0))
+            print("port " .. server:address().port)
+            io.stdout:flush()
+        ]])
+        local url = "http://127.0.0.1:" .. port_of(cluster)
+        assert.equal("EADDRINUSE", assert(http.get(url .. "/again")).body)
+        assert.equal("done", assert(http.get(url .. "/close")).body)
+        eventually("the port to be closed", function()
+            local res, err = http.get(url, { headers = { Connection = "close" } })
+            return not res and err.name == "ECONNREFUSED"
+        end)
+    end)
+
+    it("does not lose what is in a unix socket's queue either", function()
+        local path = folder .. "/socket"
+        local cluster = start(([[
+            local http, process = require "http", require "process"
+            process.cluster { workers = 2 }
+            assert(http.createServer("unix:%s", function() return tostring(process.pid) end))
+            print("ready")
+            io.stdout:flush()
+        ]]):format(path))
+        prints(cluster, "ready\n.*ready\n")
+        local pid = tonumber(assert(http.get("http://localhost/", { unix = path })).body)
+        process.kill(pid, "SIGKILL")
+        local other = eventually("an answer", function()
+            return http.get("http://localhost/", { unix = path })
+        end)
+        assert.is_truthy(tonumber(other.body))
+        cluster.child:kill("SIGTERM")
+        end_of(cluster)
+        assert.is_nil(io.open(path))
+    end)
+end)
+
+describe("messages in a cluster", function()
+    it("go to a worker by its number, to the master, and to all", function()
+        local cluster = start([[
+            local process, timer = require "process", require "timer"
+            if process.isMaster then
+                process.onRequest(function(value, from) return value .. " from " .. from end)
+                process.on("message", function(from, value)
+                    print("master got", value, from)
+                    io.stdout:flush()
+                end)
+            end
+            process.cluster { workers = 3 }
+            assert(not process.isMaster and process.workerCount == 3)
+            process.onRequest(function(value, from)
+                return process.workerId .. " heard " .. value .. " of " .. from
+            end)
+            process.on("message", function(from, value)
+                print("worker " .. process.workerId .. " got", value, from)
+                io.stdout:flush()
+            end)
+            process.ready()
+            timer.sleep(300)
+            if process.workerId == 2 then
+                print(process.request(0, "hello", 5000))
+                print(process.request("master", "hello", 5000))
+                process.send(1, "you")
+                process.send("master", "boss")
+                process.send("*", "all")
+                io.stdout:flush()
+            end
+            timer.sleep(60000)
+        ]])
+        prints(cluster, "0 heard hello of 2\t")
+        prints(cluster, "hello from 2\t")
+        for _, line in ipairs { "worker 1 got\tyou\t2", "master got\tboss\t2", "master got\tall\t2",
+            "worker 0 got\tall\t2", "worker 1 got\tall\t2" } do
+            prints(cluster, line)
+        end
+    end)
+end)
+
+-- Many short ones: `make soak` has LINKS_SOAK set, and takes its time.
+local ROUNDS = os.getenv "LINKS_SOAK" and 100 or 6
+local CLIENTS = 4
+
+-- Runs fn(port, cluster) under the load of some clients, each request on a connection of its own;
+-- then all of them come to an end. How many requests there were, and the errors of the others.
+local function under_load(cluster, fn)
+    local port, stop = port_of(cluster), false
+    local asked, failures, clients = 0, {}, {}
+    workers_of(port, 2)
+    for i = 1, CLIENTS do
+        clients[i] = task.spawn(function()
+            while not stop do
+                local id, err = ask(port)
+                if not id then failures[#failures + 1] = err end
+                asked = asked + 1
+            end
+        end)
+    end
+    fn(port)
+    stop = true
+    for _, client in ipairs(clients) do client:join() end
+    return asked, failures
+end
+
+-- The descriptors that a process has; nil where the system does not tell.
+local function descriptors(pid)
+    local pipe = io.popen("ls /proc/" .. pid .. "/fd 2>/dev/null | wc -l")
+    local count = tonumber(pipe:read("*a"))
+    pipe:close()
+    return count and count > 0 and count or nil
+end
+
+describe("examples/cluster.lua", function()
+    it("counts what all of its workers serve", function()
+        local cluster = start(nil, "examples/cluster.lua", "0", "2")
+        local url = "http://127.0.0.1:" .. prints(cluster, "http://[%d.]+:(%d+)/\n")
+        for n = 1, 3 do
+            local body = assert(http.get(url)).body
+            assert.equal(tostring(n), body:match("^worker %d %(%d+%): request (%d+) of all\n$"))
+        end
+    end)
+end)
+
+describe("a cluster under load", function()
+    it("loses no request by many reloads, nor does its master gather descriptors", function()
+        local cluster = start(server_code())
+        local before
+        local asked, failures = under_load(cluster, function(port)
+            for round = 1, ROUNDS do
+                rewrite(server_code(nil, nil, round))
+                cluster.child:kill("SIGHUP")
+                eventually("version " .. round, function()
+                    return select(3, ask(port)) == tostring(round)
+                end)
+            end
+        end)
+        assert.same({}, failures)
+        assert.is_true(asked > ROUNDS)
+        cluster.child:kill("SIGHUP")
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        eventually("the end of the old workers", function()
+            before = descriptors(cluster.pid)
+            return not before or before <= 24
+        end)
+        assert.is_truthy(pids[0])
+    end)
+
+    it("loses by the kill of a worker only what was under way in that one", function()
+        local cluster = start(server_code())
+        local kills = 0
+        local _, failures = under_load(cluster, function(port)
+            for round = 1, ROUNDS do
+                local pids = workers_of(port, 2)
+                local victim = pids[round % 2]
+                process.kill(victim, "SIGKILL")
+                kills = kills + 1
+                eventually("a replacement", function()
+                    local id, pid = ask(port)
+                    return id == round % 2 and pid ~= victim
+                end)
+            end
+        end)
+        assert.is_true(#failures <= kills * CLIENTS)
+        for _, err in ipairs(failures) do
+            assert.is_truthy(({ ECONNRESET = 1, EOF = 1, EPIPE = 1 })[err.name], tostring(err))
+        end
+    end)
+
+    it("starts another worker at once where one is asked to end from outside", function()
+        local cluster = start(server_code())
+        local asked, failures = under_load(cluster, function(port)
+            local pids = workers_of(port, 2)
+            process.kill(pids[0], "SIGTERM")
+            eventually("a replacement", function()
+                local id, pid = ask(port)
+                return id == 0 and pid ~= pids[0]
+            end)
+        end)
+        assert.same({}, failures)
+        assert.is_true(asked > 0)
+    end)
+end)
