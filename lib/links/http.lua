@@ -248,7 +248,9 @@ end
 ---                        requestId         true       req.id: taken from X-Request-Id or
 ---                                                     traceparent, or made. It is in the log line
 ---                                                     of an error, and, where it has been read
----                                                     before the head is sent, in the response
+---                                                     before the head is sent, in the response.
+---                                                     Other servers are told by
+---                                                     headers = {["X-Request-Id"] = req.id}
 ---                        compress          false      compress answers, as http.compress does; a
 ---                                                     table: with these options
 ---                        cookieSecret      nil        what signs and encrypts cookies: 16 bytes

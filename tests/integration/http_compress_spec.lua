@@ -89,6 +89,23 @@ describe("http.compress", function()
         assert.equal("a piece " .. TEXT, zlib.unbrotli(get(port, "br").body))
     end)
 
+    it("speaks deflate and zstd where the program lists them", function()
+        local undo = { deflate = zlib.inflate }
+        if zlib.stream("zstd") then undo.zstd = zlib.unzstd end
+        for coding, unpack in pairs(undo) do
+            local whole = serve(function() return TEXT end, { encodings = { coding } })
+            local res = get(whole, "gzip, br, zstd, deflate")
+            assert.equal(coding, res.headers["content-encoding"])
+            assert.equal(TEXT, unpack(res.body))
+            local pieces = serve(function(_, response)
+                response:write("a piece ")
+                response:write(TEXT)
+            end, { encodings = { coding } })
+            assert.equal("a piece " .. TEXT, unpack(get(pieces, coding).body))
+            assert.is_nil(get(whole, "gzip").headers["content-encoding"])
+        end
+    end)
+
     it("leaves alone what is short, coded, a part, or of another type", function()
         local function answer(status, body, headers)
             return get(serve(function() return status, body, headers end))
@@ -194,7 +211,7 @@ describe("http.compress", function()
             ['did you mean "minLength"'] = { minlength = 1 },
             ["options.level must be"] = { level = 0 },
             ["options.types must be a list"] = { types = { "text" } },
-            ["options.encodings must be a list"] = { encodings = { "zstd" } },
+            ["options.encodings must be a list"] = { encodings = { "compress" } },
         } do
             local ok, message = pcall(function() http.compress(options) end)
             assert.is_false(ok)

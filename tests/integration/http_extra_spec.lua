@@ -369,6 +369,22 @@ describe("server:stats", function()
     end)
 end)
 
+describe("the fields of every answer", function()
+    local function fields(options)
+        local headers = wire.request(serve(function() return "x" end, options), GET).headers
+        return headers.server, headers.date
+    end
+
+    it("are Server and Date, which can be changed and left out", function()
+        local server, date = fields {}
+        assert.equal("links", server)
+        assert.is_true(math.abs(require("date").parseHttp(date) - os.time() * 1000) <= 2000)
+        assert.equal("mine/1.0", (fields { serverHeader = "mine/1.0" }))
+        assert.same({}, { fields { serverHeader = false, dateHeader = false } })
+        assert.has_error(function() fields { serverHeader = "a\r\nB: c" } end)
+    end)
+end)
+
 describe("req", function()
     it("knows its server, when it came, and a table of its own", function()
         local seen

@@ -232,20 +232,22 @@ describe("http.client.response", function()
                 .. "\r\n")).body)
         end)
 
-        it("of Brotli is undone where the library is there", function()
-            local packed = zlib.brotli(text)
-            if not packed then
-                fails("UNSUPPORTED", get(coded("br", "x")))
-                return
-            end
-            assert.equal(text, assert(get(coded("br", packed))).body)
-            assert.equal(text, stream(coded("BR", packed)):readAll())
-            fails("HTTP_DECOMPRESS", get(coded("br", packed:sub(1, -2))))
-            local bomb = zlib.brotli(("\0"):rep(20000000))
-            fails("HTTP_BODY_TOO_LARGE", get(coded("br", bomb)))
-            local _, err = stream(coded("br", bomb)):read()
-            assert.equal("HTTP_BODY_TOO_LARGE", err.name)
-        end)
+        for name, coding in pairs { brotli = "br", zstd = "zstd" } do
+            it("of " .. name .. " is undone where the library is there", function()
+                local packed = zlib[name](text)
+                if not packed then
+                    fails("UNSUPPORTED", get(coded(coding, "x")))
+                    return
+                end
+                assert.equal(text, assert(get(coded(coding, packed))).body)
+                assert.equal(text, stream(coded(coding:upper(), packed)):readAll())
+                fails("HTTP_DECOMPRESS", get(coded(coding, packed:sub(1, -2))))
+                local bomb = zlib[name](("\0"):rep(20000000))
+                fails("HTTP_BODY_TOO_LARGE", get(coded(coding, bomb)))
+                local _, err = stream(coded(coding, bomb)):read()
+                assert.equal("HTTP_BODY_TOO_LARGE", err.name)
+            end)
+        end
 
         it("that is damaged is an error", function()
             local bytes = zlib.gzip(text)

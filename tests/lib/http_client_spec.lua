@@ -11,7 +11,8 @@ local tools = require "tools"
 local unix = require "unix"
 local zlib = require "zlib"
 
-local ENCODINGS = zlib.stream("unbrotli") and "gzip, deflate, br" or "gzip, deflate"
+local ENCODINGS = "gzip, deflate" .. (zlib.stream "unbrotli" and ", br" or "")
+    .. (zlib.stream "unzstd" and ", zstd" or "")
 local fails, raises = tools.fails, tools.raises
 
 describe("http.client", function()

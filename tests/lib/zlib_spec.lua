@@ -222,3 +222,66 @@ describe("zlib.brotli", function()
         assert.equal("", unpack:finish())
     end)
 end)
+
+describe("zlib.zstd", function()
+    -- Text that goes to a thread, and text that does not.
+    local TEXTS = { "", "a", ("hello, zstd. "):rep(100), ("some text %d\n"):rep(60000) }
+    -- "hello", as the program zstd writes it, with a checksum.
+    local HELLO = "\40\181\47\253\4\88\41\0\0hello\163\109\159\136"
+
+    local function is_missing()
+        local z = zlib.stream "zstd"
+        if not z then pending("needs libzstd") end
+        return not z
+    end
+
+    it("makes what unzstd reads, of every size and level", function()
+        if is_missing() then return end
+        for _, text in ipairs(TEXTS) do
+            for _, level in ipairs { 1, 3, 19 } do
+                local packed = assert(zlib.zstd(text, { level = level }))
+                assert.is_true(#text < 100 or #packed < #text / 3)
+                assert.is_true(assert(zlib.unzstd(packed)) == text)
+            end
+        end
+    end)
+
+    it("reads several frames one after the other, wherever they are cut", function()
+        if is_missing() then return end
+        local packed = assert(zlib.zstd("one ")) .. assert(zlib.zstd("two"))
+        assert.equal("one two", zlib.unzstd(packed))
+        for at = 1, #packed do
+            local z = zlib.stream "unzstd"
+            assert.equal("one two", z:write(packed:sub(1, at)) .. z:finish(packed:sub(at + 1)))
+        end
+    end)
+
+    it("says what is wrong with what it reads", function()
+        if is_missing() then return end
+        local packed = assert(zlib.zstd(TEXTS[3]))
+        local function refuses(name, ...)
+            local text, err = zlib.unzstd(...)
+            assert.is_nil(text)
+            assert.equal(name, err.name)
+        end
+        refuses("EOF", packed:sub(1, -2))
+        refuses("EOF", "")
+        refuses("PARSE", packed .. "junk")
+        refuses("PARSE", "\255\255\255\255\255")
+        refuses("PARSE", "\40\181\47\253\0\120\1\0\0") -- a window of 32 MiB
+        refuses("TOO_LARGE", packed, { maxSize = 100 })
+        assert.equal("hello", zlib.unzstd(HELLO))
+        refuses("PARSE", (HELLO:gsub("hello", "hallo")))
+        assert.has_error(function() zlib.zstd("", { level = 20 }) end)
+    end)
+
+    it("lets what went into a stream be read after a flush", function()
+        if is_missing() then return end
+        local pack, unpack = zlib.stream("zstd"), zlib.stream("unzstd")
+        for i = 1, 50 do
+            assert.equal("piece " .. i, unpack:write(pack:write("piece " .. i) .. pack:flush()))
+        end
+        assert.equal("", unpack:write(pack:finish()))
+        assert.equal("", unpack:finish())
+    end)
+end)

@@ -29,7 +29,8 @@
 ---     redirects        10        how many are followed; 0: none, and the answer is the redirect
 ---     allowDowngrade   false     follow a redirect from https to http
 ---     decompress       true      ask for compressed answers, and decompress them: gzip,
----                                deflate, and br where libbrotlidec is installed
+---                                deflate, and where libbrotlidec and libzstd are
+---                                installed br and zstd
 ---     keepAlive        true      keep the connection for the next request
 ---     retries          0         how often a request that failed is made again (GET, HEAD, PUT,
 ---                                DELETE, OPTIONS only), within the timeout

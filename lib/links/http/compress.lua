@@ -1,4 +1,4 @@
---- Answers compressed by gzip, or by Brotli, for the clients that accept it.
+--- Answers compressed by gzip, Brotli, Zstandard or deflate, for the clients that accept it.
 ---
 --- A body that is there as a whole is compressed at once, and has a length; one that is written
 --- piece by piece goes as a stream, and each piece is flushed, so that what has been written is
@@ -23,7 +23,7 @@ local TYPES = {
     "application/x-ndjson", "image/svg+xml", "font/ttf", "font/otf",
 }
 
-local CODINGS = { gzip = "gzip", br = "brotli" }
+local CODINGS = { gzip = "gzip", br = "brotli", zstd = "zstd", deflate = "deflate" }
 
 local OPTIONS = {
     encodings = { type = "table" },
@@ -147,14 +147,15 @@ function filter.last(_, res, data)
     return stream:finish(data)
 end
 
--- What of the list there is: brotli only where its library is.
+-- What of the list there is: brotli and zstd only where their libraries are.
 local function available(signature, encodings, level)
     local list = {}
     for _, coding in ipairs(encodings or { "gzip", "br" }) do
         if not CODINGS[coding] then
-            error(signature .. ' options.encodings must be a list of "gzip" and "br"', level + 2)
+            error(signature .. ' options.encodings must be a list of "gzip", "br", "zstd" and'
+                .. ' "deflate"', level + 2)
         end
-        if coding ~= "br" or zlib.stream("brotli") then list[#list + 1] = coding end
+        if zlib.stream(CODINGS[coding]) then list[#list + 1] = coding end
     end
     return list
 end
@@ -177,8 +178,10 @@ end
 --- them.
 ---
 --- @param options  table   encodings  {"gzip", "br"}  the first of those that the client likes
----                                                    best; "br" needs the library libbrotlienc
----                                                    on the machine, and is left out without it
+---                                                    best; there are "zstd" and "deflate" too.
+---                                                    "br" needs the library libbrotlienc on the
+---                                                    machine, "zstd" libzstd: without it, it is
+---                                                    left out
 ---                         minLength  1024  bytes from which it is worth it, where the length is
 ---                                          known
 ---                         level      6     1 (fast) to 9 (small)

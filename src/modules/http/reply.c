@@ -72,7 +72,9 @@ static int coding_of(const char *name, size_t len)
         return LINKS_REPLY_GZIP;
     if (IS(name, len, "deflate"))
         return LINKS_REPLY_DEFLATE;
-    return IS(name, len, "br") ? LINKS_REPLY_BROTLI : LINKS_REPLY_OTHER;
+    if (IS(name, len, "br"))
+        return LINKS_REPLY_BROTLI;
+    return IS(name, len, "zstd") ? LINKS_REPLY_ZSTD : LINKS_REPLY_OTHER;
 }
 
 static void take_coding(reply *r, const char *value, size_t len)

@@ -1,9 +1,8 @@
 #include "modules/zlib/brotli.h"
 
-#include <dlfcn.h>
-
 #include "base/err.h"
 #include "base/mem.h"
+#include "modules/zlib/library.h"
 
 enum {
     PARAM_QUALITY = 1,
@@ -36,22 +35,6 @@ struct brotli {
     bool compresses;
 };
 
-static void *open_any(const char *const *names)
-{
-    void *handle = NULL;
-    for (; *names && !handle; names++)
-        handle = dlopen(*names, RTLD_NOW | RTLD_LOCAL);
-    return handle;
-}
-
-/* Puts the address of a function into `to`, whatever its type. False where there is none. */
-static bool find(void *handle, const char *name, void *to)
-{
-    void *address = handle ? dlsym(handle, name) : NULL;
-    *(void **)to = address;
-    return address != NULL;
-}
-
 static void open_libraries(void)
 {
     static const char *const encoders[] = {"libbrotlienc.so.1", "libbrotlienc.so",
@@ -61,17 +44,17 @@ static void open_libraries(void)
     if (lib.tried)
         return;
     lib.tried = true;
-    void *e = open_any(encoders), *d = open_any(decoders);
-    if (find(e, "BrotliEncoderCreateInstance", &lib.encoder_new) &&
-        find(e, "BrotliEncoderSetParameter", &lib.encoder_set) &&
-        find(e, "BrotliEncoderCompressStream", &lib.encoder_step) &&
-        find(e, "BrotliEncoderHasMoreOutput", &lib.encoder_has_more) &&
-        find(e, "BrotliEncoderIsFinished", &lib.encoder_is_finished) &&
-        find(e, "BrotliEncoderDestroyInstance", &lib.encoder_free))
+    void *e = library_open(encoders), *d = library_open(decoders);
+    if (library_find(e, "BrotliEncoderCreateInstance", &lib.encoder_new) &&
+        library_find(e, "BrotliEncoderSetParameter", &lib.encoder_set) &&
+        library_find(e, "BrotliEncoderCompressStream", &lib.encoder_step) &&
+        library_find(e, "BrotliEncoderHasMoreOutput", &lib.encoder_has_more) &&
+        library_find(e, "BrotliEncoderIsFinished", &lib.encoder_is_finished) &&
+        library_find(e, "BrotliEncoderDestroyInstance", &lib.encoder_free))
         lib.encoder = e;
-    if (find(d, "BrotliDecoderCreateInstance", &lib.decoder_new) &&
-        find(d, "BrotliDecoderDecompressStream", &lib.decoder_step) &&
-        find(d, "BrotliDecoderDestroyInstance", &lib.decoder_free))
+    if (library_find(d, "BrotliDecoderCreateInstance", &lib.decoder_new) &&
+        library_find(d, "BrotliDecoderDecompressStream", &lib.decoder_step) &&
+        library_find(d, "BrotliDecoderDestroyInstance", &lib.decoder_free))
         lib.decoder = d;
 }
 

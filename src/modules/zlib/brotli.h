@@ -1,6 +1,5 @@
 /*
- * Brotli (RFC 7932), where its library is installed. It is opened when it is first asked for, and
- * not linked: one program serves machines with it and without, and building needs nothing of it.
+ * Brotli (RFC 7932), where its library is installed (library.h).
  */
 #ifndef LINKS_MODULES_ZLIB_BROTLI_H
 #define LINKS_MODULES_ZLIB_BROTLI_H

@@ -6,11 +6,11 @@
 
 #include "base/mem.h"
 #include "modules/work.h"
-#include "modules/zlib/brotli.h"
+#include "modules/zlib/zstd.h"
 
 enum {
     INLINE_IN = 65536,     /* a larger piece goes to a thread: to deflate this takes about 2 ms */
-    INLINE_BROTLI = 16384, /* the same of brotli, which takes longer */
+    INLINE_BROTLI = 16384, /* the same of brotli and zstd, which take longer */
     INLINE_OUT = 262144,   /* inflated beyond this, the rest goes to a thread */
     OUT_FIRST = 4096,
 };
@@ -19,7 +19,8 @@ typedef struct zstream {
     links_zlib view; /* first: Lua's pointer is ours */
     work work;
     z_stream z;
-    brotli *brotli; /* NULL: it is zlib's */
+    brotli *brotli; /* this */
+    zstd *zstd;     /* or this; both NULL: it is zlib's */
     char *copy;     /* of input that a thread is at */
     char *out;
     size_t size;
@@ -132,12 +133,18 @@ static int inflate_piece(zstream *s, size_t *left, size_t pause)
     }
 }
 
-static int brotli_piece(zstream *s, size_t *left, size_t pause)
+static int step(zstream *s, brotli_io *io)
+{
+    return s->zstd ? zstd_step(s->zstd, s->mode, io) : brotli_step(s->brotli, s->mode, io);
+}
+
+/* The same of brotli and zstd, both ways. */
+static int other_piece(zstream *s, size_t *left, size_t pause)
 {
     for (;;) {
         make_room(s);
         brotli_io io = {s->z.next_in, *left, s->z.next_out, s->z.avail_out};
-        int rc = brotli_step(s->brotli, s->mode, &io);
+        int rc = step(s, &io);
         size_t made = s->z.avail_out - io.out_left;
         s->view.total_in += (double)(*left - io.in_left);
         s->view.total_out += (double)made;
@@ -163,8 +170,10 @@ static int brotli_piece(zstream *s, size_t *left, size_t pause)
 static int do_piece(zstream *s, size_t *left, size_t pause)
 {
     int rc;
-    if (s->brotli)
-        rc = s->ended && *left ? LINKS_PARSE : brotli_piece(s, left, pause);
+    if (s->zstd && *left)
+        s->ended = false; /* another frame */
+    if (s->brotli || s->zstd)
+        rc = s->ended && *left ? LINKS_PARSE : other_piece(s, left, pause);
     else
         rc = s->deflates ? deflate_piece(s, left) : inflate_piece(s, left, pause);
     if (rc > 0)
@@ -208,6 +217,8 @@ static void release(work *w)
     zstream *s = CONTAINER_OF(w, zstream, work);
     if (s->brotli)
         brotli_free(s->brotli);
+    else if (s->zstd)
+        zstd_free(s->zstd);
     else if (s->deflates)
         deflateEnd(&s->z);
     else
@@ -260,9 +271,12 @@ links_zlib *links_zlib_new(int format, int level, double max_size)
     s->format = format;
     s->deflates = level >= 0;
     s->max_size = max_size;
-    if (format == LINKS_ZLIB_BROTLI) {
-        s->brotli = brotli_new(level);
-        if (s->brotli)
+    if (format == LINKS_ZLIB_BROTLI || format == LINKS_ZLIB_ZSTD) {
+        if (format == LINKS_ZLIB_ZSTD)
+            s->zstd = zstd_new(level);
+        else
+            s->brotli = brotli_new(level);
+        if (s->zstd || s->brotli)
             return &s->view;
         mem_free(s);
         return NULL;
@@ -295,7 +309,7 @@ int links_zlib_feed(links_zlib *z, const char *data, size_t len, int mode)
         s->out = NULL;
         s->size = 0;
     }
-    if (len > (size_t)(s->brotli && s->deflates ? INLINE_BROTLI : INLINE_IN))
+    if (len > (size_t)((s->brotli || s->zstd) && s->deflates ? INLINE_BROTLI : INLINE_IN))
         return go_on_elsewhere(s, data, len);
     s->z.next_in = (Bytef *)data;
     if (do_piece(s, &len, INLINE_OUT))

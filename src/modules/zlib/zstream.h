@@ -1,5 +1,5 @@
 /*
- * zlib, and brotli, as Lua calls them (lib/links/zlib.lua): a stream takes input piece by piece
+ * zlib, brotli and zstd, as Lua calls them (lib/links/zlib.lua): a stream takes input piece by piece
  * and gives what comes out of it. Small pieces are done at once; what takes longer goes on on a thread of the
  * pool, and the task waits.
  */
@@ -17,6 +17,7 @@ enum {
     LINKS_ZLIB_GZIP,   /* RFC 1952; several members follow each other */
     LINKS_ZLIB_AUTO,   /* to inflate: gzip or zlib, by the header */
     LINKS_ZLIB_BROTLI, /* RFC 7932, where its library is installed */
+    LINKS_ZLIB_ZSTD,   /* RFC 8878, the same */
 };
 
 enum {
@@ -32,7 +33,7 @@ typedef struct links_zlib {
     double total_in, total_out;
 } links_zlib;
 
-/* A stream; `level` 0 to 9 (brotli: 11) to compress, -1 to decompress, which gives `max_size` bytes
+/* A stream; `level` 0 to 9 (brotli: 11, zstd: 1 to 19) to compress, -1 to decompress, which gives `max_size` bytes
  * at most. NULL where there is no such library. */
 LINKS_API links_zlib *links_zlib_new(int format, int level, double max_size);
 

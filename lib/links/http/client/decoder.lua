@@ -1,5 +1,5 @@
--- Bodies that were compressed: gzip, deflate and Brotli, piece by piece, so that a few bytes can
--- never become more than a limit in one go.
+-- Bodies that were compressed: gzip, deflate, Brotli and Zstandard, piece by piece, so that a few
+-- bytes can never become more than a limit in one go.
 local errors = require "links.errors"
 local zlib = require "links.zlib"
 local binding = require "links.http.client.ffi"
@@ -31,10 +31,12 @@ local function has_zlib_header(first)
     return b ~= nil and a % 16 == 8 and (a * 256 + b) % 31 == 0
 end
 
--- Brotli makes any number of bytes of a few: what is streamed has a limit there, too.
+-- These make any number of bytes of a few: what is streamed has a limit there, too.
+local OTHERS = { [binding.BROTLI] = "unbrotli", [binding.ZSTD] = "unzstd" }
+
 local function open(self, first)
-    local kind, max = "gunzip", self.max
-    if self.coding == binding.BROTLI then kind, max = "unbrotli", self.whole_max end
+    local kind, max = OTHERS[self.coding], self.whole_max
+    if not kind then kind, max = "gunzip", self.max end
     if self.coding == binding.DEFLATE then
         kind = has_zlib_header(first) and "inflate" or "inflateRaw"
     end
@@ -92,14 +94,17 @@ function Decoder:read(next_raw, arg)
     end
 end
 
-local has_brotli
+local for_whole
 
--- What a request accepts. Brotli needs a library that may not be there, and what it makes of a few
--- bytes has to be held as a whole.
+-- What a request accepts. Brotli and Zstandard need libraries that may not be there, and what they
+-- make of a few bytes has to be held as a whole.
 function decoder.accepts(o)
     if o.stream then return "gzip, deflate" end
-    if has_brotli == nil then has_brotli = zlib.stream("unbrotli") ~= nil end
-    return has_brotli and "gzip, deflate, br" or "gzip, deflate"
+    if not for_whole then
+        for_whole = "gzip, deflate" .. (zlib.stream "unbrotli" and ", br" or "")
+            .. (zlib.stream "unzstd" and ", zstd" or "")
+    end
+    return for_whole
 end
 
 -- Makes one for a coding of the reply. What is read at once is limited by maxBodySize, what is

@@ -32,5 +32,6 @@ return {
     GZIP = 1,
     DEFLATE = 2,
     BROTLI = 3,
+    ZSTD = 5,
     OTHER = 4,
 }
