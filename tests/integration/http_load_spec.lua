@@ -35,10 +35,12 @@ end)
 
 -- KiB of memory that the server has for itself.
 local function memory()
+    local found
+    -- To its end: only there does io.lines close the file, which children would inherit.
     for line in io.lines("/proc/" .. server.pid .. "/status") do
-        local kib = line:match("^RssAnon:%s*(%d+)")
-        if kib then return tonumber(kib) end
+        found = found or line:match("^RssAnon:%s*(%d+)")
     end
+    return tonumber(found)
 end
 
 local function is_linux() return jit.os == "Linux" end
