@@ -9,7 +9,7 @@
 ---
 --- A worker serves when it listens, or calls process.ready. One that ends is replaced: after
 --- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
---- second begins with `restartDelay` again.
+--- second, or was killed by SIGKILL while it did, begins with `restartDelay` again.
 ---
 --- SIGHUP reloads: new workers are started, and when all of them serve the old ones end. Where one
 --- of the new does not, the old ones stay, and the log says why. SIGTERM and SIGINT end the

@@ -158,7 +158,9 @@ end
 
 -- The pause before the next start in a slot.
 function Master:pause_of(slot, died)
-    if died.ready_at and core.now() - died.ready_at >= GROWN then
+    -- What is killed while it serves did not fail by itself.
+    local was_killed = died.ended and died.ended.signal == "SIGKILL"
+    if died.ready_at and (was_killed or core.now() - died.ready_at >= GROWN) then
         slot.delay = self.options.restartDelay
     end
     local delay = slot.delay
