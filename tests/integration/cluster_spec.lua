@@ -180,6 +180,18 @@ describe("a cluster", function()
         assert.equal(cluster.pid .. "\n", program.read(path))
     end)
 
+    it("gives all workers one secret for the tickets of TLS sessions", function()
+        local code = [[
+            assert(process.cluster { workers = 2 })
+            print("secret " .. os.getenv("LINKS_TICKET_SECRET") .. ".")
+            process.ready()
+            require("timer").sleep(1e6)]]
+        local cluster = start('local process = require "process"\n' .. code)
+        assert.equal(64, #prints(cluster, "secret (%x+)%..-secret %x+%."))
+        local first, second = cluster.text:match("secret (%x+)%..-secret (%x+)%.")
+        assert.equal(first, second)
+    end)
+
     it("pins its workers to processors", function()
         if jit.os ~= "Linux" then return pending("needs /proc") end
         local cluster = start(server_code("workers = 2, cpuAffinity = true"))

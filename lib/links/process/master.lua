@@ -27,6 +27,13 @@ Master.__index = Master
 
 local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number("SIGTERM")
 
+-- What all workers make the keys of their TLS session tickets from, so that a client may come back
+-- to another one, and after a reload.
+local function ticket_secret()
+    local secret = os.getenv("LINKS_TICKET_SECRET")
+    return secret or require("links.codec").hex.encode(require("links.http.random")(32))
+end
+
 -- A task that goes on where somebody cancels all of them.
 local function spawn(fn, ...)
     return core.spawn(function(...)
@@ -104,7 +111,10 @@ function Master:start(slot)
     local o, fd = self.options, out_fd[0]
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
         uid = o.uid, gid = o.gid, cpu = slot.cpu,
-        env = { LINKS_WORKER = worker.settings(slot.id, #self.slots, o) },
+        env = {
+            LINKS_WORKER = worker.settings(slot.id, #self.slots, o),
+            LINKS_TICKET_SECRET = self.ticket_secret,
+        },
     }, { fd, STDIO.inherit, STDIO.inherit })
     what.readable, what.tied, what.ipc, what.worker = o.file, true, true, slot.id
     local handle, err = start.now(what)
@@ -308,6 +318,7 @@ end
 --- of a worker, and the options of process.cluster. `cpus` are the processors by slot.
 function Master.new(about, cpus)
     local self = setmetatable(about, Master)
+    self.ticket_secret = ticket_secret()
     self.slots, self.alive, self.ends, self.generation = {}, {}, core.queue(), 1
     for i = 1, about.options.workers do
         self.slots[i] = {
