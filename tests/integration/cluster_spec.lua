@@ -184,6 +184,7 @@ describe("a cluster", function()
         local code = [[
             assert(process.cluster { workers = 2 })
             print("secret " .. os.getenv("LINKS_TICKET_SECRET") .. ".")
+            io.stdout:flush()
             process.ready()
             require("timer").sleep(1e6)]]
         local cluster = start('local process = require "process"\n' .. code)
