@@ -338,7 +338,8 @@ describe("clients of another make", function()
             assert.equal(version .. " " .. #pair.cert, done.stdout, done.stderr)
         end
         local done = assert(process.run("curl", { "-sS", base }))
-        assert.equal(60, done.code)
+        -- It cannot verify; or there is nobody at all that the system trusts.
+        assert.is_true(done.code == 60 or done.code == 77, done.stderr)
         os.remove(path)
     end)
 
