@@ -256,6 +256,22 @@ describe("the exit code", function()
     end)
 end)
 
+describe("a server that was refused for its options", function()
+    for option, value in pairs {
+        cookieSecret = "'short'", trustedProxies = "{ 'nonsense' }", tls = "{ cert = '/none' }",
+    } do
+        it("does not keep the program going: " .. option, function()
+            local result = program.eval(([[
+                collectgarbage("stop") -- which would let go of it, sooner or later
+                local http = require "http"
+                local ok, server = pcall(http.createServer, 0, print, { %s = %s })
+                print(not ok or server == nil)]]):format(option, value))
+            assert.equal("true\n", result.out)
+            assert.equal(0, result.code)
+        end)
+    end
+end)
+
 describe("a used port", function()
     local listen = [[local http = require "http"
         local first = assert(http.createServer(0, function() end, { host = "127.0.0.1" }))

@@ -50,6 +50,12 @@ static http_listener *new_listener(http_server *s)
     return hl;
 }
 
+static void add_listener(http_server *s, http_listener *hl)
+{
+    list_push_back(&s->listeners, &hl->link);
+    http_server_ref(s);
+}
+
 int links_http_listen(links_http_server *ls, const char *host, int port)
 {
     http_server *s = server_of(ls);
@@ -71,7 +77,7 @@ int links_http_listen(links_http_server *ls, const char *host, int port)
         mem_free(hl);
         return rc;
     }
-    list_push_back(&s->listeners, &hl->link);
+    add_listener(s, hl);
     return 0;
 }
 
@@ -94,7 +100,7 @@ int links_http_listen_unix(links_http_server *ls, const char *path, size_t len, 
         return rc;
     }
     listener_owes(&hl->listener, lease);
-    list_push_back(&s->listeners, &hl->link);
+    add_listener(s, hl);
     return 0;
 }
 

@@ -236,6 +236,13 @@ static void on_turn_end(net_hook *hook)
 
 /* --- connections --------------------------------------------------------------------------- */
 
+void http_server_ref(http_server *s)
+{
+    if (!s->referenced)
+        ev_ref(s->net->loop);
+    s->referenced = true;
+}
+
 static void unref(http_server *s)
 {
     if (s->referenced)
@@ -357,8 +364,6 @@ links_http_server *links_http_open(const links_http_options *options)
     s->options.server_header = NULL;
     s->net = net_open(sched_loop());
     net_hook_start(s->net, &s->hook, on_turn_end);
-    ev_ref(s->net->loop);
-    s->referenced = true;
     return &s->view;
 }
 

@@ -104,6 +104,9 @@ void http_server_free_visitors(http_server *s);
 /* Takes connections from the queues of the system, or leaves them there. */
 void http_server_pause(http_server *s, bool pause);
 
+/* It listens: that keeps the process going, until it is stopped and its connections are gone. */
+void http_server_ref(http_server *s);
+
 /* A connection has gone. */
 void http_server_forget(http_server *s);
 
