@@ -31,6 +31,23 @@ function report.last_words(text)
     if not ok or not seen then print_to_stderr(text) end
 end
 
+--- What an error says. An error is any value; one that cannot be printed says so.
+---
+--- @param err  any
+--- @return string
+function report.describe(err)
+    if type(err) == "table" and not debug.getmetatable(err) then
+        return "(error object is a table value)"
+    end
+    local ok, text = pcall(tostring, err)
+    return ok and type(text) == "string" and text or "(error object cannot be printed)"
+end
+
+--- For xpcall: what an error says, and where it was raised.
+function report.trace(err)
+    return debug.traceback(report.describe(err), 2)
+end
+
 --- Sends what is told to fn(level, text) -> whether it goes to stderr.
 function report.install(fn)
     state.log = fn

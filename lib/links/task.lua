@@ -538,14 +538,6 @@ end
 
 -- --- Failures that nobody waits for -----------------------------------------------------------
 
-local function describe(err)
-    local ok, text = pcall(tostring, err)
-    if type(err) == "table" and not debug.getmetatable(err) then
-        return "(error object is a table value)"
-    end
-    return ok and type(text) == "string" and text or "(error object cannot be printed)"
-end
-
 local main
 
 local function cancel_all()
@@ -566,14 +558,14 @@ end
 -- A bug shows how the program came to it; what the world did is one line.
 local function end_program(env)
     if errors.is(env.error) then
-        reports.last_words(place(env.traceback) .. describe(env.error))
+        reports.last_words(place(env.traceback) .. reports.describe(env.error))
         return core.exit(1)
     end
     -- What lies below the main program is links' own, and no news; nor is the name that it has
     -- there.
     local traceback = (env.traceback or ""):gsub("\n\tlinks/boot%.lua.*", "")
     traceback = traceback:gsub(": in function 'chunk'$", ": in main chunk")
-    reports.last_words(describe(env.error) .. "\n" .. traceback)
+    reports.last_words(reports.describe(env.error) .. "\n" .. traceback)
     core.exit(1)
 end
 
@@ -583,9 +575,11 @@ local function report(t)
     if state(t) == "cancelled" then return end
     local ok, heard = pcall(require("links.process").emit, "error", env.error, t, env.traceback)
     if ok and heard then return end
-    reports.write("error", tostring(t) .. " failed: " .. describe(env.error) .. "\n" ..
+    reports.write("error", tostring(t) .. " failed: " .. reports.describe(env.error) .. "\n" ..
         (env.traceback or ""))
-    if not ok then reports.write("error", 'process.on("error") failed: ' .. describe(heard)) end
+    if not ok then
+        reports.write("error", 'process.on("error") failed: ' .. reports.describe(heard))
+    end
 end
 
 --- Prints failures that nobody waits for, and cancels all tasks when the process is told to end.

@@ -126,6 +126,17 @@ function crypto.open(key, box, aad)
     return text, err
 end
 
+-- The arguments of the functions whose caller brings the nonce; returns the cipher.
+local function check_all(signature, cipher, key, nonce, data, aad)
+    local about = cipher_of(signature, cipher, 2)
+    check_key(signature, about, key, 2)
+    check.type(signature, "nonce", nonce, "string", 2)
+    if #nonce ~= NONCE then error(signature .. " nonce must have 12 bytes", 3) end
+    check.type(signature, "data", data, "string", 2)
+    check.type(signature, "aad", aad, "string|nil", 2)
+    return about
+end
+
 --- Encrypts with a nonce of the caller's, for protocols that say what it is. Two texts with one key
 --- and one nonce give both away: crypto.seal takes care of that.
 ---
@@ -142,12 +153,7 @@ end
 --- assert(crypto.decrypt("chacha20-poly1305", key, nonce, data) == "hello")
 function crypto.encrypt(cipher, key, nonce, data, aad)
     local signature = "crypto.encrypt(cipher, key, nonce, data[, aad])"
-    local about = cipher_of(signature, cipher, 1)
-    check_key(signature, about, key, 1)
-    check.type(signature, "nonce", nonce, "string")
-    if #nonce ~= NONCE then error(signature .. " nonce must have 12 bytes", 2) end
-    check.type(signature, "data", data, "string")
-    check.type(signature, "aad", aad, "string|nil")
+    local about = check_all(signature, cipher, key, nonce, data, aad)
     return (encrypt(about, key, nonce, data, aad or ""))
 end
 
@@ -166,12 +172,7 @@ end
 --- assert(not text and err.name == "EBADMSG")
 function crypto.decrypt(cipher, key, nonce, data, aad)
     local signature = "crypto.decrypt(cipher, key, nonce, data[, aad])"
-    local about = cipher_of(signature, cipher, 1)
-    check_key(signature, about, key, 1)
-    check.type(signature, "nonce", nonce, "string")
-    if #nonce ~= NONCE then error(signature .. " nonce must have 12 bytes", 2) end
-    check.type(signature, "data", data, "string")
-    check.type(signature, "aad", aad, "string|nil")
+    local about = check_all(signature, cipher, key, nonce, data, aad)
     local text, err = decrypt(about, key, nonce, data, 0, aad or "", "decrypt")
     return text, err
 end

@@ -5,6 +5,7 @@ local codec = require "links.codec"
 local errors = require "links.errors"
 local answers = require "links.http.answers"
 local extend = require "links.http.extend"
+local fieldmap = require "links.http.fieldmap"
 
 local memory = {}
 
@@ -31,13 +32,6 @@ end
 
 function Request.__tostring(req)
     return "http request: " .. req.method .. " " .. req.url
-end
-
-local Headers = {}
-
-function Headers.__index(headers, name)
-    if type(name) ~= "string" then return nil end
-    return rawget(headers, name:lower())
 end
 
 function lazy.path(_, req) return codec.unescapeUri(req.rawPath) end
@@ -124,25 +118,25 @@ local function new_request(method, url, options)
     end
     if type(body) == "string" then fields["content-length"] = { tostring(#body) } end
     fields.host = fields.host or { "localhost" }
-    local headers = {}
+    local joined = fieldmap.new()
     for name, list in pairs(fields) do
-        headers[name] = table.concat(list, name == "cookie" and "; " or ", ")
+        for _, value in ipairs(list) do fieldmap.add(joined, name, value) end
     end
     local target = url:gsub("#.*$", "")
     local path, query = target:match("^([^?]*)%??(.*)$")
     local length = type(body) == "string" and #body or body == nil and 0 or nil
     return setmetatable({
         method = method, url = target, rawPath = path, queryString = query, version = "1.1",
-        headers = setmetatable(headers, Headers), remoteAddress = "127.0.0.1", remotePort = 0,
+        headers = joined, remoteAddress = "127.0.0.1", remotePort = 0,
         contentLength = length, aborted = false, trailers = {}, _fields = fields,
         _rest = type(body) == "string" and body or "",
         _next = type(body) == "function" and body or nil,
     }, Request)
 end
 
--- A request that was, for who keeps one beyond its answer: `headers` are lists of values by name.
-function memory.request(method, url, headers)
-    return new_request(method, url, { headers = headers })
+-- A request that was, for who keeps one beyond its answer: `fields` are lists of values by name.
+function memory.request(method, url, fields)
+    return new_request(method, url, { headers = fields })
 end
 
 -- --- the response -------------------------------------------------------------------------------
@@ -336,9 +330,9 @@ function memory.call(handler, method, url, options)
         fields["content-type"] = { "text/plain; charset=utf-8" }
     end
     if res._whole and res.status ~= 204 then fields["content-length"] = { tostring(#body) } end
-    local headers = {}
-    for name, list in pairs(fields) do headers[name] = #list == 1 and list[1] or list end
-    return res.status, setmetatable(headers, Headers), has_no_body(req, res.status) and "" or body
+    local sent = fieldmap.new()
+    for name, list in pairs(fields) do sent[name] = #list == 1 and list[1] or list end
+    return res.status, sent, has_no_body(req, res.status) and "" or body
 end
 
 return memory

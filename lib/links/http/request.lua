@@ -21,6 +21,7 @@ local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.http.ffi"
+local fieldmap = require "links.http.fieldmap"
 
 local C, AGAIN = binding.C, binding.AGAIN
 local METHODS, LEFT = binding.METHODS, binding.LEFT
@@ -105,29 +106,15 @@ lazy.contentLength = function(r)
     if r.content_length >= 0 then return r.content_length end
 end
 
--- Repeated fields are one list (RFC 9110, 5.3), and cookies have a list of their own.
-local function join(name, first, second)
-    return first .. (name == "cookie" and "; " or ", ") .. second
-end
-
-local Headers = {}
-
-function Headers.__index(headers, name)
-    if type(name) ~= "string" then return nil end
-    return rawget(headers, name:lower())
-end
-
 lazy.headers = function(r)
-    local headers = {}
+    local fields = fieldmap.new()
     for i = 0, r.fields - 1 do
         local name = C.links_http_field_name(r, i, out_len)
-        name = ffi_string(name, out_len[0]):lower()
+        name = ffi_string(name, out_len[0])
         local value = C.links_http_field_value(r, i, out_len)
-        value = ffi_string(value, out_len[0])
-        local before = headers[name]
-        headers[name] = before and join(name, before, value) or value
+        fieldmap.add(fields, name, ffi_string(value, out_len[0]))
     end
-    return setmetatable(headers, Headers)
+    return fields
 end
 
 --- The value of a header field, whatever the case of its name.
@@ -143,7 +130,7 @@ function methods:header(name)
     while i >= 0 do
         local value = C.links_http_field_value(r, i, out_len)
         value = ffi_string(value, out_len[0])
-        found = found and join(name:lower(), found, value) or value
+        found = fieldmap.join(name:lower(), found, value)
         i = C.links_http_find(r, name, #name, i)
     end
     return found
@@ -293,13 +280,11 @@ end
 -- private: req.trailers, the fields behind a body in chunks; empty before all of it has been read.
 function methods:_trailers()
     local text = C.links_http_trailers(handle(self, 2), out_len)
-    local trailers = {}
+    local trailers = fieldmap.new()
     for name, value in ffi_string(text, out_len[0]):gmatch("([^:\r\n]+):[ \t]*(.-)[ \t]*\r\n") do
-        name = name:lower()
-        local before = trailers[name]
-        trailers[name] = before and join(name, before, value) or value
+        fieldmap.add(trailers, name, value)
     end
-    return setmetatable(trailers, Headers)
+    return trailers
 end
 
 local GONE = -errors.code("EOF")

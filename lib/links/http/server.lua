@@ -42,13 +42,6 @@ local function on_error(err)
     return { err, debug.traceback("", 2) }
 end
 
-local function text_of(err)
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
-        return "(error object is a table value)"
-    end
-    return tostring(err)
-end
-
 local function stream_body(res, pieces)
     for piece in pieces do
         local ok, err = res:write(piece)
@@ -102,7 +95,7 @@ local function ask_program(self, req, res, err, trace)
     if ok and a == nil and b == nil and res._r and res._r.sent == 0 then return false end
     local again, trace_of_it = settle(res, ok, a, b, c)
     if again == nil then return true end
-    report(req, "error in onError of " .. describe(req) .. ": " .. text_of(again)
+    report(req, "error in onError of " .. describe(req) .. ": " .. reports.describe(again)
         .. (trace_of_it or ""))
     return false
 end
@@ -111,7 +104,7 @@ end
 local function is_cancel(err)
     if err == answers.NONE then return true end
     if errors.is(err) then return err.name == "ECANCELED" or err.name == "CLOSED" end
-    return text_of(err):find("ECANCELED", 1, true) ~= nil
+    return reports.describe(err):find("ECANCELED", 1, true) ~= nil
 end
 
 -- A 500, or where some of another answer has been sent already, the end of the connection, which is
@@ -127,9 +120,10 @@ local function fail(self, req, res, err, trace)
     elseif ask_program(self, req, res, err, trace) then
         return
     elseif trace then
-        report(req, "error in the handler of " .. describe(req) .. ": " .. text_of(err) .. trace)
+        report(req, "error in the handler of " .. describe(req) .. ": " .. reports.describe(err)
+            .. trace)
     else
-        local what = err == answers.NONE and err or "returned " .. text_of(err)
+        local what = err == answers.NONE and err or "returned " .. reports.describe(err)
         report(req, "the handler of " .. describe(req) .. " " .. what)
     end
     r = res._r
@@ -235,10 +229,11 @@ local function ask_about(self, visitor, socket)
     end
     local ok, admit, err = xpcall(ask, on_error)
     if not ok then
-        reports.write("error", "http: error in onConnection: " .. text_of(admit[1]) .. admit[2])
+        reports.write("error", "http: error in onConnection: " .. reports.describe(admit[1])
+            .. admit[2])
     elseif errors.is(err) then
         ok = false
-        reports.write("error", "http: onConnection: " .. text_of(err))
+        reports.write("error", "http: onConnection: " .. reports.describe(err))
     end
     C.links_http_admit(self._h, visitor, ok and admit ~= false and 1 or 0)
 end

@@ -4,7 +4,7 @@ local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
 local listening = require "links.listening"
-local report = require "links.report"
+local reports = require "links.report"
 local binding = require "links.tcp.ffi"
 local sockets = require "links.tcp.socket"
 
@@ -34,13 +34,6 @@ function Server.__tostring(self)
     return "server: " .. sockets.place(self:address())
 end
 
-local function on_error(err)
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
-        err = "(error object is a table value)"
-    end
-    return debug.traceback(tostring(err), 2)
-end
-
 local function read_proxy_header(server, handle)
     local rc
     repeat
@@ -60,10 +53,10 @@ local function serve(server, socket)
         return
     end
     if server._handshake and not server._handshake(socket) then return end
-    local ok, message = xpcall(server._onconnect, on_error, socket, server)
+    local ok, message = xpcall(server._onconnect, reports.trace, socket, server)
     if not rawget(socket, "_detached") then fast_close(handle, 0) end
     if not ok then
-        report.write("error", server._module .. ": error in onconnect: " .. message)
+        reports.write("error", server._module .. ": error in onconnect: " .. message)
     end
 end
 

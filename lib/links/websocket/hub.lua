@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local reports = require "links.report"
 local binding = require "links.websocket.ffi"
 local response = require "links.http.response"
 local servers = require "links.http.servers"
@@ -14,6 +15,7 @@ local OPEN, MESSAGE, DRAIN = binding.OPEN, binding.MESSAGE, binding.DRAIN
 local WebSocket, KINDS, reason_of = sockets.WebSocket, sockets.KINDS, sockets.reason_of
 local wait, spawn = core.wait, core.spawn
 local ffi_string, setmetatable, xpcall = ffi.string, setmetatable, xpcall
+local on_error = reports.trace
 
 local ECANCELED = -errors.code("ECANCELED")
 local INT_MAX = 2 ^ 31 - 1
@@ -135,15 +137,8 @@ end
 
 -- --- the workers ------------------------------------------------------------------------------
 
-local function on_error(err)
-    if type(err) == "table" and not (getmetatable(err) or {}).__tostring then
-        err = "(error object is a table value)"
-    end
-    return debug.traceback(tostring(err), 2)
-end
-
 local function report(what, trace)
-    require("links.report").write("error", "websocket: error in " .. what .. ": " .. trace)
+    reports.write("error", "websocket: error in " .. what .. ": " .. trace)
 end
 
 -- Everything but messages. The connection is the garbage collector's once it has ended.

@@ -96,15 +96,7 @@ int links_tcp_send_fd(links_tcp *socket, int fd, const char *data, size_t len)
     if (rc < 0)
         return rc;
     ssize_t n = sock_send_fd(s->stream.io.fd, fd, data, len);
-    if (n == -EAGAIN || n == -EWOULDBLOCK) {
-        s->stream.writable = false;
-        return tcp_park_writer(s);
-    }
-    if (n > 0)
-        tcp_note_written(s, (size_t)n);
-    if (n == -EPIPE || n == -ECONNRESET)
-        s->write_error = (int)n;
-    return (int)n;
+    return tcp_wrote_past(s, n);
 }
 
 /* --- receiving ------------------------------------------------------------------------------- */

@@ -135,7 +135,10 @@ void tcp_wake_writer(tcp *s);
 /* For who writes past the stream: lets what was written before go before. 0, LINKS_AGAIN parked,
  * or a failure. */
 int tcp_flush_for(tcp *s);
-void tcp_note_written(tcp *s, size_t n);
+
+/* What came of that: counts the bytes, parks the writer where the socket is full (-EAGAIN), keeps
+ * the failure of a peer who has left. Returns what the writer is told. */
+int tcp_wrote_past(tcp *s, ssize_t n);
 
 /* Wakes all writers, who fail with `code`. */
 void tcp_fail_writers(tcp *s, int code);

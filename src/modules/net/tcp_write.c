@@ -82,10 +82,23 @@ void links_tcp_write_over(links_tcp *socket)
 
 /* --- bytes --------------------------------------------------------------------------------- */
 
-void tcp_note_written(tcp *s, size_t n)
+static void note_written(tcp *s, size_t n)
 {
     s->view.bytes_written += (double)n;
     s->active_ms = tcp_now(s);
+}
+
+int tcp_wrote_past(tcp *s, ssize_t n)
+{
+    if (n == -EAGAIN) {
+        s->stream.writable = false;
+        return tcp_park_writer(s);
+    }
+    if (n > 0)
+        note_written(s, (size_t)n);
+    if (n == -EPIPE || n == -ECONNRESET)
+        s->write_error = (int)n;
+    return (int)n;
 }
 
 /* Straight from the caller's memory, behind what is queued. */
@@ -104,7 +117,7 @@ static ptrdiff_t write_through(tcp *s, const struct iovec *iov, int count)
         tcp_fail_writers(s, (int)n);
         return n;
     }
-    tcp_note_written(s, (size_t)n);
+    note_written(s, (size_t)n);
     return n;
 }
 
@@ -119,7 +132,7 @@ static ptrdiff_t write_bytes(tcp *s, const struct iovec *iov, int count)
     if (len <= TCP_COPY_MAX && s->stream.out_len + len <= TCP_OUTPUT_MAX) {
         for (int i = 0; i < count; i++)
             stream_append(&s->stream, iov[i].iov_base, iov[i].iov_len);
-        tcp_note_written(s, len);
+        note_written(s, len);
     } else {
         rc = write_through(s, iov, count);
         if (rc < 0)
@@ -222,13 +235,5 @@ int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len)
         return rc;
     ssize_t n = stream_send_file(&s->stream, fd, (int64_t)offset,
                                  len < FILE_STEP ? (size_t)len : FILE_STEP);
-    if (n == -EAGAIN) {
-        s->stream.writable = false;
-        return tcp_park_writer(s);
-    }
-    if (n > 0)
-        tcp_note_written(s, (size_t)n);
-    if (n == -EPIPE || n == -ECONNRESET)
-        s->write_error = (int)n;
-    return (int)n;
+    return tcp_wrote_past(s, n);
 }

@@ -15,6 +15,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local fieldmap = require "links.http.fieldmap"
 local binding = require "links.http.client.ffi"
 local clock = require "links.http.client.clock"
 local decoder = require "links.http.client.decoder"
@@ -38,13 +39,6 @@ local Response = { __name = "http response" }
 
 -- --- the head --------------------------------------------------------------------------------
 
-local Headers = {}
-
-function Headers.__index(headers, name)
-    if type(name) ~= "string" then return nil end
-    return rawget(headers, name:lower())
-end
-
 -- The head has been checked: each line is a name, a colon, a value.
 local function each_field(head, fn)
     for name, value in head:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)\r\n") do
@@ -53,12 +47,9 @@ local function each_field(head, fn)
 end
 
 local function fields_of(text)
-    local headers = {}
-    each_field(text, function(name, value)
-        local before = headers[name]
-        headers[name] = before and before .. ", " .. value or value
-    end)
-    return setmetatable(headers, Headers)
+    local fields = fieldmap.new()
+    each_field(text, function(name, value) fieldmap.add(fields, name, value) end)
+    return fields
 end
 
 -- What is made when it is first asked for.
