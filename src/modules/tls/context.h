@@ -83,6 +83,9 @@ tls_context *tls_context_of_ssl(const SSL *ssl);
 /* ... and the one that was chosen for the name that the client asked for. */
 tls_context *tls_context_chosen(const SSL *ssl);
 
+/* For libcrypto's readers of PEM, which else would ask for a passphrase on the terminal. */
+#define TLS_NO_PASSPHRASE ((void *)(uintptr_t) "")
+
 /* Notes what is wrong; always LINKS_TLS_CONFIG. `what` NULL: as libssl has it. */
 int tls_problem(const char *what);
 
