@@ -211,20 +211,24 @@ double links_tls_asked(links_tls_context *context, const char **name, int *len, 
     return a->number;
 }
 
+tls_asking *tls_asking_waiting(const tls_context *c, double number)
+{
+    for (list *l = c->waiting.next; l != &c->waiting; l = l->next)
+        if (CONTAINER_OF(l, tls_asking, link)->number == number)
+            return CONTAINER_OF(l, tls_asking, link);
+    return NULL;
+}
+
 void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                       int refuse)
 {
-    tls_context *c = tls_context_of(context);
-    for (list *l = c->waiting.next; l != &c->waiting; l = l->next) {
-        tls_asking *a = CONTAINER_OF(l, tls_asking, link);
-        if (a->number != number)
-            continue;
-        list_remove(&a->link);
-        a->state = refuse ? ASKING_REFUSED : ASKING_ANSWERED;
-        a->with = with ? tls_context_ref(tls_context_of(with)) : NULL;
-        tls_go_on(a);
+    tls_asking *a = tls_asking_waiting(tls_context_of(context), number);
+    if (!a)
         return;
-    }
+    list_remove(&a->link);
+    a->state = refuse ? ASKING_REFUSED : ASKING_ANSWERED;
+    a->with = with ? tls_context_ref(tls_context_of(with)) : NULL;
+    tls_go_on(a);
 }
 
 void links_tls_stop(links_tls_context *context)

@@ -65,6 +65,9 @@ void tls_context_unref(tls_context *c);
  * fits. */
 tls_context *tls_context_for(tls_context *c, const char *name, size_t len);
 
+/* The connection of that number that waits for an answer; NULL: it has left. */
+struct tls_asking *tls_asking_waiting(const tls_context *c, double number);
+
 /* Makes the keys of a context's tickets its own (tickets.c). */
 void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
 
