@@ -1,11 +1,16 @@
 -- A chat over WebSockets, with its page: rooms, names, and who is there.
 --
 --   links examples/chat_ws.lua [port]        and then http://127.0.0.1:7003/#lobby in two windows
+--   links examples/chat_ws.lua 7003 cert.pem the same over TLS: https://localhost:7003/#lobby, with
+--                                            a certificate of its own making, which it leaves in
+--                                            that file for clients to trust
+local fs = require "fs"
 local http = require "http"
 local json = require "json"
+local tls = require "tls"
 local websocket = require "websocket"
 
-local port = tonumber(arg[1] or os.getenv("PORT") or 7003)
+local port, cert_path = tonumber(arg[1] or os.getenv("PORT") or 7003), arg[2]
 
 local PAGE = [[
 <!doctype html><meta charset="utf-8"><title>chat</title>
@@ -15,8 +20,9 @@ overflow: auto; border: 1px solid #ccc; padding: .5em } input { width: 100%; box
 <div id="log"></div><form><input id="text" placeholder="say something" autocomplete="off"></form>
 <script>
 const room = location.hash.slice(1) || "lobby"
-const name = prompt("Your name?") || "somebody"
-const ws = new WebSocket(`ws://${location.host}/chat/${room}?name=${encodeURIComponent(name)}`)
+const name = new URLSearchParams(location.search).get("name") || prompt("Your name?") || "somebody"
+const scheme = location.protocol == "https:" ? "wss" : "ws"
+const ws = new WebSocket(`${scheme}://${location.host}/chat/${room}?name=${encodeURIComponent(name)}`)
 const log = document.getElementById("log"), text = document.getElementById("text")
 ws.onmessage = event => {
     const m = JSON.parse(event.data), line = document.createElement("div")
@@ -65,7 +71,11 @@ app:ws("/chat/:room<[%w_-]+>", {
     end,
 }, { origins = "same", maxMessageSize = 2000, maxMessageRate = 20, maxPerIp = 100 })
 
-local server, err = http.createServer(port, app, { host = "127.0.0.1" })
+local pair = cert_path and tls.selfSigned { "localhost", "127.0.0.1" }
+if pair then assert(fs.writeFile(cert_path, pair.cert)) end
+
+local server, err = http.createServer(port, app, { host = "127.0.0.1", tls = pair })
 if not server then error(err, 0) end
-print(("chat on http://127.0.0.1:%d/"):format(server:address().port))
+print(("chat on %s:%d/"):format(pair and "https://localhost" or "http://127.0.0.1",
+    server:address().port))
 io.stdout:flush()

@@ -1,12 +1,12 @@
---- Cryptography: hashes, message authentication, random values, keys from passwords and
---- authenticated encryption, by OpenSSL.
+--- Cryptography: hashes, message authentication, random values, keys from passwords, authenticated
+--- encryption, signatures and web tokens, by OpenSSL.
 ---
 --- Hashes: "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3-256", "sha3-512",
 --- "blake2b512", "blake2s256". The first two are broken for signatures and passwords, and are here
 --- for protocols that are made of them.
 ---
---- Keys from passwords are described in crypto.keys, encryption in crypto.seal; they are functions
---- of this module.
+--- Keys from passwords are described in crypto.keys, encryption in crypto.seal, signatures in
+--- crypto.sign, web tokens in crypto.jwt; they are functions of this module.
 local ffi = require "ffi"
 local check = require "links.check"
 local codec = require "links.codec"
@@ -211,7 +211,7 @@ function crypto.x509(pem)
     return about, err
 end
 
-for _, part in ipairs { "keys", "seal" } do
+for _, part in ipairs { "keys", "seal", "sign", "jwt" } do
     for name, fn in pairs(require("links.crypto." .. part)) do crypto[name] = fn end
 end
 

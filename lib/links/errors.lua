@@ -108,7 +108,9 @@ for code = 1, 140 do
     local name = ffi.string(C.links_err_name(code))
     if name ~= "EUNKNOWN" then errors.codes[name] = code end
 end
-for _, range in ipairs { { 20001, 20015 }, { 21001, 21011 }, { 22001, 22007 }, { 23001, 23004 } } do
+for _, range in ipairs {
+    { 20001, 20015 }, { 21001, 21011 }, { 22001, 22007 }, { 23001, 23004 }, { 25001, 25003 },
+} do
     for code = range[1], range[2] do
         errors.codes[ffi.string(C.links_err_name(code))] = code
     end

@@ -128,9 +128,9 @@ local PROXIES = {
     private = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7" },
 }
 
--- Gives the proxies to the server, and returns the field that is believed.
+-- Gives the proxies to the server, and returns whether there are any.
 local function trust(handle, proxies)
-    if not proxies or #proxies == 0 then return nil end
+    if not proxies or #proxies == 0 then return false end
     for _, proxy in ipairs(proxies) do
         for _, network in ipairs(PROXIES[proxy] or { proxy }) do
             if type(network) ~= "string" or C.links_http_trust(handle, network) < 0 then
@@ -145,7 +145,8 @@ local function trust(handle, proxies)
         error(SIGNATURE .. ' options.trustedProxies.header must be "X-Forwarded-For" or'
             .. ' "Forwarded"', 3)
     end
-    return header
+    if header == "Forwarded" then C.links_http_trust_forwarded(handle) end
+    return true
 end
 
 local function listen(handle, place)

@@ -38,6 +38,29 @@ function https.createServer(port, handler, options)
     return http.createServer(port, handler, others)
 end
 
+--- A middleware for routes that are only for clients with a certificate. The server has clientAuth
+--- = "request" and `ca`: who comes without one may see the other routes.
+---
+--- @param accept  function  accept(peer, req) of the certificate, as req.tls.peer: nil or false
+---                          refuses. Default: any that is trusted
+--- @return function         middleware; others get 403
+--- @raise                   `accept` is no function
+--- @usage local http, https = require "http", require "https"
+--- local app = http.router()
+--- app:get("/", function() return "for all" end)
+--- app:get("/admin", https.clientCert(function(peer) return peer.commonName == "ann" end),
+---     function(req) return "hello " .. req.tls.peer.commonName end)
+--- assert(app:call("GET", "/admin") == 403)
+function https.clientCert(accept)
+    require("links.check").type("https.clientCert([accept])", "accept", accept, "function|nil")
+    return function(req, _, next)
+        local about = req.tls
+        if not about or not about.authorized then return 403 end
+        if accept and not accept(about.peer, req) then return 403 end
+        return next()
+    end
+end
+
 -- The clients of http know by the URL that they have to speak TLS.
 setmetatable(https, { __index = function(_, name) return http[name] end })
 

@@ -62,9 +62,11 @@ local tls = {}
 ---                        sni             nil       other certificates by name: {["*.example.com"]
 ---                                                  = {cert =, key =}}, or contexts; what they do
 ---                                                  not say is as here
----                        onServerName    nil       onServerName(name) for names that `sni` does
----                                                  not have: a context, nil for this one, or false
----                                                  to refuse; it may wait, the handshake does too
+---                        onServerName    nil       onServerName(name, from) for names that `sni`
+---                                                  does not have: a context, nil for this one, or
+---                                                  false to refuse; it may wait, the handshake
+---                                                  does too. `from` has remoteAddress and
+---                                                  remotePort
 ---                        rejectUnauthorized, requestCert  nil  Node.js's names
 --- @return context        :stats() -> {handshakes, resumed, failed}
 --- @return nil, err       TLS_CONFIG  a certificate, key or option is of no use (err.message)

@@ -19,7 +19,8 @@ enum {
     LINKS_BASE = 20000,
     HTTP_BASE = 21000,
     TLS_BASE = 22000,
-    WS_BASE = 23000
+    WS_BASE = 23000,
+    JWT_BASE = 25000
 };
 
 #define LENGTH(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -220,6 +221,14 @@ static const entry ws_entries[] = {
     WS_ENTRY(TOO_LARGE, "the message is larger than the limit"),
     WS_ENTRY(PROTOCOL, "the peer violated the websocket protocol"),
 };
+
+#define JWT_ENTRY(code, message) [-LINKS_JWT_##code - JWT_BASE] = {"JWT_" #code, message}
+
+static const entry jwt_entries[] = {
+    JWT_ENTRY(EXPIRED, "the token has expired"),
+    JWT_ENTRY(EARLY, "the token is not valid yet"),
+    JWT_ENTRY(CLAIM, "a claim of the token is not the one that is wanted"),
+};
 /* clang-format on */
 
 static const entry again_entry = {"AGAIN", "the coroutine has been parked"};
@@ -235,6 +244,7 @@ static const struct {
     {HTTP_BASE, http_entries, LENGTH(http_entries)},
     {TLS_BASE, tls_entries, LENGTH(tls_entries)},
     {WS_BASE, ws_entries, LENGTH(ws_entries)},
+    {JWT_BASE, jwt_entries, LENGTH(jwt_entries)},
 };
 
 /* -INT_MIN is no int; nobody has that code. */

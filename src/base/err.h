@@ -57,6 +57,10 @@ enum {
     LINKS_WS_BAD_HANDSHAKE = -23002,
     LINKS_WS_TOO_LARGE = -23003,
     LINKS_WS_PROTOCOL = -23004,
+
+    LINKS_JWT_EXPIRED = -25001,
+    LINKS_JWT_EARLY = -25002,
+    LINKS_JWT_CLAIM = -25003,
 };
 
 /* The name of a code, of either sign ("ETIMEDOUT", "CLOSED"); "EUNKNOWN" for one nobody knows. */

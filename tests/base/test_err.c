@@ -37,6 +37,7 @@ Test(err, names_its_own_codes_without_a_prefix)
     ASSERT_NAME(LINKS_AGAIN, "AGAIN");
     ASSERT_NAME(LINKS_HTTP_BAD_REQUEST, "HTTP_BAD_REQUEST");
     ASSERT_NAME(LINKS_HTTP_BAD_URL, "HTTP_BAD_URL");
+    ASSERT_NAME(LINKS_JWT_CLAIM, "JWT_CLAIM");
 }
 
 Test(err, calls_a_deadline_a_timeout)

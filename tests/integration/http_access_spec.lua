@@ -30,11 +30,12 @@ local function await_lines(n)
     end)
 end
 
-local function serve(options, handler)
+local function serve(options, handler, proxies)
     options.to = options.to or path
     access = assert(log.access(options))
-    server = assert(http.createServer(0, handler or function() return "hello" end,
-        { host = "127.0.0.1", accessLog = access, maxBodySize = 1000 }))
+    server = assert(http.createServer(0, handler or function() return "hello" end, {
+        host = "127.0.0.1", accessLog = access, maxBodySize = 1000, trustedProxies = proxies,
+    }))
     return server:address().port
 end
 
@@ -87,6 +88,26 @@ describe("the access log", function()
             remoteAddress = "127.0.0.1", method = "GET", url = "/x", version = "1.1",
             status = 404, bytes = 4, host = "a", requestId = "r1", db = 1.5, who = "x\n\"y\"",
         }, r)
+    end)
+
+    it("has the client that a trusted proxy tells of", function()
+        local asked = "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.9\r\n"
+        local format = { format = "$remoteAddress $remotePort" }
+        local port = serve(format, nil, { "loopback" })
+        exchange(port, get("/", asked))
+        exchange(port, get("/", "X-Forwarded-For: [2001:db8::7]:99\r\n"))
+        exchange(port, "GET / HTTP/1.1\r\n" .. asked .. "no field\r\n\r\n")
+        local all = lines()
+        assert.same({ "192.0.2.7 -", "2001:db8::7 99" }, { all[1], all[2] })
+        -- Whoever sent a head that was refused may have written anything into it.
+        assert.truthy(all[3]:find("^127%.0%.0%.1 %d+$"), all[3])
+        server:close(0)
+        exchange(serve({ format = "json" }, nil, { "loopback", header = "Forwarded" }),
+            get("/", asked .. 'Forwarded: for="192.0.2.8:5"\r\n'))
+        assert.equal("192.0.2.8", json.decode(lines()[4]).remoteAddress)
+        server:close(0)
+        exchange(serve(format), get("/", asked))
+        assert.truthy(lines()[5]:find("^127%.0%.0%.1 %d+$"))
     end)
 
     it("has what a template asks for", function()

@@ -2,6 +2,8 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local certs = require "certs"
 local fs = require "fs"
+local http = require "http"
+local https = require "https"
 local process = require "process"
 local sockets = require "sockets"
 local sync = require "sync"
@@ -185,6 +187,13 @@ describe("server names", function()
             "www.example.com" }, asked)
     end)
 
+    it("are looked up with a word about who asks", function()
+        local from
+        local port = serve(good, { onServerName = function(_, asker) from = asker end })
+        local socket = assert(connect(port, "example.com"))
+        assert.same({ remoteAddress = "127.0.0.1", remotePort = socket:localAddress().port }, from)
+    end)
+
     it("of a client that leaves meanwhile harm nobody", function()
         local gate = sync.event()
         local port, server = serve(good, { onServerName = function() gate:wait(5000) end })
@@ -240,6 +249,41 @@ describe("a client's certificate", function()
         ask = who { clientAuth = "require", crl = ca:crl() }
         assert.equal("TLS_CERT_VERIFY", (ask(eve)))
         assert.equal("alice", (ask(alice)))
+    end)
+
+    it("may be for some routes only", function()
+        local app = http.router()
+        app:get("/", function() return "all" end)
+        app:get("/any", https.clientCert(), function(req) return req.tls.peer.commonName end)
+        app:get("/alice", https.clientCert(function(peer, req)
+            return req.path == "/alice" and peer.commonName == "alice"
+        end), function() return "secret" end)
+        local server = assert(https.createServer(0, app, { host = "127.0.0.1", cert = good.cert,
+            key = good.key, ca = ca.cert, clientAuth = "request" }))
+        local function get(path, pair)
+            local res = assert(https.get("https://127.0.0.1:" .. server:address().port .. path, {
+                tls = { ca = ca.cert, cert = pair and pair.cert, key = pair and pair.key },
+            }))
+            return res.status == 200 and res.body or res.status
+        end
+        local bob = ca:issue("bob")
+        assert.same({ "all", 403, 403 }, { get("/"), get("/any"), get("/alice") })
+        assert.same({ "bob", 403 }, { get("/any", bob), get("/alice", bob) })
+        assert.same({ "alice", "secret" }, { get("/any", alice), get("/alice", alice) })
+        server:close()
+    end)
+
+    it("comes with the chain behind it", function()
+        local seen = sync.channel(1)
+        local port = serve({ cert = good.cert .. ca.cert, key = good.key },
+            { ca = ca.cert, clientAuth = "request" }, function(socket)
+                seen:send(socket:tlsInfo())
+            end)
+        local info = assert(connect(port, "example.com", { cert = alice.cert .. ca.cert,
+            key = alice.key })):tlsInfo()
+        assert.equal(1, #info.chain)
+        assert.equal("CN=links test authority", tls.certificate(info.chain[1]).subject)
+        assert.same(info.chain, assert(seen:receive(10000)).chain)
     end)
 
     it("says who it is", function()

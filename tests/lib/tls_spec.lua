@@ -485,6 +485,12 @@ describe("the options of tls", function()
             ["key"] = { cert = pair.cert, key = pair.key:sub(1, 100) },
             ["ca"] = { cert = pair.cert, key = pair.key, ca = "-----BEGIN nothing" },
             ["crl"] = { cert = pair.cert, key = pair.key, crl = pair.cert },
+            ["ca: "] = { cert = pair.cert, key = pair.key,
+                ca = pair.cert .. pair.cert:sub(1, 200) },
+            ["chain"] = { cert = pair.cert .. other.cert:sub(1, 200), key = pair.key },
+            -- Nobody is asked for a passphrase on the terminal.
+            ["cert: "] = { cert = pair.cert:gsub("\n", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
+                .. "AES-256-CBC,00112233445566778899aabbccddeeff\n\n", 1), key = pair.key },
             ["ciphers"] = { cert = pair.cert, key = pair.key, ciphers = "nonsense" },
             ["curves"] = { cert = pair.cert, key = pair.key, curves = "nonsense" },
             ["a server needs cert and key"] = {},

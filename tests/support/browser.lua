@@ -1,5 +1,7 @@
 -- A browser without a window, driven by the DevTools protocol: it loads a page, runs its scripts
 -- and does what the spec says.
+local codec = require "codec"
+local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"
 local process = require "process"
@@ -40,11 +42,18 @@ local function command(self, method, params)
     error("the browser did not answer " .. method)
 end
 
--- Starts a browser with an empty page.
-function browser.start()
+-- What has the browser trust a certificate: the hash of its key.
+local function trust(cert)
+    local body = crypto.key(cert):publicPem():gsub("%-%-%-%-%-[^\n]*", ""):gsub("%s", "")
+    return "--ignore-certificate-errors-spki-list="
+        .. crypto.hash("sha256", assert(codec.base64.decode(body)), "base64")
+end
+
+-- Starts a browser with an empty page; it trusts `cert`, if there is one.
+function browser.start(cert)
     local dir = assert(fs.tempDir())
-    local flags = { "--user-data-dir=" .. dir }
-    for i, flag in ipairs(FLAGS) do flags[i + 1] = flag end
+    local flags = { "--user-data-dir=" .. dir, cert and trust(cert) }
+    for _, flag in ipairs(FLAGS) do flags[#flags + 1] = flag end
     local child = assert(process.spawn(browser.program(), flags, { stdin = "null", stdout = "null",
         stderr = "pipe" }))
     local self = setmetatable({ child = child, dir = dir, id = 0 }, Page)
@@ -91,7 +100,7 @@ end
 -- The bytes of a picture (PNG) of the page.
 function Page:screenshot()
     local data = command(self, "Page.captureScreenshot", { format = "png" }).data
-    return require("codec").base64.decode(data)
+    return codec.base64.decode(data)
 end
 
 function Page:stop()

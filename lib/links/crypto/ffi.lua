@@ -37,6 +37,21 @@ typedef struct links_aead_args {
 } links_aead_args;
 int links_aead_seal(int alg, const links_aead_args *args, uint8_t *out);
 int links_aead_open(int alg, const links_aead_args *args, uint8_t *out);
+typedef struct links_key {
+    int kind, bits;
+    int is_private;
+} links_key;
+int links_key_read(links_key **key, const char *pem, size_t len, const char *passphrase);
+void links_key_free(links_key *key);
+int links_key_pem(const links_key *key, int is_private, const char **out);
+int links_key_sign(const links_key *key, int how, int alg, const void *data, size_t len,
+                             uint8_t *out);
+int links_key_verify(const links_key *key, int how, int alg, const void *data, size_t len,
+                               const void *signature, size_t signature_len);
+typedef struct links_keygen links_keygen;
+int links_keygen_start(links_keygen **keygen, int kind, int bits);
+int links_keygen_result(links_keygen *keygen, links_key **key);
+void links_keygen_free(links_keygen *keygen);
 ]]
 
 return ffi.C

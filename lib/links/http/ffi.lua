@@ -50,7 +50,7 @@ int links_http_listen(links_http_server *server, const char *host, int port);
 int links_http_listen_unix(links_http_server *server, const char *path, size_t len,
                                      int mode, int unlink_stale);
 int links_http_trust(links_http_server *server, const char *network);
-int links_http_trusts(const links_http_server *server, const char *address);
+void links_http_trust_forwarded(links_http_server *server);
 typedef struct links_http_visitor {
     links_http_place remote, local;
 } links_http_visitor;
@@ -76,6 +76,12 @@ const char *links_http_field_name(const links_http_req *r, int index, int *len);
 const char *links_http_field_value(const links_http_req *r, int index, int *len);
 void links_http_peer(const links_http_req *r, links_http_place *place);
 void links_http_local(const links_http_req *r, links_http_place *place);
+typedef struct links_http_client {
+    links_http_place place;
+    const char *scheme, *host;
+    int scheme_len, host_len;
+} links_http_client;
+void links_http_client_of(const links_http_req *r, links_http_client *client);
 double links_http_age(const links_http_req *r);
 const links_http_server *links_http_server_of(const links_http_req *r);
 links_tls *links_http_tls(const links_http_req *r);

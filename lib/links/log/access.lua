@@ -2,13 +2,14 @@
 --- accessLog of http.createServer, and for routes by http.accessLog.
 ---
 --- The format is "combined" or "common", as Apache and nginx have them, "json", or a text with
---- variables, written $name or ${name} ($$ is a dollar sign): remoteAddress, remotePort, remoteUser
---- (of basic authentication), localPort, time (local, as in "combined"), timeIso, msec, method,
---- url, path, query, version, status, bytes (of the body), bytesSent (with the head), bytesReceived
---- (of the request's body), duration (ms, from the complete head to the end of the answer), host,
---- referer, userAgent, requestId (see http.requestId), aborted ("aborted" or "-": the client left,
---- or the answer was broken off), header.NAME and responseHeader.NAME (such as header.accept;
---- cookies and authorization are left out), and note.NAME (see req:note). What is not there is "-".
+--- variables, written $name or ${name} ($$ is a dollar sign): remoteAddress and remotePort (of the
+--- client that a trusted proxy tells of, as req.remoteAddress), remoteUser (of basic
+--- authentication), localPort, time (local, as in "combined"), timeIso, msec, method, url, path,
+--- query, version, status, bytes (of the body), bytesSent (with the head), bytesReceived (of the
+--- request's body), duration (ms, from the complete head to the end of the answer), host, referer,
+--- userAgent, requestId (see http.requestId), aborted ("aborted" or "-": the client left, or the
+--- answer was broken off), header.NAME and responseHeader.NAME (such as header.accept; cookies and
+--- authorization are left out), and note.NAME (see req:note). What is not there is "-".
 ---
 --- A client that leaves before it is answered has the status 499. What clients have sent is
 --- escaped. C puts the lines together; where a function is to decide about a line, it does so in a

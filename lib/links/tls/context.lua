@@ -305,8 +305,15 @@ end
 local name_out = ffi.new("const char *[1]")
 local len_out, status_out = ffi.new("int[1]"), ffi.new("int[1]")
 
+-- Where a connection comes from, that has no certificate yet.
+local function asker(handle, number)
+    local n, port = C.links_tls_asker(handle, number, name_out, len_out), len_out[0]
+    if n == 0 then return { remoteAddress = "unix:" } end
+    return { remoteAddress = ffi.string(name_out[0], n), remotePort = port }
+end
+
 local function answer(handle, number, fn, name)
-    local ok, with = xpcall(fn, debug.traceback, name)
+    local ok, with = xpcall(fn, debug.traceback, name, asker(handle, number))
     local other
     if not ok then
         io.stderr:write("links: tls: error in onServerName: ", tostring(with), "\n")

@@ -34,6 +34,8 @@ void links_tls_replace(links_tls_context *context, links_tls_context *with);
 void links_tls_secret(links_tls_context *context, const char *secret);
 double links_tls_asked(links_tls_context *context, const char **name, int *len,
                                  int *status);
+int links_tls_asker(const links_tls_context *context, double number, const char **out,
+                              int *port);
 void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                                 int refuse);
 void links_tls_stop(links_tls_context *context);
@@ -59,6 +61,7 @@ return {
     RESUMED = 4,
     AUTHORIZED = 5,
     PEER = 6,
+    CHAIN = 7,
     -- Of links_cert_text.
     CERT = {
         subject = 0, issuer = 1, commonName = 2, names = 3, notBefore = 4, notAfter = 5,

@@ -30,6 +30,15 @@ local function text(handle, what)
     return n >= 0 and ffi_string(out[0], n) or nil
 end
 
+-- The certificates behind the peer's, each in PEM.
+local function chain_of(handle)
+    local list = {}
+    for pem in (text(handle, binding.CHAIN) or ""):gmatch("%-+BEGIN.-%-+END[^\n]*\n") do
+        list[#list + 1] = pem
+    end
+    return list
+end
+
 -- What there is to say of a connection.
 function inspect.info(handle)
     local pem = text(handle, binding.PEER)
@@ -41,6 +50,7 @@ function inspect.info(handle)
         resumed = text(handle, binding.RESUMED) ~= nil,
         authorized = text(handle, binding.AUTHORIZED) ~= nil,
         peer = pem and inspect.certificate(pem) or nil,
+        chain = pem and chain_of(handle) or nil,
     }
 end
 

@@ -21,7 +21,9 @@ local Socket = {}
 ---                peer         nil where he has shown none; or his certificate: `subject`,
 ---                             `issuer`, `commonName`, `san` (an array, "DNS:example.com"),
 ---                             `notBefore`, `notAfter` ("2030-01-31T12:00:00Z"), `serial`,
----                             `fingerprint256` (hexadecimal), `pem`.
+---                             `fingerprint256` (hexadecimal), `pem`
+---                chain        the certificates that came behind it, an array of texts in PEM, for
+---                             tls.certificate; none came where the session was resumed
 ---                nil: the socket is not encrypted
 --- @return nil, err    CLOSED  this side has closed the socket
 --- @usage local tcp = require "tcp"

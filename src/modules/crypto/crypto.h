@@ -102,4 +102,56 @@ LINKS_API int links_aead_seal(int alg, const links_aead_args *args, uint8_t *out
  * not made with this key, nonce and aad; then `out` is zeros. */
 LINKS_API int links_aead_open(int alg, const links_aead_args *args, uint8_t *out);
 
+/* --- signatures (sign.c) ----------------------------------------------------------------------- */
+
+enum {
+    LINKS_KEY_OTHER, /* not for signatures */
+    LINKS_KEY_RSA,
+    LINKS_KEY_EC,
+    LINKS_KEY_ED25519,
+};
+
+/* A key, private or public. */
+typedef struct links_key {
+    int kind, bits; /* of RSA the modulus', of EC the curve's */
+    int is_private;
+} links_key;
+
+/* The first key in PEM: a private one, perhaps encrypted, a public one, or that of a certificate.
+ * 0; LINKS_PARSE: none, or another passphrase. */
+LINKS_API int links_key_read(links_key **key, const char *pem, size_t len, const char *passphrase);
+LINKS_API void links_key_free(links_key *key);
+
+/* As PEM (PKCS #8; the public one as X.509 has it): its length, at *out until the next call. */
+LINKS_API int links_key_pem(const links_key *key, int is_private, const char **out);
+
+/* The ways to sign. */
+enum {
+    LINKS_SIGN_ED25519,
+    LINKS_SIGN_ECDSA,     /* the two numbers in DER, as certificates have them */
+    LINKS_SIGN_ECDSA_RAW, /* one behind the other, and the curve that JOSE pairs with the hash */
+    LINKS_SIGN_RSA,       /* PKCS #1 1.5 */
+    LINKS_SIGN_RSA_PSS,   /* with a salt as long as the digest */
+    LINKS_SIGNATURE_MAX = 2048,
+};
+
+/* Signs by a hash of links_crypto_alg, which Ed25519 does without: the length of the signature;
+ * LINKS_TYPE for a key that does not do for this, LINKS_UNSUPPORTED, -EIO. */
+LINKS_API int links_key_sign(const links_key *key, int how, int alg, const void *data, size_t len,
+                             uint8_t *out);
+
+/* 1: the signature is of this key and data; 0: it is not; LINKS_TYPE, LINKS_UNSUPPORTED. */
+LINKS_API int links_key_verify(const links_key *key, int how, int alg, const void *data, size_t len,
+                               const void *signature, size_t signature_len);
+
+/* Begins to make a key on a thread of the pool; `bits` as of links_key. 0; LINKS_POOL_FULL. */
+typedef struct links_keygen links_keygen;
+LINKS_API int links_keygen_start(links_keygen **keygen, int kind, int bits);
+
+/* Parks until it is there. 0 and the key, once; -EIO. */
+LINKS_API int links_keygen_result(links_keygen *keygen, links_key **key);
+
+/* Lets go of it, whether or not a thread is at it. */
+LINKS_API void links_keygen_free(links_keygen *keygen);
+
 #endif

@@ -6,6 +6,7 @@
 #include "access_log.h"
 #include "base/mem.h"
 #include "base/ticks.h"
+#include "forwarded.h"
 #include "modules/log/sink.h"
 #include "server.h"
 
@@ -376,11 +377,30 @@ static void put_ms(log_line *l, double ms)
     log_line_put(l, rest, 4);
 }
 
-/* Of the connection's other end; "unix:" for one that has no address, as req.remoteAddress has it. */
+/* Whom a trusted proxy tells of, or the connection's other end. */
+static address client_of(const subject *s)
+{
+    http_client client = {.at = s->conn->peer};
+    if (s->request)
+        http_client_of(s->request, &client);
+    return client.at;
+}
+
+/* "unix:" for one that has no address, as req.remoteAddress has it. */
 static text remote_address(const subject *s, char out[static ADDRESS_TEXT_MAX])
 {
-    int n = address_format(&s->conn->peer, out);
+    address client = client_of(s);
+    int n = address_format(&client, out);
     return n ? (text){out, (size_t)n} : (text){"unix:", 5};
+}
+
+static void put_port(const subject *s, log_line *l)
+{
+    unsigned port = client_of(s).port;
+    if (port)
+        log_line_put_uint(l, port);
+    else
+        log_line_put(l, "-", 1); /* proxies seldom tell it */
 }
 
 static text target(const subject *s)
@@ -443,7 +463,7 @@ static void put_variable(const subject *s, log_line *l, const op *o)
         put_text(l, remote_address(s, address));
         break;
     case REMOTE_PORT:
-        log_line_put_uint(l, s->conn->peer.port);
+        put_port(s, l);
         break;
     case REMOTE_USER:
         put_user(s, l);

@@ -92,8 +92,9 @@ LINKS_API int links_http_listen_unix(links_http_server *server, const char *path
  * passes on. 0 or -EINVAL. */
 LINKS_API int links_http_trust(links_http_server *server, const char *network);
 
-/* Whether an address, or "unix:", is one of those: 1, 0, or -EINVAL for what is no address. */
-LINKS_API int links_http_trusts(const links_http_server *server, const char *address);
+/* They say it by Forwarded (RFC 7239) and by nothing else; without this, by X-Forwarded-For and its
+ * kin. */
+LINKS_API void links_http_trust_forwarded(links_http_server *server);
 
 /* A connection that waits to be let in, before anything of it is read. */
 typedef struct links_http_visitor {
@@ -162,6 +163,15 @@ LINKS_API const char *links_http_field_value(const links_http_req *r, int index,
 /* Where the peer is, as the PROXY protocol has it where that is spoken; and our end. */
 LINKS_API void links_http_peer(const links_http_req *r, links_http_place *place);
 LINKS_API void links_http_local(const links_http_req *r, links_http_place *place);
+
+/* Who has sent it: the peer, or whom a trusted proxy tells of; port 0 where it does not tell. What it
+ * says of the scheme and of the host is at these places, unchecked; NULL: nothing. */
+typedef struct links_http_client {
+    links_http_place place;
+    const char *scheme, *host;
+    int scheme_len, host_len;
+} links_http_client;
+LINKS_API void links_http_client_of(const links_http_req *r, links_http_client *client);
 
 /* For how many milliseconds the request has been here. */
 LINKS_API double links_http_age(const links_http_req *r);

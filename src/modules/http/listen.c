@@ -252,39 +252,6 @@ void http_server_free_visitors(http_server *s)
             mem_free(CONTAINER_OF(l, http_visitor, link));
 }
 
-/* --- proxies ----------------------------------------------------------------------------------- */
-
-int links_http_trust(links_http_server *ls, const char *text)
-{
-    http_server *s = server_of(ls);
-    network n;
-    if (strcmp(text, "unix:") == 0) {
-        s->trusts_unix = true;
-        return 0;
-    }
-    int rc = network_parse(&n, text);
-    if (rc < 0)
-        return rc;
-    s->trusted = mem_realloc(s->trusted, (size_t)(s->ntrusted + 1) * sizeof(n));
-    s->trusted[s->ntrusted++] = n;
-    return 0;
-}
-
-int links_http_trusts(const links_http_server *ls, const char *text)
-{
-    const http_server *s = (const http_server *)ls;
-    address at;
-    if (strcmp(text, "unix:") == 0)
-        return s->trusts_unix;
-    int rc = address_parse(&at, text, 0);
-    if (rc < 0)
-        return rc;
-    for (int i = 0; i < s->ntrusted; i++)
-        if (network_has(&s->trusted[i], &at))
-            return 1;
-    return 0;
-}
-
 /* --- what is going on ---------------------------------------------------------------------------- */
 
 double links_http_age(const links_http_req *r)

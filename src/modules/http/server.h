@@ -76,7 +76,7 @@ struct http_server {
 
     network *trusted; /* proxies that are believed */
     int ntrusted;
-    bool trusts_unix;
+    bool trusts_unix, by_forwarded; /* ... by the field Forwarded, not by X-Forwarded-For */
 
     int64_t common_s; /* the second that `common` was made for */
     int common_len;

@@ -149,7 +149,7 @@ int links_cert_text(const char *pem, size_t len, int what, const char **out)
 {
     ERR_clear_error();
     BIO *in = BIO_new_mem_buf(pem, (int)len);
-    X509 *x = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+    X509 *x = in ? PEM_read_bio_X509(in, NULL, NULL, TLS_NO_PASSPHRASE) : NULL;
     BIO_free(in);
     ERR_clear_error();
     if (!x)

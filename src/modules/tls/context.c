@@ -211,20 +211,24 @@ double links_tls_asked(links_tls_context *context, const char **name, int *len, 
     return a->number;
 }
 
+tls_asking *tls_asking_waiting(const tls_context *c, double number)
+{
+    for (list *l = c->waiting.next; l != &c->waiting; l = l->next)
+        if (CONTAINER_OF(l, tls_asking, link)->number == number)
+            return CONTAINER_OF(l, tls_asking, link);
+    return NULL;
+}
+
 void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                       int refuse)
 {
-    tls_context *c = tls_context_of(context);
-    for (list *l = c->waiting.next; l != &c->waiting; l = l->next) {
-        tls_asking *a = CONTAINER_OF(l, tls_asking, link);
-        if (a->number != number)
-            continue;
-        list_remove(&a->link);
-        a->state = refuse ? ASKING_REFUSED : ASKING_ANSWERED;
-        a->with = with ? tls_context_ref(tls_context_of(with)) : NULL;
-        tls_go_on(a);
+    tls_asking *a = tls_asking_waiting(tls_context_of(context), number);
+    if (!a)
         return;
-    }
+    list_remove(&a->link);
+    a->state = refuse ? ASKING_REFUSED : ASKING_ANSWERED;
+    a->with = with ? tls_context_ref(tls_context_of(with)) : NULL;
+    tls_go_on(a);
 }
 
 void links_tls_stop(links_tls_context *context)
@@ -418,23 +422,30 @@ static int give_passphrase(char *out, int size, int writing, void *passphrase)
     return (int)len;
 }
 
+/* Whether the reader of PEM has stopped because there was no more, and not at what it could not
+ * read: half a list must not pass for the whole. */
+static bool is_at_end(void)
+{
+    unsigned long e = ERR_peek_last_error();
+    return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+}
+
 static int use_chain(SSL_CTX *ssl, BIO *in)
 {
-    X509 *x = PEM_read_bio_X509_AUX(in, NULL, NULL, NULL);
+    X509 *x = PEM_read_bio_X509_AUX(in, NULL, NULL, TLS_NO_PASSPHRASE);
     if (!x)
         return tls_problem("cert");
     int ok = SSL_CTX_use_certificate(ssl, x);
     X509_free(x);
     if (!ok || !SSL_CTX_clear_chain_certs(ssl))
         return tls_problem("cert");
-    while ((x = PEM_read_bio_X509(in, NULL, NULL, NULL))) {
+    while ((x = PEM_read_bio_X509(in, NULL, NULL, TLS_NO_PASSPHRASE))) {
         if (!SSL_CTX_add0_chain_cert(ssl, x)) {
             X509_free(x);
             return tls_problem("cert");
         }
     }
-    unsigned long e = ERR_peek_last_error();
-    if (ERR_GET_LIB(e) != ERR_LIB_PEM || ERR_GET_REASON(e) != PEM_R_NO_START_LINE)
+    if (!is_at_end())
         return tls_problem("cert: one of the chain");
     ERR_clear_error();
     return 0;
@@ -499,14 +510,14 @@ int links_tls_trust(links_tls_context *context, const char *pem, size_t len)
     X509 *x;
     ERR_clear_error();
     BIO *in = memory(pem, len);
-    while ((x = PEM_read_bio_X509_AUX(in, NULL, NULL, NULL))) {
+    while ((x = PEM_read_bio_X509_AUX(in, NULL, NULL, TLS_NO_PASSPHRASE))) {
         count += X509_STORE_add_cert(store, x);
         if (c->server)
             (void)SSL_CTX_add_client_CA(c->ssl, x);
         X509_free(x);
     }
     BIO_free(in);
-    if (!count)
+    if (!count || !is_at_end())
         return tls_problem("ca");
     ERR_clear_error();
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
@@ -522,12 +533,12 @@ int links_tls_revoke(links_tls_context *context, const char *pem, size_t len)
     X509_CRL *crl;
     ERR_clear_error();
     BIO *in = memory(pem, len);
-    while ((crl = PEM_read_bio_X509_CRL(in, NULL, NULL, NULL))) {
+    while ((crl = PEM_read_bio_X509_CRL(in, NULL, NULL, TLS_NO_PASSPHRASE))) {
         count += X509_STORE_add_crl(store, crl);
         X509_CRL_free(crl);
     }
     BIO_free(in);
-    if (!count)
+    if (!count || !is_at_end())
         return tls_problem("crl");
     ERR_clear_error();
     X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);

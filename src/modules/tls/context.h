@@ -65,6 +65,9 @@ void tls_context_unref(tls_context *c);
  * fits. */
 tls_context *tls_context_for(tls_context *c, const char *name, size_t len);
 
+/* The connection of that number that waits for an answer; NULL: it has left. */
+struct tls_asking *tls_asking_waiting(const tls_context *c, double number);
+
 /* Makes the keys of a context's tickets its own (tickets.c). */
 void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
 
@@ -82,6 +85,9 @@ tls_context *tls_context_of_ssl(const SSL *ssl);
 
 /* ... and the one that was chosen for the name that the client asked for. */
 tls_context *tls_context_chosen(const SSL *ssl);
+
+/* For libcrypto's readers of PEM, which else would ask for a passphrase on the terminal. */
+#define TLS_NO_PASSPHRASE ((void *)(uintptr_t) "")
 
 /* Notes what is wrong; always LINKS_TLS_CONFIG. `what` NULL: as libssl has it. */
 int tls_problem(const char *what);

@@ -81,6 +81,11 @@ LINKS_API void links_tls_secret(links_tls_context *context, const char *secret);
 LINKS_API double links_tls_asked(links_tls_context *context, const char **name, int *len,
                                  int *status);
 
+/* Who it is that asks: the length of his numeric address, at *out until the next call, and his port;
+ * 0 for one at a Unix socket, and one who has left. */
+LINKS_API int links_tls_asker(const links_tls_context *context, double number, const char **out,
+                              int *port);
+
 /* The answer: another context; NULL: the context itself; with `refuse` the connection ends. */
 LINKS_API void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                                 int refuse);
@@ -115,6 +120,7 @@ enum {
     LINKS_TLS_RESUMED,    /* "1" or nothing */
     LINKS_TLS_AUTHORIZED, /* "1" where the peer's certificate was verified */
     LINKS_TLS_PEER,       /* the certificate in PEM */
+    LINKS_TLS_CHAIN,      /* those that came behind it */
 };
 
 /* One of these of a connection as text: its length, at *out until the next call; -1: none. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -641,6 +640,13 @@ tls_context *tls_context_chosen(const SSL *ssl)
 
 const char *tls_host_of_ssl(const SSL *ssl) { return ((tls *)SSL_get_app_data(ssl))->host; }
 
+const SSL *tls_ssl_of(const tls *t) { return t->ssl; }
+
+int tls_asking_fd(const tls_asking *asking)
+{
+    return CONTAINER_OF(asking, tls, asking)->stream->io.fd;
+}
+
 tls_asking *tls_asking_of(void *ssl) { return &((tls *)SSL_get_app_data((SSL *)ssl))->asking; }
 
 /* The name that the server is told, and that its certificate must have; addresses are not told. */
@@ -743,58 +749,3 @@ int links_tls_handshake(links_tcp *socket)
 tls *links_tls_of(links_tcp *socket) { return tls_of_stream(&tcp_of(socket)->stream); }
 
 const char *links_tls_reason(const tls *t) { return t->reason ? t->reason : ""; }
-
-static int peer_pem(const tls *t, const char **out)
-{
-    static BIO *memory;
-    X509 *x = SSL_get0_peer_certificate(t->ssl);
-    if (!x)
-        return -1;
-    if (!memory)
-        memory = BIO_new(BIO_s_mem());
-    (void)BIO_reset(memory);
-    if (!PEM_write_bio_X509(memory, x))
-        return -1;
-    char *data;
-    long n = BIO_get_mem_data(memory, &data);
-    *out = data;
-    return (int)n;
-}
-
-static int text(const char **out, const char *value)
-{
-    if (!value)
-        return -1;
-    *out = value;
-    return (int)strlen(value);
-}
-
-int links_tls_text(const tls *t, int what, const char **out)
-{
-    const unsigned char *protocol;
-    unsigned len;
-    switch (what) {
-    case LINKS_TLS_VERSION:
-        return text(out, SSL_get_version(t->ssl));
-    case LINKS_TLS_CIPHER:
-        return text(out, SSL_get_cipher_name(t->ssl));
-    case LINKS_TLS_ALPN:
-        SSL_get0_alpn_selected(t->ssl, &protocol, &len);
-        *out = (const char *)protocol;
-        return len ? (int)len : -1;
-    case LINKS_TLS_SERVER_NAME:
-        return text(out, SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
-    case LINKS_TLS_RESUMED:
-        return SSL_session_reused(t->ssl) ? text(out, "1") : -1;
-    case LINKS_TLS_AUTHORIZED: {
-        bool verified = SSL_get0_peer_certificate(t->ssl) &&
-                        SSL_get_verify_result(t->ssl) == X509_V_OK &&
-                        SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE;
-        return verified ? text(out, "1") : -1;
-    }
-    case LINKS_TLS_PEER:
-        return peer_pem(t, out);
-    default:
-        return -1;
-    }
-}

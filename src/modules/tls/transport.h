@@ -27,6 +27,9 @@ struct links_tls *tls_of_stream(const stream *s);
  * To be called right after tls_attach. */
 void tls_let_plain_through(stream *s);
 
+/* What libssl knows of it. */
+const SSL *tls_ssl_of(const struct links_tls *tls);
+
 /* --- for context.c ------------------------------------------------------------------------------ */
 
 typedef struct tls_asking {
@@ -39,6 +42,9 @@ typedef struct tls_asking {
 
 /* The SSL of libssl that a callback got: its connection. */
 tls_asking *tls_asking_of(void *ssl);
+
+/* The socket that it is about. */
+int tls_asking_fd(const tls_asking *asking);
 
 /* There is an answer: the handshake goes on. */
 void tls_go_on(tls_asking *asking);
