@@ -11,9 +11,9 @@
 --- Nothing here waits for the network or the disk. A lock is held for less than a microsecond or so
 --- at a time; there is one for each of `shards` parts.
 local ffi = require "ffi"
-local buffer = require "string.buffer"
 local check = require "links.check"
 local errors = require "links.errors"
+local values = require "links.shared.values"
 
 ffi.cdef [[
 typedef struct links_dict links_dict;
@@ -53,7 +53,8 @@ local new_error = errors.new
 
 local shared = {}
 
-local NUMBER, LIST, STRING, TABLE, INT64, UINT64, TRUE, FALSE = 1, 2, 3, 4, 5, 6, 7, 8
+local NUMBER, STRING, TRUE, FALSE = values.NUMBER, values.STRING, values.TRUE, values.FALSE
+local LIST = 2
 local SET, SET_SAFE, ADD, REPLACE, SAME_VERSION = 0, 1, 2, 3, 4
 local MAX_KEY, KEYS_MAX, MIN_SIZE = 65535, 2 ^ 20, 65536
 local LIFE_MAX = 2 ^ 50
@@ -61,39 +62,12 @@ local TYPE, TOO_LARGE, NOT_FOUND = errors.code("TYPE"), errors.code("TOO_LARGE")
     errors.code("NOT_FOUND")
 local EXISTS = errors.code("EXISTS")
 
-local int64, uint64 = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
-local int64_box, uint64_box = ffi.typeof("int64_t[1]"), ffi.typeof("uint64_t[1]")
-local int64_ptr, uint64_ptr = ffi.typeof("const int64_t *"), ffi.typeof("const uint64_t *")
-local istype, cast, ffi_string = ffi.istype, ffi.cast, ffi.string
+local encode, decode = values.encode, values.decode
+local ffi_string = ffi.string
 
 local Dict = {}
 Dict.__index = Dict
 Dict.__name = "shared dictionary"
-
--- --- values -------------------------------------------------------------------------------------
-
--- What is no simple value: type, bytes, how many. nil and an error for what cannot be kept.
-local function encode(value, what)
-    if type(value) == "cdata" then
-        if istype(int64, value) then return INT64, cast("const char *", int64_box(value)), 8 end
-        if istype(uint64, value) then return UINT64, cast("const char *", uint64_box(value)), 8 end
-    elseif type(value) == "table" or type(value) == "userdata" then
-        local ok, bytes = pcall(buffer.encode, value)
-        if ok then return TABLE, bytes, #bytes end
-        return nil, new_error(TYPE, what, { message = tostring(bytes):gsub("^.-:%d+: ", "") })
-    end
-    return nil, new_error(TYPE, what, { message = "a " .. type(value) .. " cannot be kept" })
-end
-
-local function decode(kind, handle)
-    if kind == NUMBER then return handle.number end
-    if kind == STRING then return ffi_string(handle.data, handle.len) end
-    if kind == TRUE then return true end
-    if kind == FALSE then return false end
-    if kind == TABLE then return buffer.decode(ffi_string(handle.data, handle.len)) end
-    if kind == INT64 then return cast(int64_ptr, handle.data)[0] end
-    return cast(uint64_ptr, handle.data)[0]
-end
 
 local function check_key(signature, key)
     if type(key) ~= "string" then check.type(signature, "key", key, "string", 2) end
@@ -121,9 +95,10 @@ local function put(handle, what, key, value, ttl, mode, version)
         rc = C.links_dict_put(handle, key, #key, value and TRUE or FALSE, nil, 0, 0, ttl or 0, mode,
             version or 0)
     else
-        local code, bytes, len = encode(value, what)
+        local code, bytes = encode(value, what)
         if not code then return nil, bytes end
-        rc = C.links_dict_put(handle, key, #key, code, bytes, len, 0, ttl or 0, mode, version or 0)
+        rc = C.links_dict_put(handle, key, #key, code, bytes, #bytes, 0, ttl or 0, mode,
+            version or 0)
     end
     if rc == 0 then return true end
     return nil, new_error(rc, what)
@@ -170,11 +145,7 @@ local opened = setmetatable({}, { __mode = "v" })
 --- hits:flush()
 function shared.open(name, size, options)
     local signature = "shared.open(name, size[, options])"
-    check.type(signature, "name", name, "string")
-    if not name:find("^[%w._-]+$") or #name > 64 then
-        error(signature .. ' name must be 1 to 64 letters, digits, ".", "_" and "-", not "'
-            .. name:sub(1, 80) .. '"', 2)
-    end
+    values.check_name(signature, name)
     check.integer(signature, "size", size, MIN_SIZE, 2 ^ 46)
     local o = check.options(signature, options, OPTIONS)
     if o.evict ~= "lru" and o.evict ~= "none" then
@@ -520,20 +491,10 @@ function Dict:push(key, value, side)
     no_value(signature, value)
     local left = side_of(signature, side, "right")
     if #key > MAX_KEY then return nil, new_error(TOO_LARGE, "push") end
-    local code, bytes
-    local len, number = 0, 0
-    if type(value) == "string" then
-        code, bytes, len = STRING, value, #value
-    elseif type(value) == "number" then
-        code, number = NUMBER, value
-    elseif type(value) == "boolean" then
-        code = value and TRUE or FALSE
-    else
-        code, bytes, len = encode(value, "push")
-        if not code then return nil, bytes end
-    end
+    local code, bytes, number = values.split(value, "push")
+    if not code then return nil, bytes end
     local handle = self.handle
-    local rc = C.links_dict_push(handle, key, #key, code, bytes, len, number, left)
+    local rc = C.links_dict_push(handle, key, #key, code, bytes, #bytes, number, left)
     if rc == 0 then return handle.number end
     return nil, new_error(rc, "push")
 end
@@ -632,5 +593,7 @@ function Dict:stats()
         evictions = out[5], recoveries = out[6],
     }
 end
+
+shared.queue = require("links.shared.queue").queue
 
 return shared

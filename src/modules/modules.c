@@ -11,6 +11,7 @@
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
+#include "modules/shared/bell.h"
 #include "modules/shared/presence.h"
 #include "modules/websocket/conn.h"
 #include "modules/work.h"
@@ -34,6 +35,7 @@ void modules_close(ev_loop *loop)
     dns_close();
     websocket_close();
     work_close();
+    bell_close();
     presence_close();
     log_close();
     net_close(shared);

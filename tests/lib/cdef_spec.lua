@@ -13,6 +13,7 @@ local BINDINGS = {
     ["lib/links/http/client/ffi.lua"] = "src/modules/http/reply.h",
     ["lib/links/http/ffi.lua"] = "src/modules/http/http.h",
     ["lib/links/http/static.lua"] = "src/modules/http/files.h",
+    ["lib/links/shared/queue.lua"] = "src/modules/shared/queue.h",
     ["lib/links/shared/own.lua"] = "src/modules/shared/presence.h",
     ["lib/links/log/ffi.lua"] = "src/modules/log/log.h",
     ["lib/links/log/access.lua"] = "src/modules/http/access.h",

@@ -362,6 +362,29 @@ add("process.request", true, function()
     return function(ms) return process.request(pid, "?", ms) end
 end)
 
+-- --- Queues of shared memory ---------------------------------------------------------------------
+
+local queues = 0
+
+local function queue()
+    queues = queues + 1
+    local name = "waits-" .. process.pid .. "-" .. queues
+    return assert(require("shared").queue(name, 65536))
+end
+
+add("queue:pop", true, function()
+    local q = queue()
+    return function(ms) return q:pop(ms) end
+end)
+
+add("queue:push", false, function()
+    local q = queue()
+    q:push(("x"):rep(50000))
+    return function() return q:push(("x"):rep(50000)) end
+end)
+
+-- --- Messages to a child that does not read ------------------------------------------------------
+
 add("process.send", false, function()
     local pid = silent()
     process.kill(pid, "STOP")
