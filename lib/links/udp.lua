@@ -115,8 +115,12 @@ function udp.createSocket(port, host, options)
     if o.family == 5 then error(SIGNATURE .. " options.family must be 4 or 6", 2) end
     local family = o.family or (host and host:find(":", 1, true) and 6) or 4
     host = host or (family == 6 and "::" or "0.0.0.0")
-    local address, err = numeric(host, family)
-    if not address then return nil, err end
+    local address, err = host, nil
+    if not host:find("^fd:") then
+        address, err = numeric(host, family)
+        if not address then return nil, err end
+    end
+    if address:find("\0", 1, true) then return nil, errors.new(EINVAL, "bind") end
     local out = ffi.new("links_udp *[1]")
     local rc = C.links_udp_open(out, address, port, ffi.new("links_udp_options", family,
         bit(o.reuseport), bit(o.broadcast), bit(o.v6only), o.multicastTtl, bit(o.multicastLoop),
@@ -124,7 +128,7 @@ function udp.createSocket(port, host, options)
     if rc < 0 then return nil, errors.new(rc, "bind", { address = address, port = port }) end
     return setmetatable({
         _h = ffi.gc(out[0], C.links_udp_free),
-        _family = family,
+        _family = rc,
         _packet = ffi.new("links_udp_packet"),
     }, Socket)
 end
