@@ -133,6 +133,12 @@ local function command_line(o)
     return list
 end
 
+-- Where the main script runs once more: nil for here.
+local function folder_of(o, public)
+    local folder = upgrade.folder()
+    return not o.file and folder ~= public.cwd() and folder or nil
+end
+
 -- The end of the master is that of the cluster. It never returns.
 local function wait_for_the_end()
     core.shieldPush()
@@ -145,7 +151,9 @@ local function take_signals(master, o, public)
     if o.reload then public.on(o.reload, function() master:reload() end) end
     if o.upgrade then public.on(o.upgrade, function() master:upgrade() end) end
     local usr1 = C.links_signal_number("SIGUSR1")
-    if o.reload ~= "SIGUSR1" and o.upgrade ~= "SIGUSR1" then public.on("SIGUSR1", function() master:signal(usr1) end) end
+    if o.reload ~= "SIGUSR1" and o.upgrade ~= "SIGUSR1" then
+        public.on("SIGUSR1", function() master:signal(usr1) end)
+    end
     public.onShutdown(function() master:finish() end)
     public.shutdownTimeout = math.min(o.shutdownTimeout + FINISH_MS, INT_MAX)
     public.title = o.title .. ": master"
@@ -212,6 +220,7 @@ function process.cluster(options)
     running = true
     local about = {
         signature = CLUSTER, program = path, argv = command_line(o), options = o,
+        cwd = folder_of(o, public),
         started_as = upgrade.program() or path,
         reload_signal = C.links_signal_number(o.reload or "SIGHUP"),
     }

@@ -88,6 +88,7 @@ void links_cluster_own(int own);
 typedef struct links_handover links_handover;
 int links_handover_give(links_handover **handover, int fd);
 int links_handover_take(links_handover **handover);
+int links_handover_wanted(void);
 int links_handover_tell(links_handover *handover, int word);
 int links_handover_next(links_handover *handover);
 void links_handover_free(links_handover *handover);

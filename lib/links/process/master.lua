@@ -114,7 +114,7 @@ function Master:start(slot)
     w.way = ffi.gc(out_way[0], C.links_way_free)
     local o, fd = self.options, out_fd[0]
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
-        uid = o.uid, gid = o.gid, cpu = slot.cpu,
+        uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = self.cwd,
         env = {
             LINKS_WORKER = worker.settings(slot.id, #self.slots, o),
             LINKS_TICKET_SECRET = self.ticket_secret,

@@ -12,7 +12,6 @@ ffi.cdef [[
 const char *links_notify_socket(void);
 double links_notify_watchdog(void);
 int links_notify(const char *text, size_t len, int insists);
-int64_t links_system_hrtime64(void);
 ]]
 local C = binding.C
 
@@ -20,9 +19,8 @@ local notify = {}
 
 -- Twice in the time that the watchdog gives us, as sd_watchdog_enabled(3) recommends.
 local WATCHDOG_SHARE = 2
-local NOT_FOUND = -errors.code("NOT_FOUND")
 
-local is_ready, has_failed, has_left = false, false, false
+local is_ready, has_failed, is_silent = false, false, false
 
 --- Sends assignments: a string such as "READY=1\nSTATUS=serving".
 ---
@@ -38,7 +36,7 @@ end
 
 -- Says once where that fails: a unit whose manager does not hear of it is killed by and by.
 local function tell(...)
-    if has_left or C.links_notify_socket() == nil then return end
+    if is_silent or C.links_notify_socket() == nil then return end
     local ok, err = notify.send(table.concat({ ... }, "\n"))
     if ok or has_failed then return end
     has_failed = true
@@ -58,7 +56,7 @@ end
 
 --- It begins to reload: notify.ready ends that.
 function notify.reloading()
-    local usec = C.links_system_hrtime64() / 1000
+    local usec = require("links.system").hrtime64() / 1000
     tell("RELOADING=1", "MONOTONIC_USEC=" .. tostring(usec):match("%d+"), "STATUS=reloading")
 end
 
@@ -67,10 +65,12 @@ function notify.status(text)
     tell("STATUS=" .. text)
 end
 
---- That process is the one to look after from now on; another one than this says the rest.
+--- That process is the one to look after from now on, and the one that says the rest.
 function notify.main_pid(pid)
+    local is_us = pid == C.getpid()
+    if is_us then is_silent = false end
     tell("MAINPID=" .. pid)
-    has_left = pid ~= C.getpid()
+    is_silent = not is_us
 end
 
 --- What a process needs in its environment that is to tell all this in our place.
@@ -88,15 +88,15 @@ local function watch()
     local usec = C.links_notify_watchdog()
     if usec == 0 then return end
     local ms = math.max(1, math.floor(usec / 1000 / WATCHDOG_SHARE))
-    notify.send("WATCHDOG=1", true)
     require("links.timer").setInterval(ms, function()
-        if not has_left then notify.send("WATCHDOG=1", true) end
+        if not is_silent then notify.send("WATCHDOG=1", true) end
     end):unref()
 end
 
 --- Begins with it, where somebody wants to hear: before the program runs.
 function notify.begin()
     if C.links_notify_socket() == nil then return end
+    is_silent = C.links_handover_wanted() ~= 0 -- until another process lets go
     local process = require "links.process"
     listening.notice = function()
         listening.notice = nil
@@ -108,11 +108,6 @@ function notify.begin()
     end
     process.onShutdown(function() tell("STOPPING=1", "STATUS=ending") end)
     watch()
-end
-
---- Whether nobody wants to hear.
-function notify.is_not_wanted(err)
-    return err.code == -NOT_FOUND
 end
 
 return notify

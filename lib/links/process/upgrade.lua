@@ -1,9 +1,9 @@
 -- The change of a master to another program, without a pause: a new links and a new script.
 --
--- The master starts the program once more, in a process that gets all listening sockets, and goes on
--- serving. When the workers of the new master serve, the old one is told so, tells the service manager
--- that the new one is in charge, and ends as by SIGTERM. Whatever goes wrong before that ends the new
--- one, and nothing else.
+-- The master starts the program once more, in a process that gets all listening sockets, and goes
+-- on serving. When the workers of the new master serve, the old one is told so, tells the service
+-- manager that the new one is in charge, and ends as by SIGTERM. Whatever goes wrong before that
+-- ends the new one, and nothing else.
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
@@ -23,13 +23,6 @@ local PATH_MAX = 4096
 -- Milliseconds for the new program to get to its workers, which have readyTimeout.
 local BEGINNING = 5000
 local NOT_FOUND = -errors.code("NOT_FOUND")
-
-local function spawn(fn, ...)
-    return core.spawn(function(...)
-        core.shieldPush()
-        fn(...)
-    end, ...)
-end
 
 local function text_of(get, what)
     local path = ffi.new("char[?]", PATH_MAX)
@@ -89,6 +82,14 @@ function upgrade.program()
     return text_of(C.links_process_started_as, "upgrade")
 end
 
+--- The working directory that the program was started in.
+---
+--- @return string
+--- @return nil, err
+function upgrade.folder()
+    return text_of(C.links_process_start_cwd, "getcwd")
+end
+
 local function command_line()
     local list = {}
     while C.links_process_argument(#list) ~= nil do
@@ -99,7 +100,7 @@ end
 
 -- Starts the new program: what is known of it, or nil and an error.
 local function start_heir(master)
-    local cwd, err = text_of(C.links_process_start_cwd, "getcwd")
+    local cwd, err = upgrade.folder()
     if not cwd then return nil, err end
     local env = notify.environment()
     env.LINKS_TICKET_SECRET = master.ticket_secret
@@ -130,7 +131,9 @@ local function listen(heir)
 end
 
 local function watch(master, heir)
-    heir.status = Child.wait_for(heir.handle) or {}
+    local status = Child.wait_for(heir.handle)
+    if not status then return end -- it has outlived this process
+    heir.status = status
     core.wakeAll(heir.queue)
     core.wakeAll(master.ends)
 end
@@ -164,8 +167,8 @@ local function begin(master)
     local heir, err = start_heir(master)
     if not heir then return nil, "it could not be started: " .. tostring(err) end
     master.heir = heir
-    spawn(listen, heir)
-    spawn(watch, master, heir)
+    core.spawn(listen, heir)
+    core.spawn(watch, master, heir)
     local ok, why = await(master, heir)
     if ok then return heir end
     stop(heir)

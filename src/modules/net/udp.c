@@ -231,9 +231,11 @@ static int fill(links_udp *s)
         batch[i].data = scratch + (size_t)i * UDP_MAX;
         batch[i].len = UDP_MAX;
     }
-    int n = udp_recv_batch(s->io.fd, batch, UDP_RECV_BATCH);
+    /* A worker that ends leaves the rest to its successor, and loses none that it has read. */
+    int room = s->lease && lent_keeps() ? 1 : UDP_RECV_BATCH;
+    int n = udp_recv_batch(s->io.fd, batch, room);
     /* Fewer than there was room for: it is empty, and the next one will be told of. */
-    if (n < UDP_RECV_BATCH && (n >= 0 || n == -EAGAIN || n == -EWOULDBLOCK))
+    if (n < room && (n >= 0 || n == -EAGAIN || n == -EWOULDBLOCK))
         s->readable = false;
     if (n <= 0)
         return n < 0 ? n : -EAGAIN;
@@ -257,12 +259,6 @@ static int fill(links_udp *s)
     return 0;
 }
 
-/* A worker that ends leaves what is in the system's queue to its successor. */
-static bool may_fill(const links_udp *s, double timeout_ms)
-{
-    return (s->readable || timeout_ms < 0) && !(s->lease && lent_keeps());
-}
-
 int links_udp_recv(links_udp *s, links_udp_packet *packet, double timeout_ms)
 {
     if (s->io.fd < 0)
@@ -270,7 +266,7 @@ int links_udp_recv(links_udp *s, links_udp_packet *packet, double timeout_ms)
     if (!waitq_empty(&s->readers))
         return -EBUSY;
     if (s->next == s->queued) {
-        int rc = may_fill(s, timeout_ms) ? fill(s) : -EAGAIN;
+        int rc = s->readable || timeout_ms < 0 ? fill(s) : -EAGAIN;
         if (rc == -EAGAIN || rc == -EWOULDBLOCK) {
             mem_free(s->bytes);
             s->bytes = NULL;

@@ -183,8 +183,8 @@ static int begin(links_handover **out, int fd, bool given)
     links_handover *h = mem_new(links_handover);
     waitq_init(&h->waiters);
     h->given = given;
-    int rc = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno
-                                                : ev_io_start(sched_loop(), &h->io, fd, on_io);
+    int rc =
+        fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : ev_io_start(sched_loop(), &h->io, fd, on_io);
     if (rc < 0) {
         close(fd);
         mem_free(h);

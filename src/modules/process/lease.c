@@ -43,8 +43,8 @@ typedef struct lease {
     int *fds;       /* by slot, -1 for none; where it is shared, only the first */
     uint32_t *held; /* by slot: the serial number of the way of who listens; 0 for nobody */
     bool shared;
-    bool owes;     /* the other master, from whom it came, removes its file still */
-    int port;      /* that the system has chosen, where none was asked for */
+    bool owes; /* the other master, from whom it came, removes its file still */
+    int port;  /* that the system has chosen, where none was asked for */
     unix_file file;
 } lease;
 

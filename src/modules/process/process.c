@@ -28,7 +28,7 @@ static struct {
     int argc;
     char **argv; /* copies */
     int64_t started_ns;
-    int ipc;      /* descriptors that our parent has given us; -1 */
+    int ipc; /* descriptors that our parent has given us; -1 */
     int upgrade;
     char *cwd;    /* where we were started; NULL: here */
     char *worker; /* what the master of a cluster has told us; NULL */
@@ -91,6 +91,8 @@ int links_process_inherited(void)
     self.ipc = -1;
     return fd;
 }
+
+int links_handover_wanted(void) { return self.upgrade >= 0; }
 
 int process_take_upgrade(void)
 {

@@ -232,6 +232,9 @@ LINKS_API int links_handover_give(links_handover **handover, int fd);
  * where the other has gone. The handover is there for all but the second of these. */
 LINKS_API int links_handover_take(links_handover **handover);
 
+/* Another master has started this process, and its sockets have not been taken. */
+LINKS_API int links_handover_wanted(void);
+
 /* Says a word, one of the above. 0, LINKS_EOF, -errno. */
 LINKS_API int links_handover_tell(links_handover *handover, int word);
 
