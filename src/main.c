@@ -11,6 +11,8 @@
 #include "ev/ev.h"
 #include "lua/vm.h"
 #include "modules/modules.h"
+#include "modules/net/inherited.h"
+#include "modules/process/notify.h"
 #include "modules/process/process.h"
 #include "modules/process/spawn.h"
 #include "modules/process/unit.h"
@@ -102,6 +104,7 @@ static int parse(vm_program *p, int argc, char **argv)
     p->argv = argv;
     p->argc = argc;
     p->is_worker = links_worker_settings() != NULL;
+    p->is_service = links_notify_socket() != NULL;
     if (i < argc) {
         p->script = i;
         p->from_stdin = strcmp(argv[i], "-") == 0;
@@ -151,6 +154,11 @@ int main(int argc, char **argv)
     if (rc)
         return rc < 0 ? 0 : rc;
 
+    char why[128];
+    if (inherited_open(why, sizeof(why)) < 0) {
+        fprintf(stderr, "links: %s\n", why);
+        return EXIT_FAILURE;
+    }
     spawn_enter();
     spawn_raise_limits();
     ev_loop *loop = ev_loop_new();

@@ -76,6 +76,7 @@ return function(program)
     rawset(_G, "argv", argv)
     guard.install(program.strict)
     require("links.task").reportFailures()
+    if program.isService then require("links.process.notify").begin() end
     if program.isWorker then
         require("links.process.worker").begin()
     elseif program.workers then

@@ -88,9 +88,10 @@ end
 local function place_of(item, options)
     if type(item) == "string" then
         local path = item:match("^unix:(.+)$")
+        if item:find("^fd:.") then return { host = item, port = 0 } end
         if not path then
-            error(SIGNATURE .. ' port must be [integer] from 0 to 65535, "unix:" and a path, a'
-                .. ' table or a list of these, not "' .. item:sub(1, 40) .. '"', 4)
+            error(SIGNATURE .. ' port must be [integer] from 0 to 65535, "unix:" and a path, "fd:"'
+                .. ' and a name, a table or a list of these, not "' .. item:sub(1, 40) .. '"', 4)
         end
         return { path = path, mode = PLACE.mode.default, unlink = true }
     end
@@ -201,9 +202,10 @@ end
 --- that shuts down its side together with the request, as `nc` does, is answered as usual.
 ---
 --- @param port     integer|string|table  where to listen: a port, 0 for any free one;
----                                "unix:/path", or "unix:@name" for an abstract one; {port =,
----                                host =}; {path =, mode = 432 (octal 660) for the file, unlink =
----                                true}; or a list of these
+---                                "unix:/path", or "unix:@name" for an abstract one; "fd:name" for
+---                                a socket that the service manager has opened, see
+---                                process.service; {port =, host =}; {path =, mode = 432 (octal
+---                                660) for the file, unlink = true}; or a list of these
 --- @param handler  function  handler(req, res), or a router (http.router)
 --- @param options  table  host              "0.0.0.0"  a numeric address, IPv4 or IPv6
 ---                        family            4          4 or 6: "::" is the default host then

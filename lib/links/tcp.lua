@@ -91,7 +91,8 @@ local SERVER = "tcp.createServer(port, onconnect[, options])"
 --- @param onconnect  function  onconnect(socket, server)
 --- @param options    table     family          4          4 or 6
 ---                             host            "0.0.0.0"  numeric address to listen on ("::" for
----                                                        family 6)
+---                                                        family 6); "fd:name" for a socket of
+---                                                        the service manager: process.service
 ---                             timeout         0          ms of inactivity on accepted sockets; 0:
 ---                                                        none
 ---                             nodelay         true       TCP_NODELAY on accepted sockets

@@ -81,7 +81,8 @@ end
 --- Opens a socket.
 ---
 --- @param port     integer  to bind to. Default: 0, one that the system chooses
---- @param host     string   address or name to bind to. Default: all, "0.0.0.0" or "::"
+--- @param host     string   address or name to bind to; "fd:name" for a socket of the service
+---                          manager (process.service). Default: all, "0.0.0.0" or "::"
 --- @param options  table    default:
 ---                          family         4      or 6; that of `host` where it is an address
 ---                          reuseport      false  several sockets may have the port
@@ -115,8 +116,13 @@ function udp.createSocket(port, host, options)
     if o.family == 5 then error(SIGNATURE .. " options.family must be 4 or 6", 2) end
     local family = o.family or (host and host:find(":", 1, true) and 6) or 4
     host = host or (family == 6 and "::" or "0.0.0.0")
-    local address, err = numeric(host, family)
-    if not address then return nil, err end
+    local address = host
+    if not host:find("^fd:") then
+        local found, err = numeric(host, family)
+        if not found then return nil, err end
+        address = found
+    end
+    if address:find("\0", 1, true) then return nil, errors.new(EINVAL, "bind") end
     local out = ffi.new("links_udp *[1]")
     local rc = C.links_udp_open(out, address, port, ffi.new("links_udp_options", family,
         bit(o.reuseport), bit(o.broadcast), bit(o.v6only), o.multicastTtl, bit(o.multicastLoop),
@@ -124,7 +130,7 @@ function udp.createSocket(port, host, options)
     if rc < 0 then return nil, errors.new(rc, "bind", { address = address, port = port }) end
     return setmetatable({
         _h = ffi.gc(out[0], C.links_udp_free),
-        _family = family,
+        _family = rc,
         _packet = ffi.new("links_udp_packet"),
     }, Socket)
 end

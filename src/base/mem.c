@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void *checked(void *ptr, size_t size)
 {
@@ -21,6 +22,12 @@ void *mem_zalloc(size_t size) { return checked(calloc(1, at_least_one(size)), si
 void *mem_realloc(void *ptr, size_t size)
 {
     return checked(realloc(ptr, at_least_one(size)), size);
+}
+
+char *mem_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(mem_alloc(size), text, size);
 }
 
 void mem_free(void *ptr) { free(ptr); }

@@ -16,6 +16,9 @@ void *mem_zalloc(size_t size);
 /* Grows or shrinks `ptr` (or NULL) to `size` bytes. Never NULL. */
 void *mem_realloc(void *ptr, size_t size);
 
+/* A copy of a string. Free with mem_free. */
+char *mem_strdup(const char *text);
+
 /* Frees what the above returned; NULL is fine. */
 void mem_free(void *ptr);
 

@@ -179,6 +179,8 @@ void vm_start(const vm_program *p)
     lua_setfield(L, -2, "workers");
     lua_pushboolean(L, p->is_worker);
     lua_setfield(L, -2, "isWorker");
+    lua_pushboolean(L, p->is_service);
+    lua_setfield(L, -2, "isService");
     sched_spawn(L, 1);
     vm.main_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -28,6 +28,7 @@ typedef struct vm_program {
     bool from_stdin;     /* the script is standard input */
     const char *workers; /* of the cluster that is to run it; NULL: none */
     bool is_worker;      /* it is one of a cluster's */
+    bool is_service;     /* a service manager wants to hear of it */
     bool strict;         /* writing an undeclared global is an error */
 } vm_program;
 

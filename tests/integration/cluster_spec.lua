@@ -7,101 +7,22 @@ local process = require "process"
 local task = require "task"
 local timer = require "timer"
 local program = require "tools"
+local clusters = require "clusters"
 
 local eventually = program.eventually
+local start, start_by, rewrite = clusters.start, clusters.start_by, clusters.rewrite
+local prints, port_of, ask = clusters.prints, clusters.port_of, clusters.ask
+local workers_of, end_of = clusters.workers_of, clusters.end_of
+local under_load, server_code = clusters.under_load, clusters.code
 
--- What each worker answers with; the path says what else is wanted.
-local SERVER = [[
-local http, process, timer = require "http", require "process", require "timer"
-local version = "VERSION"
-assert(process.cluster { OPTIONS })
-local server = assert(http.createServer(PORT, function(req)
-    if req.path == "/slow" then timer.sleep(400) end
-    return process.workerId .. " " .. process.pid .. " " .. version
-end, { host = "127.0.0.1" }))
-io.write("port ", server:address().port, "\n")
-io.stdout:flush()
-]]
-
-local folder, script, clusters
+local folder, script
 
 before_each(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir " .. folder) == 0)
-    script, clusters = folder .. "/app.lua", {}
+    clusters.before()
+    folder, script = clusters.folder, clusters.script
 end)
 
-local function server_code(options, port, version)
-    local values = { OPTIONS = options or "workers = 2", PORT = port or 0, VERSION = version or 1 }
-    for name, value in pairs(values) do values[name] = tostring(value) end
-    return (SERVER:gsub("%u%u%u%u+", values))
-end
-
--- A new version of the program, at once: a worker that starts just then has the one or the other.
-local function rewrite(code)
-    program.write(script .. ".new", code)
-    assert(os.rename(script .. ".new", script))
-end
-
--- Starts a program by a links, and collects what it prints in .text.
-local function start_by(links, code, ...)
-    if code then program.write(script, code) end
-    local arguments = select("#", ...) > 0 and { ... } or { script }
-    local cluster = assert(process.spawn(links, arguments, { stderr = "stdout" }))
-    local self = { child = cluster, pid = cluster.pid, text = "" }
-    self.reader = task.spawn(function()
-        for line in cluster:lines() do self.text = self.text .. line .. "\n" end
-    end)
-    clusters[#clusters + 1] = self
-    return self
-end
-
-local function start(code, ...) return start_by(program.LINKS, code, ...) end
-
-local function prints(self, pattern)
-    local ok, found = pcall(eventually, pattern, function() return self.text:match(pattern) end)
-    return ok and found or error(found .. " in: " .. self.text, 2)
-end
-
-local function port_of(self)
-    return tonumber(prints(self, "port (%d+)\n"))
-end
-
--- One request on a connection of its own: worker, pid and version.
-local function ask(port, path)
-    local res, err = http.get("http://127.0.0.1:" .. port .. (path or "/"),
-        { headers = { Connection = "close" }, timeout = 15000 })
-    if not res then return nil, err end
-    local id, pid, version = res.body:match("^(%d+) (%d+) (%S+)$")
-    return tonumber(id), tonumber(pid), version
-end
-
--- Asks until all `n` workers have answered: pids by worker id, and the version.
-local function workers_of(port, n)
-    local pids, count, version = {}, 0, nil
-    eventually("answers of all workers", function()
-        local id, pid, v = ask(port)
-        assert(id, pid)
-        if not pids[id] then count = count + 1 end
-        pids[id], version = pid, v
-        return count == n
-    end)
-    return pids, version
-end
-
-local function end_of(self, ms)
-    return assert(self.child:wait(ms or 20000))
-end
-
-after_each(function()
-    for _, cluster in ipairs(clusters) do
-        cluster.child:kill("SIGTERM")
-        if not cluster.child:wait(15000) then cluster.child:kill("SIGKILL") end
-        cluster.child:wait(5000)
-    end
-    assert(os.execute("rm -r " .. folder) == 0)
-end)
+after_each(clusters.after)
 
 describe("a cluster", function()
     it("serves one port by all of its workers, which have numbers", function()
@@ -482,38 +403,7 @@ describe("messages in a cluster", function()
     end)
 end)
 
--- Many short ones: `make soak` has LINKS_SOAK set, and takes its time.
-local ROUNDS = os.getenv "LINKS_SOAK" and 100 or 6
-local CLIENTS = 4
-
--- Runs fn(port, cluster) under the load of some clients, each request on a connection of its own;
--- then all of them come to an end. How many requests there were, and the errors of the others.
-local function under_load(cluster, fn)
-    local port, stop = port_of(cluster), false
-    local asked, failures, clients = 0, {}, {}
-    workers_of(port, 2)
-    for i = 1, CLIENTS do
-        clients[i] = task.spawn(function()
-            while not stop do
-                local id, err = ask(port)
-                if not id then failures[#failures + 1] = err end
-                asked = asked + 1
-            end
-        end)
-    end
-    fn(port)
-    stop = true
-    for _, client in ipairs(clients) do client:join() end
-    return asked, failures
-end
-
--- The descriptors that a process has; nil where the system does not tell.
-local function descriptors(pid)
-    local pipe = io.popen("ls /proc/" .. pid .. "/fd 2>/dev/null | wc -l")
-    local count = tonumber(pipe:read("*a"))
-    pipe:close()
-    return count and count > 0 and count or nil
-end
+local ROUNDS = clusters.soak and 100 or 6
 
 describe("examples/cluster.lua", function()
     it("counts what all of its workers serve", function()
@@ -545,7 +435,7 @@ describe("a cluster under load", function()
         local port = port_of(cluster)
         local pids = workers_of(port, 2)
         eventually("the end of the old workers", function()
-            before = descriptors(cluster.pid)
+            before = clusters.descriptors(cluster.pid)
             return not before or before <= 24
         end)
         assert.is_truthy(pids[0])
@@ -566,7 +456,7 @@ describe("a cluster under load", function()
                 end)
             end
         end)
-        assert.is_true(#failures <= kills * CLIENTS)
+        assert.is_true(#failures <= kills * 2 * clusters.CLIENTS)
         for _, err in ipairs(failures) do
             assert.is_truthy(({ ECONNRESET = 1, EOF = 1, EPIPE = 1 })[err.name], tostring(err))
         end

@@ -20,6 +20,7 @@ local BINDINGS = {
     ["lib/links/shared.lua"] = "src/modules/shared/dict.h",
     ["lib/links/http/tree.lua"] = "src/modules/http/routes.h",
     ["lib/links/process/ffi.lua"] = "src/modules/process/process.h",
+    ["lib/links/process/notify.lua"] = "src/modules/process/notify.h",
     ["lib/links/system.lua"] = "src/modules/system/system.h",
     ["lib/links/tcp/ffi.lua"] = "src/modules/net/tcp.h",
     ["lib/links/udp.lua"] = "src/modules/net/udp.h",

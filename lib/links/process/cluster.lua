@@ -28,7 +28,9 @@ local errors = require "links.errors"
 local report = require "links.report"
 local binding = require "links.process.ffi"
 local names = require "links.process.names"
+local notify = require "links.process.notify"
 local start = require "links.process.start"
+local upgrade = require "links.process.upgrade"
 local worker = require "links.process.worker"
 local Master = require "links.process.master"
 
@@ -49,6 +51,7 @@ local OPTIONS = {
     uid = { type = "string|number|nil" },
     gid = { type = "string|number|nil" },
     reload = { type = "string|boolean", default = "SIGHUP" },
+    upgrade = { type = "string|boolean", default = "SIGUSR2" },
     shutdownTimeout = { type = "integer", min = 0, max = INT_MAX, default = 10000 },
     readyTimeout = { type = "integer", min = 1, max = INT_MAX, default = 10000 },
     restartDelay = { type = "integer", min = 0, max = INT_MAX, default = 10 },
@@ -69,6 +72,21 @@ local function count_of(signature, workers)
     return count
 end
 
+local function check_signals(signature, o, was_given)
+    for _, name in ipairs { "reload", "upgrade" } do
+        if o[name] == true then o[name] = OPTIONS[name].default end
+        if o[name] then
+            local signum = names.signal(signature, "options." .. name, o[name], 3)
+            o[name] = names.signal_name(signum)
+        end
+    end
+    if not o.reload or o.reload ~= o.upgrade then return end
+    if was_given then
+        error(signature .. " options.upgrade must be another signal than options.reload", 4)
+    end
+    o.upgrade = false
+end
+
 local function check_options(signature, options)
     local o = check.options(signature, options, OPTIONS, 2)
     o.workers = count_of(signature, o.workers)
@@ -77,8 +95,7 @@ local function check_options(signature, options)
     start.check_args(signature, o.args, 2)
     if o.file then start.check_text(signature, "options.file", o.file, 2) end
     start.check_text(signature, "options.title", o.title, 2)
-    if o.reload == true then o.reload = OPTIONS.reload.default end
-    if o.reload then names.signal(signature, "options.reload", o.reload, 2) end
+    check_signals(signature, o, options and options.upgrade ~= nil)
     if o.restartDelay > o.restartDelayMax then o.restartDelayMax = o.restartDelay end
     return o
 end
@@ -116,6 +133,12 @@ local function command_line(o)
     return list
 end
 
+-- Where the main script runs once more: nil for here.
+local function folder_of(o, public)
+    local folder = upgrade.folder()
+    return not o.file and folder ~= public.cwd() and folder or nil
+end
+
 -- The end of the master is that of the cluster. It never returns.
 local function wait_for_the_end()
     core.shieldPush()
@@ -126,8 +149,11 @@ end
 
 local function take_signals(master, o, public)
     if o.reload then public.on(o.reload, function() master:reload() end) end
+    if o.upgrade then public.on(o.upgrade, function() master:upgrade() end) end
     local usr1 = C.links_signal_number("SIGUSR1")
-    if o.reload ~= "SIGUSR1" then public.on("SIGUSR1", function() master:signal(usr1) end) end
+    if o.reload ~= "SIGUSR1" and o.upgrade ~= "SIGUSR1" then
+        public.on("SIGUSR1", function() master:signal(usr1) end)
+    end
     public.onShutdown(function() master:finish() end)
     public.shutdownTimeout = math.min(o.shutdownTimeout + FINISH_MS, INT_MAX)
     public.title = o.title .. ": master"
@@ -184,18 +210,23 @@ function process.cluster(options)
     end
     local path, err = program()
     if not path then return nil, err end
+    local way, failure = upgrade.take()
+    if failure then return nil, failure end
     local public = require "links.process"
     if o.pidFile then
-        local ok, failure = public.pidFile(o.pidFile)
-        if not ok then return nil, failure end
+        local ok, fault = public.pidFile(o.pidFile)
+        if not ok then return nil, fault end
     end
     running = true
     local about = {
         signature = CLUSTER, program = path, argv = command_line(o), options = o,
+        cwd = folder_of(o, public),
+        started_as = upgrade.program() or path,
+        reload_signal = C.links_signal_number(o.reload or "SIGHUP"),
     }
     local master = Master.new(about, o.cpuAffinity and processors() or nil)
     take_signals(master, o, public)
-    local ok, why = master:begin()
+    local ok, why = master:begin(way)
     if not ok and C.links_ending_due() == 0 then
         report.last_words("the cluster has not started: " .. why)
         C.links_ending_quit(1)
@@ -210,7 +241,10 @@ end
 --- @return nil, err  ENOTCONN, EPIPE  the master has gone
 --- @usage assert(require("process").ready())
 function process.ready()
-    if not worker.id then return true end
+    if not worker.id then
+        notify.ready_once()
+        return true
+    end
     return worker.ready()
 end
 

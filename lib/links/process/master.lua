@@ -9,7 +9,9 @@ local errors = require "links.errors"
 local report = require "links.report"
 local binding = require "links.process.ffi"
 local ipc = require "links.process.ipc"
+local notify = require "links.process.notify"
 local start = require "links.process.start"
+local upgrade = require "links.process.upgrade"
 local worker = require "links.process.worker"
 local Child = require "links.process.child"
 
@@ -50,6 +52,8 @@ local function describe(status)
     end
     return "ended with code " .. tostring(status.code)
 end
+
+Master.describe = describe
 
 local function name_of(w)
     return "worker " .. w.slot.id .. (w.pid and " (" .. w.pid .. ")" or "")
@@ -110,7 +114,7 @@ function Master:start(slot)
     w.way = ffi.gc(out_way[0], C.links_way_free)
     local o, fd = self.options, out_fd[0]
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
-        uid = o.uid, gid = o.gid, cpu = slot.cpu,
+        uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = self.cwd,
         env = {
             LINKS_WORKER = worker.settings(slot.id, #self.slots, o),
             LINKS_TICKET_SECRET = self.ticket_secret,
@@ -247,24 +251,42 @@ end
 --- Replaces all workers by new ones, of the program as it is now. One that is asked for meanwhile
 --- comes next.
 function Master:reload()
-    if self.reloading then
+    if self.reloading or self.upgrading then
         self.again = true
         return
     end
     self.reloading = true
     repeat
         self.again = false
+        notify.reloading()
         self.generation = self.generation + 1
         local fresh, why = self:start_all(self.slots)
         if fresh then
             self:exchange(fresh)
             C.links_cluster_sweep(self.generation)
+            self:tell_ready()
         else
+            notify.ready("the reload has failed: " .. why)
             report.write("error",
                 "cluster: the reload has failed, and the old workers stay: " .. why)
         end
-    until not self.again or self.ending
+    until not self.again or self.upgrading or self.ending
+    self:settle()
+end
+
+-- It reloads no more.
+function Master:settle()
     self.reloading = false
+    core.wakeAll(self.settled)
+end
+
+function Master:tell_ready()
+    notify.ready(#self.slots .. (#self.slots == 1 and " worker serves" or " workers serve"))
+end
+
+--- Replaces this process by another one, of the program as it is now: see upgrade.run.
+function Master:upgrade()
+    upgrade.run(self)
 end
 
 --- Replaces one worker.
@@ -287,30 +309,47 @@ end
 --- Ends all workers, and returns when they have ended.
 function Master:finish()
     self.ending = true
+    core.wakeAll(self.settled)
+    -- Workers that are too many for the new master take what is left in their queues with them.
+    if self.has_heir then C.links_cluster_close() end
+    local heir = not self.has_heir and self.heir or nil
+    if heir then
+        C.links_child_stop(heir.handle)
+        core.wakeAll(heir.queue)
+    end
     for _, slot in ipairs(self.slots) do core.wakeAll(slot.queue) end
     for w in pairs(self.alive) do
         core.wakeAll(w.queue)
         self:drain(w)
     end
-    while next(self.alive) do core.park(self.ends, nil, "end of the workers") end
+    while next(self.alive) or heir and not heir.status do
+        core.park(self.ends, nil, "end of the workers")
+    end
     C.links_cluster_close()
 end
 
 --- Starts the workers, and returns when they serve: true; or nil and why one does not, when all
---- have ended.
-function Master:begin()
+--- have ended. `way` leads to the master that this one is to replace.
+function Master:begin(way)
     self.reloading = true -- one that is asked for meanwhile comes next
     local fresh, why = self:start_all(self.slots)
-    self.reloading = false
+    if fresh and way and not upgrade.succeed(way) then fresh, why = nil, "the cluster ends" end
+    self:settle()
     if not fresh then
         self:finish()
         return nil, why
     end
     self:exchange(fresh)
+    if way then
+        C.links_cluster_own(1)
+        C.links_cluster_sweep(self.generation)
+        C.links_cluster_trim(#self.slots)
+    end
+    self:tell_ready()
     for _, w in ipairs(fresh) do
         if w.ended then spawn(self.replace, self, w) end
     end
-    if self.again then spawn(self.reload, self) end
+    if self.again and not self.upgrading then spawn(self.reload, self) end
     return true
 end
 
@@ -320,6 +359,7 @@ function Master.new(about, cpus)
     local self = setmetatable(about, Master)
     self.ticket_secret = ticket_secret()
     self.slots, self.alive, self.ends, self.generation = {}, {}, core.queue(), 1
+    self.settled = core.queue() -- who waits for the end of a reload
     for i = 1, about.options.workers do
         self.slots[i] = {
             id = i - 1, queue = core.queue(), delay = about.options.restartDelay,

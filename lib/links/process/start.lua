@@ -176,12 +176,13 @@ local function own(pointer, free)
 end
 
 --- Starts what start.describe has described. Returns the handle and the three pipes, those that
---- there are; or nil and an error.
+--- there are; or nil and an error. For a master's heir: the handle, and our end of the way to it.
 function start.now(what)
     local ids, err = names.ids(what.uid, what.gid)
     if err then return nil, err end
     local env, path = environment(what.changes, what.clean)
     if what.ipc then table.insert(env, "LINKS_IPC=" .. IPC_FD) end
+    if what.heir then table.insert(env, "LINKS_UPGRADE=" .. IPC_FD) end
     if what.chroot then enter(env, what, ids) end
     local argv = { unpack(what.argv) }
     local c_argv, c_env = strings(argv), strings(env)
@@ -189,7 +190,7 @@ function start.now(what)
         file = what.file, path = path, argv = c_argv, env = c_env, cwd = what.cwd,
         readable = what.readable, stdio = what.stdio, cpu = what.cpu,
         detached = what.detached, tied = what.tied and not what.detached,
-        ipc = what.ipc, enters = what.chroot ~= nil,
+        ipc = what.ipc or what.heir, enters = what.chroot ~= nil,
         kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
     })
     local groups
@@ -208,6 +209,7 @@ function start.now(what)
         return nil, errors.new(rc, step, { address = places[step] }), c_argv, c_env, groups
     end
     local handle = ffi.gc(out_child[0], C.links_child_free)
+    if what.heir then return handle, channel[0] end
     if what.ipc then
         local attached, failure = ipc.attach(handle.pid, channel[0], what.worker)
         if not attached then

@@ -115,7 +115,9 @@ function worker.begin()
     process.title = worker.title .. ": worker " .. worker.id
     process.shutdownTimeout = worker.timeout
     -- The terminal sends these to all processes; the master says what is to be done.
-    for _, name in ipairs { "SIGINT", "SIGHUP", "SIGUSR1" } do process.on(name, ignore) end
+    for _, name in ipairs { "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2" } do
+        process.on(name, ignore)
+    end
     process.onShutdown(drain)
     process.on("disconnect", function(from)
         if from == "master" then process.exit("SIGTERM") end

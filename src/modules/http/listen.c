@@ -67,12 +67,8 @@ int links_http_listen(links_http_server *ls, const char *host, int port)
         .nodelay = o->nodelay,
         .v6only = o->v6only,
     };
-    address at;
-    int rc = address_parse(&at, host, port);
-    if (rc < 0)
-        return rc;
     http_listener *hl = new_listener(s);
-    rc = listener_open(&hl->listener, s->net->loop, &at, &options);
+    int rc = listener_open_host(&hl->listener, s->net->loop, host, port, &options);
     if (rc < 0) {
         mem_free(hl);
         return rc;

@@ -24,6 +24,8 @@ bool lent_active(void) { return way.fd >= 0; }
 
 void lent_keep(void) { way.keeps = true; }
 
+bool lent_keeps(void) { return way.keeps; }
+
 void lent_close(void)
 {
     if (way.fd >= 0)
@@ -132,6 +134,28 @@ int lent_unix(const char *path, size_t len, const links_unix_options *file, uint
     request.file = *file;
     request.path_len = (uint32_t)len;
     memcpy(request.path, path, len);
+    return ask(&request, lease);
+}
+
+int lent_udp(const address *at, const links_udp_options *options, uint32_t *lease)
+{
+    lent_request request;
+    begin(&request, LENT_UDP);
+    request.at = *at;
+    request.udp = *options;
+    return ask(&request, lease);
+}
+
+int lent_named(int type, const char *name, uint32_t *lease)
+{
+    lent_request request;
+    size_t len = strlen(name);
+    if (len > sizeof(request.path))
+        return LINKS_NOT_FOUND;
+    begin(&request, LENT_NAMED);
+    request.what = type;
+    request.path_len = (uint32_t)len;
+    memcpy(request.path, name, len);
     return ask(&request, lease);
 }
 

@@ -13,27 +13,31 @@
 
 #include "listener.h"
 #include "tcp.h"
+#include "udp.h"
 
 enum lent_kind {
     LENT_TCP = 1,     /* asks for a socket */
     LENT_UNIX = 2,    /* the same, at a path */
     LENT_RELEASE = 3, /* the worker listens there no more */
     LENT_NOTICE = 4,  /* something for the master to know */
+    LENT_UDP = 5,     /* asks for a socket of datagrams */
+    LENT_NAMED = 6,   /* asks for one that the master was started with, of the type in `what` */
 };
 
-enum { LENT_MAGIC = 0x6c6e7401 };
+enum { LENT_MAGIC = 0x6c6e7402 };
 
 /* What a worker says. Both ends are this same program, and the size of it is looked at. */
 typedef struct lent_request {
     uint32_t magic, size;
     int32_t kind;
-    int32_t what;   /* of a notice */
+    int32_t what;   /* of a notice; a type */
     uint32_t lease; /* of a release */
     int32_t nth;    /* which of its sockets with port 0 this is */
     address at;
     listener_options options;
     links_unix_options file;
-    uint32_t path_len;
+    links_udp_options udp;
+    uint32_t path_len; /* of a path, or a name */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 } lent_request;
 
@@ -53,12 +57,17 @@ bool lent_active(void);
  * wait for the master, who has nothing else to do. */
 int lent_tcp(const address *at, const listener_options *options, uint32_t *lease);
 int lent_unix(const char *path, size_t len, const links_unix_options *file, uint32_t *lease);
+int lent_udp(const address *at, const links_udp_options *options, uint32_t *lease);
+
+/* One that the master was started with: see inherited_name. */
+int lent_named(int type, const char *name, uint32_t *lease);
 
 /* The worker closes that socket, and means it: unless lent_keep was called, the master does too. */
 void lent_release(uint32_t lease);
 
 /* From now on this process ends: its sockets are for its successor. */
 void lent_keep(void);
+bool lent_keeps(void);
 
 /* Tells the master. 0 or -errno; -ENOTCONN where there is none. */
 int lent_notice(int what);

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "inherited.h"
 #include "lent.h"
 #include "sock.h"
 
@@ -191,29 +193,68 @@ int listener_bind(const address *at, const listener_options *options)
     return rc < 0 ? rc : fd;
 }
 
-/* What the master has set up may be as an earlier version of the program wanted it. */
-static int borrow(const address *at, const listener_options *options, uint32_t *lease)
+/* What somebody else has set up, the master perhaps as an earlier version of the program wanted it,
+ * is made as it is to be now. */
+static int set_up(int fd, const listener_options *options)
 {
-    int fd = lent_tcp(at, options, lease);
-    int rc = fd < 0 ? fd : configure_accepted(fd, options);
-    if (fd >= 0 && rc < 0)
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+    if (fd < 0)
+        return fd;
+    int rc = getsockname(fd, (struct sockaddr *)&ss, &len) < 0 ? -errno : 0;
+    if (rc == 0 && ss.ss_family != AF_UNIX)
+        rc = configure_accepted(fd, options);
+    if (rc < 0)
         close(fd);
     return rc < 0 ? rc : fd;
 }
 
+static int find_socket(const address *at, const listener_options *options, uint32_t *lease)
+{
+    if (lent_active())
+        return set_up(lent_tcp(at, options, lease), options);
+    int fd = inherited_at(SOCK_STREAM, at);
+    return fd < 0 ? listener_bind(at, options) : set_up(fd, options);
+}
+
+static int find_named(const char *name, const listener_options *options, uint32_t *lease)
+{
+    if (lent_active())
+        return set_up(lent_named(SOCK_STREAM, name, lease), options);
+    return set_up(inherited_name(SOCK_STREAM, name, strlen(name)), options);
+}
+
 void listener_owes(listener *l, uint32_t lease) { l->lease = lease; }
 
-int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
+static int begin(listener *l, ev_loop *loop, int fd, const listener_options *options,
+                 uint32_t lease)
 {
-    uint32_t lease = 0;
-    int fd = lent_active() ? borrow(at, options, &lease) : listener_bind(at, options);
-    if (fd < 0)
-        return fd;
     int rc = listener_adopt(l, loop, fd, options->backlog);
     l->lease = lease;
     if (rc < 0)
         close(fd);
     return rc;
+}
+
+int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options)
+{
+    uint32_t lease = 0;
+    int fd = find_socket(at, options, &lease);
+    return fd < 0 ? fd : begin(l, loop, fd, options, lease);
+}
+
+int listener_open_host(listener *l, ev_loop *loop, const char *host, int port,
+                       const listener_options *options)
+{
+    const char *name = inherited_host(host);
+    uint32_t lease = 0;
+    address at;
+    if (name) {
+        int fd = find_named(name, options, &lease);
+        return fd < 0 ? fd : begin(l, loop, fd, options, lease);
+    }
+    int rc = address_parse(&at, host, port);
+    return rc < 0 ? rc : listener_open(l, loop, &at, options);
 }
 
 void listener_close(listener *l)

@@ -115,10 +115,6 @@ static void started(tcp_server *s, links_tcp_server **out)
 int links_tcp_listen(links_tcp_server **out, const char *host, int port,
                      const links_tcp_options *options)
 {
-    address at;
-    int rc = address_parse(&at, host, port);
-    if (rc < 0)
-        return rc;
     listener_options lo = {
         .backlog = options->backlog,
         .reuseport = options->reuseport,
@@ -130,7 +126,7 @@ int links_tcp_listen(links_tcp_server **out, const char *host, int port,
         .fast_open = options->fast_open,
     };
     tcp_server *s = new_server(options);
-    rc = listener_open(&s->listener, sched_loop(), &at, &lo);
+    int rc = listener_open_host(&s->listener, sched_loop(), host, port, &lo);
     if (rc < 0) {
         mem_free(s);
         return rc;

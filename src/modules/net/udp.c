@@ -10,9 +10,12 @@
 
 #include "address.h"
 #include "base/mem.h"
+#include "inherited.h"
+#include "lent.h"
 #include "lua/sched.h"
 #include "sock.h"
 #include "udp_batch.h"
+#include "udp_bind.h"
 
 /* What has been read and not been handed out. */
 typedef struct received {
@@ -30,6 +33,7 @@ struct links_udp {
     int queued, next;
     int family;
     bool readable;
+    uint32_t lease; /* the number of a socket that the master of a cluster has lent; 0: our own */
 };
 
 /* Where the system puts the datagrams of one read, of whatever socket. Only the pages that are
@@ -62,12 +66,30 @@ static int set_byte(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &byte, sizeof(byte)) < 0 ? -errno : 0;
 }
 
-static int configure(int fd, const links_udp_options *o)
+/* What has to be known before it is bound. */
+static int prepare(int fd, const links_udp_options *o, bool shares)
 {
     int rc = 0;
-    if (o->reuseport)
+    if (shares)
         rc = set(fd, SOL_SOCKET, SO_REUSEADDR, 1) ?: set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!rc && o->broadcast)
+    if (!rc && o->family == 6)
+        rc = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->v6only);
+    return rc;
+}
+
+static int family_of(int fd)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+        return -errno;
+    return ss.ss_family == AF_INET6 ? 6 : ss.ss_family == AF_INET ? 4 : -EAFNOSUPPORT;
+}
+
+static int configure(int fd, int family, const links_udp_options *o)
+{
+    int rc = 0;
+    if (o->broadcast)
         rc = set(fd, SOL_SOCKET, SO_BROADCAST, 1);
     if (!rc && o->recv_buffer)
         rc = set(fd, SOL_SOCKET, SO_RCVBUF, o->recv_buffer);
@@ -75,36 +97,81 @@ static int configure(int fd, const links_udp_options *o)
         rc = set(fd, SOL_SOCKET, SO_SNDBUF, o->send_buffer);
     if (rc)
         return rc;
-    if (o->family == 6) {
-        rc = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->v6only);
-        rc = rc ?: set(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, o->multicast_ttl);
+    if (family == 6) {
+        rc = set(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, o->multicast_ttl);
         return rc ?: set(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, o->multicast_loop);
     }
     rc = set_byte(fd, IPPROTO_IP, IP_MULTICAST_TTL, o->multicast_ttl);
     return rc ?: set_byte(fd, IPPROTO_IP, IP_MULTICAST_LOOP, o->multicast_loop);
 }
 
-int links_udp_open(links_udp **out, const char *host, int port, const links_udp_options *o)
+static int bind_to(const address *at, const links_udp_options *o, bool shares)
 {
     struct sockaddr_storage ss;
-    address at;
-    int rc = address_parse(&at, host, port);
-    if (rc < 0)
-        return rc;
-    if (at.family != o->family)
-        return -EAFNOSUPPORT;
-    int fd = sock_open(o->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM);
+    int fd = sock_open(at->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM);
     if (fd < 0)
         return -errno;
-    rc = configure(fd, o);
-    socklen_t len = address_to_sockaddr(&at, &ss);
+    int rc = prepare(fd, o, shares);
+    socklen_t len = address_to_sockaddr(at, &ss);
     if (!rc && bind(fd, (struct sockaddr *)&ss, len) < 0)
         rc = -errno;
     if (rc < 0)
+        close(fd);
+    return rc < 0 ? rc : fd;
+}
+
+int udp_bind(const address *at, const links_udp_options *o, bool exclusive)
+{
+    if (exclusive) {
+        int fd = bind_to(at, o, false);
+        if (fd < 0)
+            return fd;
+        close(fd);
+    }
+    return bind_to(at, o, true);
+}
+
+/* A port of the system's choice is this process's own, in a cluster too. */
+static int find_socket(const address *at, const links_udp_options *o, uint32_t *lease)
+{
+    if (lent_active() && at->port)
+        return lent_udp(at, o, lease);
+    int fd = inherited_at(SOCK_DGRAM, at);
+    return fd < 0 ? bind_to(at, o, o->reuseport) : fd;
+}
+
+static int find_named(const char *name, uint32_t *lease)
+{
+    return lent_active() ? lent_named(SOCK_DGRAM, name, lease)
+                         : inherited_name(SOCK_DGRAM, name, strlen(name));
+}
+
+static int find(const char *host, int port, const links_udp_options *o, uint32_t *lease)
+{
+    const char *name = inherited_host(host);
+    address at;
+    if (name)
+        return find_named(name, lease);
+    int rc = address_parse(&at, host, port);
+    if (rc < 0)
+        return rc;
+    return at.family == o->family ? find_socket(&at, o, lease) : -EAFNOSUPPORT;
+}
+
+int links_udp_open(links_udp **out, const char *host, int port, const links_udp_options *o)
+{
+    uint32_t lease = 0;
+    int fd = find(host, port, o, &lease);
+    if (fd < 0)
+        return fd;
+    int family = family_of(fd);
+    int rc = family < 0 ? family : configure(fd, family, o);
+    if (rc < 0)
         goto fail;
     links_udp *s = mem_new(links_udp);
-    s->family = o->family;
+    s->family = family;
     s->readable = true;
+    s->lease = lease;
     udp_offload(fd);
     waitq_init(&s->readers);
     waitq_init(&s->writers);
@@ -114,18 +181,30 @@ int links_udp_open(links_udp **out, const char *host, int port, const links_udp_
         goto fail;
     }
     *out = s;
-    return 0;
+    return family;
 
 fail:
     close(fd);
     return rc;
 }
 
+/* The socket lives on in the master, and so would its watch. */
+static void give_back(links_udp *s)
+{
+    int fd = s->io.fd;
+    ev_io_stop(sched_loop(), &s->io);
+    close(fd);
+    lent_release(s->lease);
+}
+
 void links_udp_close(links_udp *s)
 {
     if (s->io.fd < 0)
         return;
-    ev_io_close(sched_loop(), &s->io);
+    if (s->lease)
+        give_back(s);
+    else
+        ev_io_close(sched_loop(), &s->io);
     s->io.fd = -1;
     mem_free(s->bytes);
     s->bytes = NULL;
@@ -152,9 +231,11 @@ static int fill(links_udp *s)
         batch[i].data = scratch + (size_t)i * UDP_MAX;
         batch[i].len = UDP_MAX;
     }
-    int n = udp_recv_batch(s->io.fd, batch, UDP_RECV_BATCH);
+    /* A worker that ends leaves the rest to its successor, and loses none that it has read. */
+    int room = s->lease && lent_keeps() ? 1 : UDP_RECV_BATCH;
+    int n = udp_recv_batch(s->io.fd, batch, room);
     /* Fewer than there was room for: it is empty, and the next one will be told of. */
-    if (n < UDP_RECV_BATCH && (n >= 0 || n == -EAGAIN || n == -EWOULDBLOCK))
+    if (n < room && (n >= 0 || n == -EAGAIN || n == -EWOULDBLOCK))
         s->readable = false;
     if (n <= 0)
         return n < 0 ? n : -EAGAIN;
@@ -302,6 +383,12 @@ static int find_interface(const char *name, struct in_addr *ip)
     return rc;
 }
 
+/* A predecessor of ours may have joined with the socket that we have been lent. */
+static int join_result(const links_udp *s, int join, int rc)
+{
+    return s->lease && join && rc == -EADDRINUSE ? 0 : rc;
+}
+
 int links_udp_membership(links_udp *s, int join, const char *group, const char *interface)
 {
     address at;
@@ -319,7 +406,7 @@ int links_udp_membership(links_udp *s, int join, const char *group, const char *
             return -ENODEV;
         rc = setsockopt(s->io.fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &m,
                         sizeof(m));
-        return rc < 0 ? -errno : 0;
+        return rc < 0 ? join_result(s, join, -errno) : 0;
     }
     struct ip_mreq m = {.imr_interface.s_addr = htonl(INADDR_ANY)};
     memcpy(&m.imr_multiaddr, at.ip, 4);
@@ -327,7 +414,7 @@ int links_udp_membership(links_udp *s, int join, const char *group, const char *
         return rc;
     rc = setsockopt(s->io.fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &m,
                     sizeof(m));
-    return rc < 0 ? -errno : 0;
+    return rc < 0 ? join_result(s, join, -errno) : 0;
 }
 
 int links_udp_address(links_udp *s, int peer, char *text, int *port)

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "inherited.h"
 #include "lent.h"
 #include "sock.h"
 
@@ -60,25 +61,35 @@ static bool is_stale(const struct sockaddr_un *un, int len)
     return stale;
 }
 
+void unix_file_adopt(unix_file *file, const char *path)
+{
+    struct stat st;
+    *file = (unix_file){0};
+    if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return;
+    file->path = mem_strdup(path);
+    file->dev = st.st_dev;
+    file->ino = st.st_ino;
+}
+
+void unix_file_forget(unix_file *file)
+{
+    mem_free(file->path);
+    file->path = NULL;
+}
+
 static uint32_t id_of(double id) { return id < 0 ? (uint32_t)-1 : (uint32_t)id; }
 
 /* Nobody can connect before the socket listens, so there is time to say who may. */
 static int settle(unix_file *file, const struct sockaddr_un *un, const links_unix_options *o)
 {
-    struct stat st;
     const char *path = un->sun_path;
     if ((o->uid >= 0 || o->gid >= 0) && lchown(path, id_of(o->uid), id_of(o->gid)) < 0)
         return -errno;
     if (o->mode >= 0 && chmod(path, (mode_t)o->mode) < 0)
         return -errno;
-    if (lstat(path, &st) < 0)
-        return -errno;
-    size_t size = strlen(un->sun_path) + 1;
-    file->path = mem_alloc(size);
-    memcpy(file->path, un->sun_path, size);
-    file->dev = st.st_dev;
-    file->ino = st.st_ino;
-    return 0;
+    unix_file_adopt(file, path);
+    return file->path ? 0 : -ENOENT;
 }
 
 int unix_bind(unix_file *file, const char *path, size_t path_len, const links_unix_options *o)
@@ -88,7 +99,10 @@ int unix_bind(unix_file *file, const char *path, size_t path_len, const links_un
     int len = unix_address(&un, path, path_len);
     if (len < 0)
         return len;
-    int fd = sock_open(AF_UNIX, SOCK_STREAM);
+    int fd = inherited_path(SOCK_STREAM, path, path_len);
+    if (fd >= 0)
+        return fd; /* whoever has made the file removes it */
+    fd = sock_open(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return -errno;
     int rc = bind(fd, (const struct sockaddr *)&un, (socklen_t)len) < 0 ? -errno : 0;
@@ -101,10 +115,8 @@ int unix_bind(unix_file *file, const char *path, size_t path_len, const links_un
         if (rc < 0)
             unlink(un.sun_path);
     }
-    if (rc == 0 && !o->unlink_stale) {
-        mem_free(file->path);
-        file->path = NULL;
-    }
+    if (rc == 0 && !o->unlink_stale)
+        unix_file_forget(file);
     if (rc < 0) {
         close(fd);
         return rc;
@@ -129,6 +141,5 @@ void unix_file_remove(unix_file *file)
         return;
     if (lstat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
         unlink(file->path);
-    mem_free(file->path);
-    file->path = NULL;
+    unix_file_forget(file);
 }

@@ -26,7 +26,14 @@ typedef struct unix_file {
     ino_t ino;
 } unix_file;
 
-/* A socket bound to the path and not yet listening. A socket file that nobody listens on is
+/* A file that is there already becomes one to be removed. */
+void unix_file_adopt(unix_file *file, const char *path);
+
+/* It is not removed by us any more. */
+void unix_file_forget(unix_file *file);
+
+/* A socket bound to the path and not yet listening: one that this process was started with, or a new
+ * one. A socket file that nobody listens on is
  * replaced where `unlink_stale`. The descriptor, or -errno (-EADDRINUSE where somebody listens, or
  * where the file is no socket; -EPERM where its owner or group may not be set). */
 int unix_bind(unix_file *file, const char *path, size_t len, const links_unix_options *options);

@@ -6,17 +6,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "modules/net/inherited.h"
 #include "modules/net/lent.h"
 #include "modules/system/system.h"
+#include "notify.h"
 #include "spawn.h"
 #include "unit.h"
 
@@ -26,20 +28,22 @@ static struct {
     int argc;
     char **argv; /* copies */
     int64_t started_ns;
-    int ipc;      /* a descriptor that our parent has given us; -1 */
+    int ipc; /* descriptors that our parent has given us; -1 */
+    int upgrade;
+    char *cwd;    /* where we were started; NULL: here */
     char *worker; /* what the master of a cluster has told us; NULL */
 } self;
 
 /* At once, so that nothing that is started can inherit it, or believe that it had been meant. */
-static int take_ipc(void)
+static int take_descriptor(const char *name)
 {
     struct stat st;
     char expected[16];
-    const char *text = getenv("LINKS_IPC");
+    const char *text = getenv(name);
     snprintf(expected, sizeof(expected), "%d", SPAWN_IPC_FD);
     bool given = text && strcmp(text, expected) == 0 && fstat(SPAWN_IPC_FD, &st) == 0 &&
                  S_ISSOCK(st.st_mode) && fcntl(SPAWN_IPC_FD, F_SETFD, FD_CLOEXEC) == 0;
-    unsetenv("LINKS_IPC");
+    unsetenv(name);
     return given ? SPAWN_IPC_FD : -1;
 }
 
@@ -52,8 +56,7 @@ static void take_worker(void)
         int fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (fd >= 0 && null >= 0 && dup2(null, STDIN_FILENO) == STDIN_FILENO) {
-            size_t size = strlen(text) + 1;
-            self.worker = memcpy(mem_alloc(size), text, size);
+            self.worker = mem_strdup(text);
             lent_open(fd);
         }
         if (null > STDERR_FILENO)
@@ -67,14 +70,14 @@ const char *links_worker_settings(void) { return self.worker; }
 void process_arguments(int argc, char **argv)
 {
     self.started_ns = links_system_hrtime64();
-    self.ipc = take_ipc();
+    self.ipc = take_descriptor("LINKS_IPC");
+    self.upgrade = take_descriptor("LINKS_UPGRADE");
     take_worker();
+    notify_open();
     self.argc = argc;
     self.argv = mem_zalloc(((size_t)argc + 1) * sizeof(*self.argv));
-    for (int i = 0; i < argc; i++) {
-        size_t size = strlen(argv[i]) + 1;
-        self.argv[i] = memcpy(mem_alloc(size), argv[i], size);
-    }
+    for (int i = 0; i < argc; i++)
+        self.argv[i] = mem_strdup(argv[i]);
 }
 
 const char *links_process_argument(int index)
@@ -89,6 +92,15 @@ int links_process_inherited(void)
     return fd;
 }
 
+int links_handover_wanted(void) { return self.upgrade >= 0; }
+
+int process_take_upgrade(void)
+{
+    int fd = self.upgrade;
+    self.upgrade = -1;
+    return fd;
+}
+
 int links_process_program(char *path, size_t size) { return process_program(path, size); }
 
 int links_process_set_title(const char *title) { return process_set_title(title); }
@@ -98,14 +110,77 @@ int links_process_uptime(void)
     return (int)((links_system_hrtime64() - self.started_ns) / 1000000000);
 }
 
+/* --- how it was started ----------------------------------------------------------------------- */
+
+static bool is_this_program(const char *path)
+{
+    char running[PATH_MAX];
+    struct stat one, other;
+    return process_program(running, sizeof(running)) == 0 && stat(running, &one) == 0 &&
+           stat(path, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static bool join(char *path, size_t size, const char *dir, size_t len, const char *name)
+{
+    int n = len ? snprintf(path, size, "%.*s/%s", (int)len, dir, name)
+                : snprintf(path, size, "%s", name);
+    return n >= 0 && (size_t)n < size;
+}
+
+/* Beginning from the folder that we were started in. */
+static bool is_found(char *path, size_t size, const char *dir, size_t len, const char *name)
+{
+    char start[PATH_MAX], relative[PATH_MAX];
+    if (!join(relative, sizeof(relative), dir, len, name))
+        return false;
+    if (*relative == '/')
+        return join(path, size, NULL, 0, relative) && is_this_program(path);
+    return links_process_start_cwd(start, sizeof(start)) == 0 &&
+           join(path, size, start, strlen(start), relative) && is_this_program(path);
+}
+
+int links_process_started_as(char *path, size_t size)
+{
+    const char *name = links_process_argument(0), *dirs = getenv("PATH");
+    if (name && strchr(name, '/') && is_found(path, size, NULL, 0, name))
+        return 0;
+    while (name && *name && !strchr(name, '/') && dirs) {
+        size_t len = strcspn(dirs, ":");
+        if (is_found(path, size, dirs, len, name))
+            return 0;
+        dirs = dirs[len] ? dirs + len + 1 : NULL;
+    }
+    return process_program(path, size);
+}
+
 /* --- folder, mask, ids --------------------------------------------------------------------- */
 
 int links_process_cwd(char *path, size_t size) { return getcwd(path, size) ? 0 : -errno; }
 
-int links_process_chdir(const char *path) { return chdir(path) < 0 ? -errno : 0; }
+/* Where it was started, which is looked up only where somebody leaves that place. */
+static void note_start(void)
+{
+    char path[PATH_MAX];
+    if (!self.cwd && getcwd(path, sizeof(path)))
+        self.cwd = mem_strdup(path);
+}
+
+int links_process_start_cwd(char *path, size_t size)
+{
+    if (!self.cwd)
+        return links_process_cwd(path, size);
+    return snprintf(path, size, "%s", self.cwd) < (int)size ? 0 : -ERANGE;
+}
+
+int links_process_chdir(const char *path)
+{
+    note_start();
+    return chdir(path) < 0 ? -errno : 0;
+}
 
 int links_process_chroot(const char *path)
 {
+    note_start();
     return chroot(path) < 0 || chdir("/") < 0 ? -errno : 0;
 }
 
@@ -179,107 +254,16 @@ void links_process_cpu(double *user, double *sys)
     *sys = to_ms(usage.ru_stime);
 }
 
-/* --- the pid file -------------------------------------------------------------------------- */
-
-typedef struct pid_file {
-    struct pid_file *next;
-    int fd; /* holds the lock */
-    char path[];
-} pid_file;
-
-static pid_file *pid_files;
-
-static int read_owner(int fd)
-{
-    char text[16] = "";
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    return n > 0 ? atoi(text) : 0;
-}
-
-/* Whether the path still names the file that is open: its former owner may have removed it between
- * our open and our lock. */
-static bool is_current(int fd, const char *path)
-{
-    struct stat open_one, named;
-    return fstat(fd, &open_one) == 0 && stat(path, &named) == 0 &&
-           open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino;
-}
-
-/* Returns a descriptor that holds the lock, LINKS_LOCKED or -errno. */
-static int open_locked(const char *path, int *owner)
-{
-    for (;;) {
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
-        if (fd < 0)
-            return -errno;
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            int rc = errno == EWOULDBLOCK ? LINKS_LOCKED : -errno;
-            *owner = read_owner(fd);
-            close(fd);
-            return rc;
-        }
-        if (is_current(fd, path))
-            return fd;
-        close(fd);
-    }
-}
-
-static int write_pid(int fd)
-{
-    char text[16];
-    int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0)
-        return -errno;
-    ssize_t n = pwrite(fd, text, (size_t)len, 0);
-    if (n < 0)
-        return -errno;
-    return n == len ? 0 : -ENOSPC;
-}
-
-/* Removed before it is unlocked: who comes next makes a new one. */
-static void remove_pid_files(void)
-{
-    while (pid_files) {
-        pid_file *file = pid_files;
-        pid_files = file->next;
-        if (is_current(file->fd, file->path))
-            unlink(file->path);
-        close(file->fd);
-        mem_free(file);
-    }
-}
-
-int links_process_pid_file(const char *path, int *owner)
-{
-    *owner = 0;
-    int fd = open_locked(path, owner);
-    if (fd < 0)
-        return fd;
-    int rc = write_pid(fd);
-    if (rc < 0) {
-        unlink(path);
-        close(fd);
-        return rc;
-    }
-    size_t size = strlen(path) + 1;
-    pid_file *file = mem_alloc(sizeof(*file) + size);
-    file->fd = fd;
-    memcpy(file->path, path, size);
-    file->next = pid_files;
-    static bool at_exit; /* for os.exit, which does not come back to main */
-    if (!at_exit)
-        at_exit = atexit(remove_pid_files) == 0;
-    pid_files = file;
-    return 0;
-}
-
 void process_close(void)
 {
-    remove_pid_files();
+    pid_files_close();
     for (int i = 0; i < self.argc; i++)
         mem_free(self.argv[i]);
     mem_free(self.argv);
+    mem_free(self.cwd);
     mem_free(self.worker);
+    inherited_close();
+    notify_close();
     lent_close();
     links_cluster_close();
     memset(&self, 0, sizeof(self));

@@ -181,6 +181,17 @@ LINKS_API int links_process_set_title(const char *title);
  * LINKS_LOCKED with the id of who has it (0: unknown), or -errno. */
 LINKS_API int links_process_pid_file(const char *path, int *owner);
 
+/* Moves all pid files to their names with ".old" behind, for another process to write them, and
+ * back. 0 or -errno. */
+LINKS_API int links_process_pid_files_aside(int aside);
+
+/* The path under which this program was found when it was started, of its own name or in PATH: what
+ * lies there later may be another one. 0 or -errno. */
+LINKS_API int links_process_started_as(char *path, size_t size);
+
+/* The working directory that this process was started in. 0 or -errno. */
+LINKS_API int links_process_start_cwd(char *path, size_t size);
+
 /* --- clusters: cluster.c ------------------------------------------------------------------- */
 
 typedef struct links_way links_way;
@@ -197,8 +208,40 @@ LINKS_API void links_way_free(links_way *way);
 /* Closes the sockets that nobody has asked for since that generation began. */
 LINKS_API void links_cluster_sweep(int generation);
 
+/* Closes those of the slots from that one on. */
+LINKS_API void links_cluster_trim(int slots);
+
 /* Closes all of them. */
 LINKS_API void links_cluster_close(void);
+
+/* The files of Unix sockets become this master's, to be removed at the end, or somebody else's. */
+LINKS_API void links_cluster_own(int own);
+
+/* --- another program in a master's place: handover.c ------------------------------------------ */
+
+enum { LINKS_HANDOVER_READY = 1, LINKS_HANDOVER_GO = 2 };
+
+typedef struct links_handover links_handover;
+
+/* Gives all sockets to the process at the other end of that socket, which is the handover's from then
+ * on: in the background. 0 or -errno. */
+LINKS_API int links_handover_give(links_handover **handover, int fd);
+
+/* Takes them, where another master has started this process for that; blocks until all have come, 10
+ * s at most. 0, LINKS_NOT_FOUND where nobody has, -EPROTO for what another version has made, LINKS_EOF
+ * where the other has gone. The handover is there for all but the second of these. */
+LINKS_API int links_handover_take(links_handover **handover);
+
+/* Another master has started this process, and its sockets have not been taken. */
+LINKS_API int links_handover_wanted(void);
+
+/* Says a word, one of the above. 0, LINKS_EOF, -errno. */
+LINKS_API int links_handover_tell(links_handover *handover, int word);
+
+/* The next word of the other; LINKS_EOF where it has gone, -errno where the sockets could not be
+ * given. Parks without keeping the process alive. */
+LINKS_API int links_handover_next(links_handover *handover);
+LINKS_API void links_handover_free(links_handover *handover);
 
 /* What the master has told this worker at its start; NULL: it is none. */
 LINKS_API const char *links_worker_settings(void);

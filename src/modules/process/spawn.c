@@ -226,11 +226,7 @@ static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
 static char *take_variable(const char *name)
 {
     const char *value = getenv(name);
-    char *copy = NULL;
-    if (value) {
-        size_t size = strlen(value) + 1;
-        copy = memcpy(mem_alloc(size), value, size);
-    }
+    char *copy = value ? mem_strdup(value) : NULL;
     unsetenv(name);
     return copy;
 }
