@@ -38,6 +38,7 @@ typedef struct links_tls {
     char *reason;
     char *host;       /* of a client: whom it expects; NULL: it does not say */
     int error;        /* stays */
+    int broken;       /* why nothing more can be sent; the next write meets it */
     int system_error; /* of the last call to the socket */
     bool open;        /* the handshake is over */
     bool empty;       /* the socket is: an event will tell of more */
@@ -143,7 +144,7 @@ static int flush(tls *t)
         s->writable = false;
         keep(t, collected + done, ncollected - done);
     } else if (rc < 0) {
-        s->writable = false;
+        t->broken = rc;
         drop_kept(t);
     }
     ncollected = 0;
@@ -462,7 +463,7 @@ static ssize_t on_read(transport *base, stream *s, void *data, size_t len)
     } while (n > 0 && total < len && SSL_has_pending(t->ssl));
     int rc = n > 0 ? 0 : result_of(t, n);
     if (ncollected)
-        (void)flush(t); /* an answer to a change of keys; a failure is met by the next write */
+        (void)flush(t); /* an alert, or an answer to a change of keys */
     if (rc < 0 && rc != -EAGAIN)
         t->error = rc;
     s->readable = total ? rc < 0 ? rc != -EAGAIN : SSL_has_pending(t->ssl) || !t->empty : false;
@@ -516,6 +517,8 @@ static ssize_t on_write(transport *base, stream *s, const struct iovec *iov, int
     tls *t = tls_of(base);
     t->stream = s;
     size_t taken = 0;
+    if (t->broken)
+        return t->broken;
     int rc = count && t->out && s->writable && collect_kept(t) ? 0 : flush(t);
     if (rc < 0)
         return rc;
