@@ -37,12 +37,22 @@
 ---     perMessageTask  false    message functions of one connection may run at the same time
 ---
 --- A time or a number of 0 is no limit.
+local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
+local process = require "links.process"
+local binding = require "links.websocket.ffi"
 local hubs = require "links.websocket.hub"
 local sockets = require "links.websocket.socket"
 
+local C = binding.C
 local websocket = {}
+
+-- The workers of a cluster are those of one master.
+if process.workerId then
+    local cluster = require("links.shared.own").program() .. ":" .. process.ppid
+    C.links_ws_bus(cluster, #cluster)
+end
 
 -- Private: the function of HTTP that serves a route (also router:ws).
 function websocket._route(signature, handler, options, level)
@@ -236,45 +246,72 @@ end
 local PUBLISH = "websocket.publish(topic, data[, options])"
 
 local PUBLISH_OPTIONS = {
-    kind = { default = "text", type = "string" }, scope = { default = "worker", type = "string" },
+    kind = { default = "text", type = "string" }, scope = { default = "machine", type = "string" },
 }
 
---- Sends a message to all who are subscribed to a topic. It is encoded once, and goes out at the
---- end of this turn of the loop, together with what else the turn has published. Nobody is waited
---- for: who has more than `maxBuffered` bytes to take is served by `onOverflow`.
+--- Sends a message to all who are subscribed to a topic, in all workers of a cluster (see the page
+--- of process.cluster). It is encoded once in each of them, and goes out at the end of this turn of
+--- the loop, together with what else the turn has published. Nobody is waited for: who has more
+--- than `maxBuffered` bytes to take is served by `onOverflow`.
+---
+--- Other workers get it through shared memory, and those that have no subscription for it are not
+--- disturbed. What one process publishes arrives in the order of publishing. A worker that does not
+--- come to take what is published, up to 2 MiB of it, loses what comes then: websocket.stats.
 ---
 --- @param topic    string         its name, up to 255 bytes
---- @param data     string|number  the message
+--- @param data     string|number  the message; 1536 KiB at most in a worker of a cluster
 --- @param options  table          kind  "text"  or "binary"
----                                scope "worker"  the connections of this process
---- @return integer                receivers
---- @return nil, err               EILSEQ       a text that is not UTF-8
----                                UNSUPPORTED  another scope
---- @raise                         an argument of another type
+---                                scope "machine"  all workers of the cluster; or "worker": the
+---                                                 connections of this process
+--- @return integer                receivers: connections here that take it, and subscriptions
+---                                elsewhere to which it was handed over
+--- @return nil, err               EILSEQ     a text that is not UTF-8
+---                                TOO_LARGE  more than other workers can be handed; nobody got it
+--- @raise                         an argument of another type, another scope
 --- @usage local websocket = require "websocket"
 --- assert(websocket.publish("nobody.listens", "hello") == 0)
 function websocket.publish(topic, data, options)
-    local kind = "text"
+    local kind, everywhere = "text", 1
     if options ~= nil then
         options = check.options(PUBLISH, options, PUBLISH_OPTIONS)
         kind = options.kind
-        if options.scope ~= "worker" then
-            return nil, errors.new(errors.code("UNSUPPORTED"), "websocket publish")
+        if options.scope == "worker" then
+            everywhere = 0
+        elseif options.scope ~= "machine" then
+            error(PUBLISH .. ' options.scope must be "machine" or "worker", not "'
+                .. options.scope .. '"', 2)
         end
     end
-    local n, err = sockets.publish(PUBLISH, nil, topic, data, kind)
+    local n, err = sockets.publish(PUBLISH, nil, topic, data, kind, everywhere)
     return n, err
 end
 
---- The number of connections that are subscribed to a topic, by this name.
+--- The number of connections that are subscribed to a topic, by this name, in all workers of a
+--- cluster together. Those of a worker that was killed are gone at once.
 ---
 --- @param topic  string   its name
 --- @return integer
---- @raise                 `topic` is no string
+--- @raise                 `topic` is no string, or of more than 255 bytes
 --- @usage assert(require("websocket").count("nobody.listens") == 0)
 function websocket.count(topic)
-    check.type("websocket.count(topic)", "topic", topic, "string")
-    return require("links.websocket.ffi").C.links_ws_count(topic, #topic)
+    sockets.check_topic("websocket.count(topic)", topic)
+    return C.links_ws_count(topic, #topic)
+end
+
+--- Numbers of what is published between the workers of a cluster.
+---
+--- @return table  workers, the others that have subscriptions now, or had; sent, messages that this
+---                process has handed to others, counted for each of them; refused, those that one
+---                of them had no room for; received, messages that came from others; lost, those
+---                that did not because there was no room here
+--- @usage local stats = require("websocket").stats()
+--- assert(stats.workers == 0 and stats.lost == 0)
+function websocket.stats()
+    local out = ffi.new("double[5]")
+    C.links_ws_bus_stats(out)
+    return {
+        workers = out[0], sent = out[1], refused = out[2], received = out[3], lost = out[4],
+    }
 end
 
 return websocket

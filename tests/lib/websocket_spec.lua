@@ -651,8 +651,15 @@ describe("topics", function()
         assert.equal("FULL", err.name)
         local _, wrong = websocket.publish("t1", "\255")
         assert.equal("EILSEQ", wrong.name)
-        _, wrong = websocket.publish("t1", "x", { scope = "machine" })
-        assert.equal("UNSUPPORTED", wrong.name)
+        assert.equal(1, websocket.publish("t1", "x", { scope = "machine" }))
+        assert.equal(0, websocket.publish("t0", ("x"):rep(2 ^ 21), { scope = "worker" }))
+        assert.has_error(function() websocket.publish("t1", "x", { scope = "world" }) end,
+            "websocket.publish(topic, data[, options]) options.scope must be "
+            .. '"machine" or "worker", not "world"')
+        assert.has_error(function() websocket.count(("x"):rep(256)) end,
+            "websocket.count(topic) topic must be 255 bytes at most")
+        assert.same({ workers = 0, sent = 0, refused = 0, received = 0, lost = 0 },
+            websocket.stats())
     end)
 end)
 

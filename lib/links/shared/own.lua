@@ -18,8 +18,8 @@ local C = ffi.C
 
 local own = {}
 
--- Processes that run the same script are one program.
-local function program_id()
+--- What names this program: processes that run the same script are one.
+function own.program()
     local script = arg and arg[0] or ""
     local path = script:sub(1, 1) == "/" and script or process.cwd() .. "/" .. script
     local hash = 0
@@ -29,7 +29,7 @@ end
 
 --- The dictionary of this program for a purpose.
 function own.open(purpose, size, options)
-    return shared.open(("links.%s.%s"):format(purpose, program_id()), size, options)
+    return shared.open(("links.%s.%s"):format(purpose, own.program()), size, options)
 end
 
 --- Milliseconds on a clock that all processes of the machine share.

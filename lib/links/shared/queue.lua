@@ -49,8 +49,8 @@ local opened = setmetatable({}, { __mode = "v" })
 --- Opens the queue of a name; makes it if nobody has. A dictionary may have the same name.
 ---
 --- @param name  string   1 to 64 letters, digits, ".", "_" and "-"
---- @param size  integer  bytes of memory, at least 65536; the queue takes some 8 KiB of them, an item
----                       8 and its bytes, rounded up to 8
+--- @param size  integer  bytes of memory, 65536 or more; the queue takes some 8 KiB of them, and an
+---                       item 8 and its bytes, rounded up to 8
 --- @return queue
 --- @return nil, err      EXISTS  it is there in another size
 ---                       EACCES  it is another user's

@@ -59,9 +59,11 @@ const char *links_ws_reason(const links_ws *ws, int *len);
 int links_ws_subscribe(links_ws *ws, const char *topic, size_t len);
 int links_ws_unsubscribe(links_ws *ws, const char *topic, size_t len);
 const char *links_ws_topic(const links_ws *ws, int nth, int *len);
-int links_ws_publish(const char *topic, size_t topic_len, const char *data, size_t len,
-                               int kind, const links_ws *except);
-int links_ws_count(const char *topic, size_t len);
+double links_ws_publish(const char *topic, size_t topic_len, const char *data, size_t len,
+                                  int kind, const links_ws *except, int everywhere);
+double links_ws_count(const char *topic, size_t len);
+void links_ws_bus(const char *cluster, size_t len);
+void links_ws_bus_stats(double out[5]);
 ]]
 
 return {

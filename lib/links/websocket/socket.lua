@@ -280,7 +280,10 @@ end
 ---                       begin so; what is published to one of them comes once
 --- @return true
 --- @return nil, err      WS_CLOSED  the connection is closed, or being closed
----                       FULL       it has 1024 topics already
+---                       FULL       it has 1024 topics already; in a worker of a cluster also:
+---                                  three million topics have subscriptions here
+---                       ENOSPC, EMFILE, ENOMEM  in a worker, by which shared memory cannot be
+---                                  opened
 --- @raise                `topic` is no such string
 --- @usage local websocket = require "websocket"
 --- local server = assert(websocket.createServer(0, function(ws)
@@ -322,12 +325,12 @@ function methods:topics()
 end
 
 -- Private: publishes for `except`, or for nobody's sake.
-local function publish(signature, except, topic, data, kind)
+local function publish(signature, except, topic, data, kind, everywhere)
     check_topic(signature, topic)
     if type(data) ~= "string" then data = text_of(signature, data) end
     local number = NUMBERS[kind or "text"]
     if not number then error(signature .. ' kind must be "text" or "binary"', 3) end
-    local n = C.links_ws_publish(topic, #topic, data, #data, number, except)
+    local n = C.links_ws_publish(topic, #topic, data, #data, number, except, everywhere)
     if n < 0 then return nil, new_error(n, "websocket publish") end
     return n
 end
@@ -337,12 +340,16 @@ end
 --- @param topic  string         its name; this connection need not be subscribed
 --- @param data   string|number  the message
 --- @param kind   string         "text" or "binary". Default: "text"
---- @return integer              receivers
---- @return nil, err             EILSEQ  a text that is not UTF-8
+--- @return integer              receivers, as of websocket.publish
+--- @return nil, err             EILSEQ, TOO_LARGE  as websocket.publish
 --- @raise                       an argument of another type
 function methods:publish(topic, data, kind)
-    local n, err = publish("ws:publish(topic, data[, kind])", self[1], topic, data, kind)
+    local n, err = publish("ws:publish(topic, data[, kind])", self[1], topic, data, kind,
+        1)
     return n, err
 end
 
-return { WebSocket = WebSocket, KINDS = KINDS, publish = publish, reason_of = reason_of }
+return {
+    WebSocket = WebSocket, KINDS = KINDS, publish = publish, check_topic = check_topic,
+    reason_of = reason_of,
+}

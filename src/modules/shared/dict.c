@@ -143,7 +143,7 @@ static int on_join(region *r, void *arg)
 links_dict *links_dict_open(const char *name, size_t name_len, const char *file, size_t file_len,
                             double *size, int shards, int evict, int *rc)
 {
-    static const region_ops ops = {on_first, on_join};
+    static const region_ops ops = {.first = on_first, .join = on_join};
     dict *d = mem_new(dict);
     d->shards = (uint32_t)shards;
     d->evict = evict != 0;

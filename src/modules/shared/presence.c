@@ -46,7 +46,7 @@ static bool take(slot *s)
 
 int links_presence_enter(links_presence *me)
 {
-    static const region_ops ops = {on_first, on_join};
+    static const region_ops ops = {.first = on_first, .join = on_join};
     static const char name[] = "presence";
     if (memory.fd < 0) {
         int rc = region_open(&memory, region_path(name, sizeof(name) - 1),

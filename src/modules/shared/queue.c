@@ -92,7 +92,7 @@ static void on_look(ev_loop *loop, ev_timer *timer);
 
 links_queue *links_queue_open(const char *name, size_t name_len, double *size, int *rc)
 {
-    static const region_ops ops = {on_first, on_join};
+    static const region_ops ops = {.first = on_first, .join = on_join};
     char full[80];
     int len = snprintf(full, sizeof(full), "queue:%.*s", (int)name_len, name);
     queue *q = mem_new(queue);

@@ -62,12 +62,17 @@ static void unmap(region *r)
 }
 
 /* Room that is there now: a folder in memory that is full would be a SIGBUS later. */
-static int make_room(region *r)
+int region_reserve(region *r, size_t from, size_t len)
+{
+    int rc = posix_fallocate(r->fd, (off_t)from, (off_t)len);
+    return rc == EINVAL || rc == EOPNOTSUPP ? 0 : -rc;
+}
+
+static int make_room(region *r, size_t reserve)
 {
     if (ftruncate(r->fd, 0) < 0 || ftruncate(r->fd, (off_t)r->size) < 0)
         return -errno;
-    int rc = posix_fallocate(r->fd, 0, (off_t)r->size);
-    return rc == EINVAL || rc == EOPNOTSUPP ? 0 : -rc;
+    return region_reserve(r, 0, reserve ? reserve : r->size);
 }
 
 /* Alone with the file. */
@@ -78,7 +83,7 @@ static int begin(region *r, const struct stat *about, const region_ops *ops, voi
         r->size = (size_t)about->st_size;
         return LINKS_EXISTS;
     }
-    int rc = fresh ? make_room(r) : 0;
+    int rc = fresh ? make_room(r, ops->reserve) : 0;
     if (rc == 0)
         rc = map(r);
     if (rc == 0)

@@ -26,6 +26,7 @@ typedef struct region_ops {
     int (*first)(region *r, bool fresh, void *arg);
     /* Others have made it. Returns 0 or a code. */
     int (*join)(region *r, void *arg);
+    size_t reserve; /* bytes that are there from the start, region_reserve the rest; 0: all */
 } region_ops;
 
 /* The path of the shared memory `name`, of this user; mem_free it. */
@@ -36,6 +37,9 @@ char *region_path(const char *name, size_t len);
  * LINKS_EXISTS where it is there in another size (which is in r->size then), EACCES where it is
  * another user's or not a plain file, ENOSPC, ENOMEM, EMFILE and so on; nothing is held then. */
 int region_open(region *r, char *path, size_t size, bool keep, const region_ops *ops, void *arg);
+
+/* Makes room for bytes that were not there from the start. 0 or -ENOSPC and the like. */
+int region_reserve(region *r, size_t from, size_t len);
 
 /* Lets go of it; of the file too, where this is the last. */
 void region_close(region *r);

@@ -1,5 +1,6 @@
 /*
- * Topics: who gets what is published. They are the process's: connections of all hubs meet there.
+ * Topics: who gets what is published. They are the process's: connections of all hubs meet there,
+ * and what is published in a worker reaches the others through the bus.
  * A published message is encoded once, and compressed at most once; every receiver's output refers
  * to that one frame, and what a turn publishes leaves in one write per receiver.
  */
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "bus.h"
 #include "conn.h"
 
 enum { NAME_MAX_LEN = 255, BUCKETS_FIRST = 64 };
@@ -125,6 +127,7 @@ static void end_sub(sub *s)
     list_remove(&s->of_ws);
     list_remove(&s->of_topic);
     mem_free(s);
+    bus_unsubscribed(t->name, t->len);
     if (--t->count == 0)
         forget(t);
 }
@@ -140,6 +143,9 @@ int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
         return 0;
     if (w->nsubs >= WS_TOPICS_MAX)
         return LINKS_FULL;
+    int rc = bus_is_on() ? bus_join() : 0;
+    if (rc < 0)
+        return rc;
     topic *t = find(name, len);
     if (!t)
         t = make(name, len);
@@ -150,6 +156,8 @@ int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
     list_push_back(&w->subs, &s->of_ws);
     t->count++;
     w->nsubs++;
+    if (bus_is_on())
+        bus_subscribed(name, len);
     return 1;
 }
 
@@ -180,54 +188,54 @@ const char *links_ws_topic(const links_ws *lw, int nth, int *len)
     return NULL;
 }
 
-int links_ws_count(const char *name, size_t len)
+double links_ws_count(const char *name, size_t len)
 {
     const topic *t = find(name, len);
-    return t ? (int)t->count : 0;
+    return (double)(bus_count(name, len) + (t ? t->count : 0));
 }
 
 /* --- publishing ------------------------------------------------------------------------------ */
 
-typedef struct message {
-    const char *data;
-    size_t len;
-    int kind;
+/* A message on its way to the connections of this process. */
+typedef struct delivery {
+    const bus_message *message;
     const ws *except;
     ws_frame *plain, *packed; /* made when the first receiver needs them */
     int receivers;
-} message;
+} delivery;
 
 /* The frame in the form that this receiver takes. Compressed ones are shared where no context is
  * kept and the window is the usual one; others get it as it is, which they may. */
-static ws_frame *frame_for(message *m, const ws *w)
+static ws_frame *frame_for(delivery *d, const ws *w)
 {
-    const ws_deflate *d = &w->deflate;
+    const bus_message *m = d->message;
+    const ws_deflate *z = &w->deflate;
     const links_ws_options *o = &w->hub->options;
-    if (d->on && !d->out_context && d->out_bits == WS_BITS_MAX && m->len >= (size_t)o->threshold) {
+    if (z->on && !z->out_context && z->out_bits == WS_BITS_MAX && m->len >= (size_t)o->threshold) {
         size_t len;
         const char *packed =
-            m->packed ? NULL
+            d->packed ? NULL
                       : ws_deflate_message(NULL, o->level, WS_BITS_MAX, m->data, m->len, &len);
         if (packed)
-            m->packed = ws_frame_new(m->kind, true, packed, len);
-        if (m->packed)
-            return m->packed;
+            d->packed = ws_frame_new(m->kind, true, packed, len);
+        if (d->packed)
+            return d->packed;
     }
-    if (!m->plain)
-        m->plain = ws_frame_new(m->kind, false, m->data, m->len);
-    return m->plain;
+    if (!d->plain)
+        d->plain = ws_frame_new(m->kind, false, m->data, m->len);
+    return d->plain;
 }
 
-static void send_to(topic *t, message *m)
+static void send_to(topic *t, delivery *d)
 {
     for (list *l = t->subs.next, *next; l != &t->subs; l = next) {
         ws *w = CONTAINER_OF(l, sub, of_topic)->ws;
         next = l->next;
-        if (w->stamp == stamp || w == m->except)
+        if (w->stamp == stamp || w == d->except)
             continue;
         w->stamp = stamp; /* who is subscribed twice gets it once */
-        if (ws_send_shared(w, frame_for(m, w)))
-            m->receivers++;
+        if (ws_send_shared(w, frame_for(d, w)))
+            d->receivers++;
     }
 }
 
@@ -236,32 +244,44 @@ static bool matches(const topic *t, const char *name, size_t len)
     return t->len - 1u <= len && memcmp(t->name, name, t->len - 1u) == 0;
 }
 
-int links_ws_publish(const char *name, size_t name_len, const char *data, size_t len, int kind,
-                     const links_ws *except)
+int topic_publish(const bus_message *m, const void *except)
 {
-    message m = {.data = data, .len = len, .kind = kind, .except = (const ws *)except};
-    ws_utf8 u = {0};
-    if (kind == WS_TEXT && !ws_utf8_check(&u, (const uint8_t *)data, len, true))
-        return -EILSEQ;
+    delivery d = {.message = m, .except = except};
     stamp++;
-    topic *t = find(name, name_len);
+    topic *t = find(m->topic, m->topic_len);
     if (t)
-        send_to(t, &m);
+        send_to(t, &d);
     for (list *l = patterns.next, *next; l != &patterns; l = next) {
         topic *p = CONTAINER_OF(l, topic, link);
         next = l->next;
-        if (p != t && matches(p, name, name_len))
-            send_to(p, &m);
+        if (p != t && matches(p, m->topic, m->topic_len))
+            send_to(p, &d);
     }
-    if (m.plain)
-        ws_frame_unref(m.plain);
-    if (m.packed)
-        ws_frame_unref(m.packed);
-    return m.receivers;
+    if (d.plain)
+        ws_frame_unref(d.plain);
+    if (d.packed)
+        ws_frame_unref(d.packed);
+    return d.receivers;
+}
+
+double links_ws_publish(const char *name, size_t name_len, const char *data, size_t len, int kind,
+                        const links_ws *except, int everywhere)
+{
+    bus_message m = {.topic = name, .topic_len = name_len, .data = data, .len = len, .kind = kind};
+    ws_utf8 u = {0};
+    if (kind == WS_TEXT && !ws_utf8_check(&u, (const uint8_t *)data, len, true))
+        return -EILSEQ;
+    everywhere = everywhere && bus_is_on();
+    if (everywhere && len > BUS_MESSAGE_MAX)
+        return LINKS_TOO_LARGE;
+    /* The others first: they work while we do. */
+    uint64_t others = everywhere ? bus_publish(&m) : 0;
+    return (double)(others + (uint64_t)topic_publish(&m, except));
 }
 
 void websocket_close(void)
 {
+    bus_close();
     ws_read_close();
     ws_deflate_close();
 }

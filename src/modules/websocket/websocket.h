@@ -137,7 +137,7 @@ LINKS_API const char *links_ws_reason(const links_ws *ws, int *len);
 
 /* The connection gets what is published to the topic; one that ends in "*" stands for all that
  * begin so. 1, 0 where it did already; LINKS_WS_CLOSED; LINKS_TOO_LARGE for a name of more than 255
- * bytes, LINKS_FULL beyond 1024 topics. */
+ * bytes, LINKS_FULL beyond 1024 topics, and in a worker of a cluster what shared memory says. */
 LINKS_API int links_ws_subscribe(links_ws *ws, const char *topic, size_t len);
 
 /* 1, or 0 where it did not. */
@@ -146,12 +146,20 @@ LINKS_API int links_ws_unsubscribe(links_ws *ws, const char *topic, size_t len);
 /* The name of the `nth` topic (0: first) of a connection; NULL beyond the last. */
 LINKS_API const char *links_ws_topic(const links_ws *ws, int nth, int *len);
 
-/* Sends a message to all subscribers but `except`, at the end of the turn: how many. -EILSEQ for a
- * text that is no UTF-8. */
-LINKS_API int links_ws_publish(const char *topic, size_t topic_len, const char *data, size_t len,
-                               int kind, const links_ws *except);
+/* Sends a message to all subscribers but `except`, at the end of the turn, and where `everywhere`
+ * is not 0 to those of the cluster's other workers: how many. -EILSEQ for a text that is no UTF-8,
+ * LINKS_TOO_LARGE for a message that no inbox of a worker could take. */
+LINKS_API double links_ws_publish(const char *topic, size_t topic_len, const char *data, size_t len,
+                                  int kind, const links_ws *except, int everywhere);
 
-/* The number of connections subscribed to exactly this topic. */
-LINKS_API int links_ws_count(const char *topic, size_t len);
+/* The number of connections of all workers that are subscribed to exactly this topic. */
+LINKS_API double links_ws_count(const char *topic, size_t len);
+
+/* This process is a worker of the cluster of that name. */
+LINKS_API void links_ws_bus(const char *cluster, size_t len);
+
+/* out: the other workers with subscriptions, messages handed to them, messages that one of them had
+ * no room for, messages that came from them, and such that did not because there was no room. */
+LINKS_API void links_ws_bus_stats(double out[5]);
 
 #endif
