@@ -77,6 +77,9 @@ static void compare_heads(const char *data, size_t size, size_t step, const http
     if (rc > 0) {
         assert(h->nfields == whole->nfields && h->content_length == whole->content_length);
         assert(h->chunked == whole->chunked && h->keep_alive == whole->keep_alive);
+        assert(h->method == whole->method && h->minor == whole->minor);
+        assert(h->url == whole->url && h->url_len == whole->url_len);
+        assert(h->expect_continue == whole->expect_continue);
         assert(memcmp(h->fields, whole->fields, h->nfields * sizeof(http_field)) == 0);
     }
     free(h);

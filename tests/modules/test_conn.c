@@ -90,6 +90,20 @@ static http_conn *first_conn(void)
     return CONTAINER_OF(s->conns.next, http_conn, link);
 }
 
+/* The next request, as a worker gets it; NULL for none. */
+static links_http_req *next_request(int answered)
+{
+    static links_http_req *known[64];
+    int id = links_http_next(server, answered);
+    if (id < 0 && server->status == LINKS_HTTP_NEW) {
+        links_http_req *r = links_http_meet(server);
+        known[r->id] = r;
+        id = links_http_next(server, 0);
+        cr_assert_eq(id, r->id);
+    }
+    return id < 0 ? NULL : known[id];
+}
+
 #define GET "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
 Test(conn, holds_nothing_but_itself_while_idle)
@@ -100,7 +114,7 @@ Test(conn, holds_nothing_but_itself_while_idle)
     put(GET);
     cr_assert_not_null(c->in);
     cr_assert_not_null(c->req);
-    links_http_respond(links_http_next(server, 0), 200, "hi", 2);
+    links_http_respond(next_request(0), 200, "hi", 2);
     turn(1);
     cr_assert_null(c->in);
     cr_assert_null(c->req);
@@ -112,12 +126,12 @@ Test(conn, gives_one_request_at_a_time)
 {
     put(GET GET GET);
     for (int i = 0; i < 3; i++) {
-        links_http_req *r = links_http_next(server, i > 0);
+        links_http_req *r = next_request(i > 0);
         cr_assert_not_null(r);
-        cr_assert_null(links_http_next(server, 0), "the next one before the answer to this");
+        cr_assert_null(next_request(0), "the next one before the answer to this");
         links_http_respond(r, 200, "", 0);
     }
-    cr_assert_null(links_http_next(server, 1));
+    cr_assert_null(next_request(1));
     const char *all = got();
     int count = 0;
     while ((all = strstr(all, "HTTP/1.1 200 OK\r\n")))
@@ -128,13 +142,13 @@ Test(conn, gives_one_request_at_a_time)
 Test(conn, has_a_key_that_dies_with_the_request)
 {
     put(GET);
-    links_http_req *r = links_http_next(server, 0);
+    links_http_req *r = next_request(0);
     double key = r->key;
     cr_assert(links_http_is_live(server, key));
     links_http_respond(r, 200, "", 0);
     cr_assert_not(links_http_is_live(server, key));
     put(GET);
-    r = links_http_next(server, 1);
+    r = next_request(1);
     cr_assert_neq(r->key, key);
     cr_assert(links_http_is_live(server, r->key));
     cr_assert_not(links_http_is_live(server, key));
@@ -146,7 +160,7 @@ Test(conn, leaves_a_request_to_its_worker_when_the_client_goes)
 {
     const char *data;
     put("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
-    links_http_req *r = links_http_next(server, 0);
+    links_http_req *r = next_request(0);
     cr_assert_eq(links_http_read(r, 100, &data), 5);
     links_http_abort(server);
     turn(2);
@@ -168,7 +182,7 @@ Test(conn, drops_a_queued_request_when_the_client_goes)
     turn(1);
     cr_assert_eq(server->queued, 0);
     cr_assert_eq(server->connections, 0);
-    cr_assert_null(links_http_next(server, 0));
+    cr_assert_null(next_request(0));
 }
 
 Test(conn, keeps_the_head_where_it_is_while_the_body_comes)
@@ -180,7 +194,7 @@ Test(conn, keeps_the_head_where_it_is_while_the_body_comes)
     memset(head + n, 'h', sizeof(head) - (size_t)n - 5);
     strcpy(head + sizeof(head) - 5, "\r\n\r\n");
     put(head);
-    links_http_req *r = links_http_next(server, 0);
+    links_http_req *r = next_request(0);
     cr_assert_not_null(r);
 
     memset(body, 'b', 4000);
@@ -217,7 +231,7 @@ Test(conn, stages_fields_up_to_its_limit)
     char value[1000];
     memset(value, 'v', sizeof(value));
     put(GET);
-    links_http_req *r = links_http_next(server, 0);
+    links_http_req *r = next_request(0);
     int rc = 0, n = 0;
     for (; rc == 0 && n < 100; n++)
         rc = links_http_set(r, LINKS_HTTP_ADD, "X", 1, value, sizeof(value));
@@ -233,7 +247,7 @@ Test(conn, stages_fields_up_to_its_limit)
 Test(conn, writes_chunks_that_end)
 {
     put(GET);
-    links_http_req *r = links_http_next(server, 0);
+    links_http_req *r = next_request(0);
     cr_assert_eq(links_http_start(r, 200, -1), 0);
     cr_assert_eq(links_http_start(r, 200, -1), LINKS_HTTP_HEADERS_SENT);
     cr_assert_eq(links_http_write(r, "0123456789abcdefg", 17), 17);

@@ -73,6 +73,56 @@ Test(head, may_come_in_any_pieces_and_move_between_them)
     }
 }
 
+/* In one piece a plain head does not pass through http-parser, in two it does. */
+Test(head, is_found_alike_in_one_piece_and_in_two)
+{
+    static const char *const texts[] = {
+        "GET /a?b=%20 HTTP/1.1\r\nHost: x:80\r\nAccept: */*\r\n\r\n",
+        "DELETE / HTTP/1.1\r\nhOST:x\r\nA: \t b \t c  \r\nX: \x80\xff\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5 \r\nExpect: 100-Continue\r\n\r\nhello",
+        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\t\r\n\r\nhello",
+        "PATCH / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: Close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nProxy-Connection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: y\r\nConnection: upgrade\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\x01\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
+        "GET /# HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n",
+    };
+    http_head *whole = malloc(http_head_size(limits.header_count));
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        const char *text = texts[i];
+        http_head_init(whole, &limits);
+        http_head_init(h, &limits);
+        int rc = http_head_feed(whole, text, strlen(text));
+        int first = http_head_feed(h, text, 4);
+        cr_assert_eq(first ? first : feed(text), rc, "%s", text);
+        if (rc < 0)
+            continue;
+        cr_assert(whole->method == h->method && whole->minor == h->minor, "%s", text);
+        cr_assert(whole->url == h->url && whole->url_len == h->url_len, "%s", text);
+        cr_assert(whole->keep_alive == h->keep_alive && whole->chunked == h->chunked, "%s", text);
+        cr_assert_eq(whole->content_length, h->content_length, "%s", text);
+        cr_assert_eq(whole->expect_continue, h->expect_continue, "%s", text);
+        cr_assert_eq(whole->nfields, h->nfields, "%s", text);
+        cr_assert_arr_eq(whole->fields, h->fields, h->nfields * sizeof(http_field), "%s", text);
+    }
+    free(whole);
+}
+
 Test(head, holds_to_its_limits_exactly)
 {
     char text[512];

@@ -38,7 +38,6 @@ typedef struct links_http_req {
     double content_length;
     double key;
     int32_t id;
-    uint8_t unknown;
     uint8_t method;
     uint8_t minor;
     uint8_t sent;
@@ -59,7 +58,8 @@ links_http_visitor *links_http_visit(links_http_server *server);
 void links_http_admit(links_http_server *server, links_http_visitor *visitor, int admit);
 void links_http_set_tls(links_http_server *server, links_tls_context *context,
                                   int plain);
-links_http_req *links_http_next(links_http_server *server, int answered);
+int links_http_next(links_http_server *server, int answered);
+links_http_req *links_http_meet(links_http_server *server);
 uint32_t links_http_left(links_http_server *server, int *cut);
 void links_http_worker(links_http_server *server, int change, int busy);
 void links_http_stop(links_http_server *server, int grace_ms);
@@ -132,4 +132,5 @@ return {
     INFORM = 3,
     LEFT = 1,
     LATE = 2,
+    NEW = 3,
 }

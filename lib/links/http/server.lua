@@ -22,7 +22,7 @@ local wait, spawn = core.wait, core.spawn
 local setmetatable, type, xpcall = setmetatable, type, xpcall
 
 local ECANCELED = -errors.code("ECANCELED")
-local LEFT, LATE = binding.LEFT, binding.LATE
+local LEFT, LATE, NEW = binding.LEFT, binding.LATE, binding.NEW
 local GRACE_MS = 1000 -- for connections without a request, when the process ends
 
 local server = {}
@@ -171,27 +171,27 @@ end
 local function take_requests(self, handle, handler)
     local answered, known = 0, self._known
     while true do
-        local next_ = C.links_http_next(handle, answered)
-        if next_ == nil then return handle.status, answered end
-        if handle.want > 0 then spawn_workers(self) end
-        -- A pointer that is kept in a table is an object of the collector's: one for each place in
-        -- memory, and not for each request.
-        local r = known[next_.id]
-        if next_.unknown == 1 then
-            r = next_
-            known[next_.id] = r
-        end
-        local req = setmetatable({ _r = r, _h = handle, _key = r.key, _route = nil }, Request)
-        local res = setmetatable({ _r = r, status = 200 }, Response)
-        local ok, a, b, c = xpcall(handler, on_error, req, res)
-        if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
-            and res._r and r.sent == 0 and not res._filter then
-            C.links_http_respond(r, 200, a, #a)
-            res._r = false
+        local id = C.links_http_next(handle, answered)
+        if id >= 0 then
+            if handle.want > 0 then spawn_workers(self) end
+            local r = known[id]
+            local req = setmetatable({ _r = r, _h = handle, _key = r.key, _route = nil }, Request)
+            local res = setmetatable({ _r = r, status = 200 }, Response)
+            local ok, a, b, c = xpcall(handler, on_error, req, res)
+            if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
+                and res._r and r.sent == 0 and not res._filter then
+                C.links_http_respond(r, 200, a, #a)
+                res._r = false
+            else
+                finish(self, req, res, ok, a, b, c)
+            end
+            answered = 1
         else
-            finish(self, req, res, ok, a, b, c)
+            local status = handle.status
+            if status == AGAIN then status = wait() end
+            if status ~= 0 then return status, answered end
+            answered = 0
         end
-        answered = 1
     end
 end
 
@@ -203,8 +203,13 @@ function work(self)
     local status, answered
     repeat
         status, answered = take_requests(self, handle, handler)
-        if status == AGAIN then status = wait() end
-        if status == LEFT then
+        if status == NEW then
+            -- A pointer is an object of the collector's: there is one for each place in memory, and
+            -- not for each request.
+            local r = C.links_http_meet(handle)
+            self._known[r.id] = r
+            status = 0
+        elseif status == LEFT then
             cancel_left(self)
             status = 0
         end

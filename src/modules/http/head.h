@@ -4,7 +4,9 @@
  * a proxy, so everything RFC 9112 leaves to taste is refused here.
  *
  * The head is parsed as its bytes come and stays where it is: what it holds are offsets from its
- * first byte, so the buffer may move between two calls.
+ * first byte, so the buffer may move between two calls. One that has come in one piece and is plain
+ * is read at a glance, without http-parser; whatever is unusual about it is left to that, and the
+ * fuzz target holds the two against each other.
  */
 #ifndef LINKS_MODULES_HTTP_HEAD_H
 #define LINKS_MODULES_HTTP_HEAD_H

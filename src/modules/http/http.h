@@ -35,8 +35,8 @@ typedef struct links_http_options {
 
 /* The fields that Lua may read of a server. */
 typedef struct links_http_server {
-    int32_t status; /* why links_http_next had none: LINKS_AGAIN, LINKS_HTTP_LEFT, or the worker is
-                       to end */
+    int32_t status; /* why links_http_next had none: LINKS_AGAIN, LINKS_HTTP_LEFT, LINKS_HTTP_NEW;
+                       else the worker is to end */
     int32_t want;   /* workers that ought to be spawned now */
     int32_t connections; /* upgraded ones included */
     int32_t upgraded;
@@ -62,11 +62,10 @@ typedef struct links_http_req {
     uint32_t fields;       /* how many header fields there are */
     double content_length; /* -1: not known beforehand */
     double key;            /* see links_http_is_live */
-    int32_t id;            /* of its memory, that others use before and after it: counted from 0 */
-    uint8_t unknown;       /* nobody has been given this memory by this id yet */
-    uint8_t method;        /* see links_http_method */
-    uint8_t minor;         /* of HTTP/1.minor */
-    uint8_t sent;          /* the head of the answer is on its way */
+    int32_t id;     /* as links_http_meet gave it: of its memory, which others use after it */
+    uint8_t method; /* see links_http_method */
+    uint8_t minor;  /* of HTTP/1.minor */
+    uint8_t sent;   /* the head of the answer is on its way */
     uint8_t has_body;
     uint8_t cut; /* its handler is not to go on: LINKS_HTTP_LEFT, LINKS_HTTP_LATE */
 } links_http_req;
@@ -74,6 +73,7 @@ typedef struct links_http_req {
 enum {
     LINKS_HTTP_LEFT = 1, /* the client has left, or was given up */
     LINKS_HTTP_LATE = 2, /* the handler has not begun to answer within handler_timeout */
+    LINKS_HTTP_NEW = 3,  /* see links_http_meet */
 };
 
 /* A server that does not listen yet, to be freed by links_http_free; NULL for a server_header that
@@ -114,9 +114,13 @@ LINKS_API void links_http_admit(links_http_server *server, links_http_visitor *v
 /* Connections that come are to speak TLS; `plain` says what becomes of requests in plain HTTP. */
 LINKS_API void links_http_set_tls(links_http_server *server, links_tls_context *context, int plain);
 
-/* The next request, or NULL; server->status says why: LINKS_AGAIN is parked, LINKS_HTTP_LEFT that
- * there are handlers to be cancelled. `answered` is 1 where this worker comes back from a request. */
-LINKS_API links_http_req *links_http_next(links_http_server *server, int answered);
+/* The id of the next request, or -1; server->status says why: LINKS_AGAIN is parked, LINKS_HTTP_LEFT
+ * that there are handlers to be cancelled, LINKS_HTTP_NEW that links_http_meet is to be called first.
+ * `answered` is 1 where this worker comes back from a request. */
+LINKS_API int links_http_next(links_http_server *server, int answered);
+
+/* The next request, which stays that: its memory has its id from now on. */
+LINKS_API links_http_req *links_http_meet(links_http_server *server);
 
 /* The id of a task whose handler is to be cancelled, and why in *cut; 0 where there is none left. */
 LINKS_API uint32_t links_http_left(links_http_server *server, int *cut);

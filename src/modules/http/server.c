@@ -154,7 +154,7 @@ static bool over_budget(http_server *s)
 }
 
 /* Puts the worker to sleep until there is a request, or tells it to end. */
-static links_http_req *park_worker(http_server *s)
+static int park_worker(http_server *s)
 {
     int idle = s->workers - s->busy;
     if (!list_empty(&s->left))
@@ -165,21 +165,33 @@ static links_http_req *park_worker(http_server *s)
         s->view.status = LINKS_EOF;
     else
         s->view.status = sched_park(&s->idle, 0, 0, "http next");
-    return NULL;
+    return -1;
 }
 
-links_http_req *links_http_next(links_http_server *ls, int answered)
+links_http_req *links_http_meet(links_http_server *ls)
+{
+    http_request *r = CONTAINER_OF(server_of(ls)->queue.next, http_request, link);
+    r->view.id = (int32_t)r->id;
+    r->known = true;
+    return &r->view;
+}
+
+int links_http_next(links_http_server *ls, int answered)
 {
     http_server *s = server_of(ls);
     s->busy -= answered;
     if (answered && sched_is_marked()) {
         s->view.status = -ECANCELED; /* the next request gets a worker without a past */
-        return NULL;
+        return -1;
     }
     if (list_empty(&s->queue) || over_budget(s))
         return park_worker(s);
 
     http_request *r = CONTAINER_OF(s->queue.next, http_request, link);
+    if (!r->known) {
+        s->view.status = LINKS_HTTP_NEW;
+        return -1;
+    }
     list_remove(&r->link);
     r->queued = false;
     r->worker = sched_current();
@@ -189,15 +201,12 @@ links_http_req *links_http_next(links_http_server *ls, int answered)
     s->view.requests++;
     s->view.want = 0;
     r->view.key = key_of(s, r);
-    r->view.id = (int32_t)r->id;
-    r->view.unknown = !r->known;
-    r->known = true;
     if (s->busy == s->workers) {
         /* Nobody would be left for the others, should this one wait for something. */
         int want = s->view.queued + 1;
         s->view.want = want < HTTP_SPAWN_MAX ? want : HTTP_SPAWN_MAX;
     }
-    return &r->view;
+    return (int)r->id;
 }
 
 uint32_t links_http_left(links_http_server *ls, int *cut)
