@@ -51,6 +51,7 @@ local shutdown_timeout = 10000
 for name, fn in pairs(require "links.process.messages") do process[name] = fn end
 for name, fn in pairs(require "links.process.cluster") do process[name] = fn end
 for name, fn in pairs(require "links.process.service") do process[name] = fn end
+for name, fn in pairs(require "links.process.privileges") do process[name] = fn end
 ipc.inherit()
 
 process.argv = argv or {}

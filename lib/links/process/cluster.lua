@@ -4,8 +4,9 @@
 --- The master owns the listening sockets: what the workers open by http, https, tcp, tls, unix and
 --- websocket is lent to them, a socket for each on a port, and one for all on a path. It keeps them
 --- open while a worker is replaced, so what is in their queues is not lost. With port 0 all workers
---- have the same port. Sockets of UDP are each worker's own. A worker's standard input is
---- /dev/null.
+--- have the same port. A socket of UDP with a port is lent like one of TCP (one for each worker on
+--- Linux, elsewhere one for all), so datagrams wait for who comes next too; it should not be
+--- connected. One with port 0 is the worker's own. A worker's standard input is /dev/null.
 ---
 --- A worker serves when it listens, or calls process.ready. One that ends is replaced: after
 --- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
@@ -14,6 +15,16 @@
 --- SIGHUP reloads: new workers are started, and when all of them serve the old ones end. Where one
 --- of the new does not, the old ones stay, and the log says why. SIGTERM and SIGINT end the
 --- cluster, SIGUSR1 goes on to the workers, whose logs open their files anew.
+---
+--- SIGUSR2 upgrades: the master starts the program that has its name now (a new links, a new
+--- script, new options), where and with the arguments with which it was started itself, and gives
+--- it all sockets. When the workers of that new master serve, the old one closes its sockets and
+--- ends as by SIGTERM, with code 0. Where the new one cannot be started, ends, or does not serve
+--- within `readyTimeout` and five seconds, it is ended, and the old one goes on as if nothing had
+--- been: the log says why. Meanwhile the pid file is there with ".old" behind its name; a second
+--- SIGUSR2 is refused, SIGHUP comes when it is over, SIGTERM ends both. With fewer workers than
+--- before, who waits in the queues of those that are too many is turned away. A service manager
+--- hears which process is the main one: see process.service.
 ---
 --- A worker that is to end closes its servers: what has been asked is answered, a connection
 --- without a request has a second for one more, WebSockets are closed by 1001. What is left after
@@ -50,6 +61,10 @@ local OPTIONS = {
     cpuAffinity = { type = "boolean", default = false },
     uid = { type = "string|number|nil" },
     gid = { type = "string|number|nil" },
+    groups = { type = "table|nil" },
+    chroot = { type = "string|nil" },
+    noNewPrivs = { type = "boolean", default = false },
+    refuseRoot = { type = "boolean", default = false },
     reload = { type = "string|boolean", default = "SIGHUP" },
     upgrade = { type = "string|boolean", default = "SIGUSR2" },
     shutdownTimeout = { type = "integer", min = 0, max = INT_MAX, default = 10000 },
@@ -92,6 +107,8 @@ local function check_options(signature, options)
     o.workers = count_of(signature, o.workers)
     names.check_id(signature, "options.uid", o.uid, 2)
     names.check_id(signature, "options.gid", o.gid, 2)
+    names.check_groups(signature, "options.groups", o.groups, 2)
+    if o.chroot then start.check_text(signature, "options.chroot", o.chroot, 2) end
     start.check_args(signature, o.args, 2)
     if o.file then start.check_text(signature, "options.file", o.file, 2) end
     start.check_text(signature, "options.title", o.title, 2)
@@ -131,6 +148,15 @@ local function command_line(o)
         list[#list + 1] = ffi.string(C.links_process_argument(#list))
     end
     return list
+end
+
+-- Whether workers may run as what they would.
+local function check_user(o)
+    local ids, err = names.ids(o.uid, o.gid, o.groups)
+    if err then return nil, err end
+    if not o.refuseRoot or (ids and ids.uid or C.geteuid()) ~= 0 then return true end
+    return nil, errors.new(errors.code("EPERM"), "cluster",
+        { message = "the workers would run as root" })
 end
 
 -- Where the main script runs once more: nil for here.
@@ -178,8 +204,20 @@ local running = false
 ---                                                Only root may choose. Ports below 1024 are no
 ---                                                hindrance: the master opens them
 ---                        gid             integer the group, or a name. Default: the user's
+---                        groups          array   of names and ids: the workers' further groups.
+---                                                Default: the user's
+---                        chroot          string  the folder that is the workers' root. The script
+---                                                and what it loads are looked up in there. Only
+---                                                root may choose. Default: none
+---                        noNewPrivs      boolean no program that a worker starts gets more rights
+---                                                than it has, by a setuid bit say (Linux, FreeBSD
+---                                                14). Default: false
+---                        refuseRoot      boolean the cluster does not start where its workers
+---                                                would be root. Default: false
 ---                        reload          string  the signal that reloads, or false. Default:
 ---                                                "SIGHUP"
+---                        upgrade         string  the signal at which another program takes the
+---                                                place of this one, or false. Default: "SIGUSR2"
 ---                        shutdownTimeout integer ms that a worker has for its end. Default: 10000
 ---                        readyTimeout    integer ms until a worker must serve. Default: 10000
 ---                        restartDelay    integer ms until another one is started. Default: 10
@@ -195,6 +233,10 @@ local running = false
 --- @return nil, err       UNSUPPORTED  the script was read from standard input, and there is no
 ---                                     `file`
 ---                        EBUSY        this process is a master already
+---                        EPERM        `refuseRoot`, and the workers would be root
+---                        EINVAL       there is no such user or group
+---                        EPROTO, EOF  the sockets of the program before this one, at an upgrade,
+---                                     are another version's, or it has gone
 ---                        LOCKED, EACCES, ...  as process.pidFile
 --- @raise                 an option of another type or out of bounds, or one that nobody knows
 --- @wait
@@ -210,12 +252,14 @@ function process.cluster(options)
     end
     local path, err = program()
     if not path then return nil, err end
+    local ok, refused = check_user(o)
+    if not ok then return nil, refused end
     local way, failure = upgrade.take()
     if failure then return nil, failure end
     local public = require "links.process"
     if o.pidFile then
-        local ok, fault = public.pidFile(o.pidFile)
-        if not ok then return nil, fault end
+        local locked, fault = public.pidFile(o.pidFile)
+        if not locked then return nil, fault end
     end
     running = true
     local about = {
@@ -226,8 +270,8 @@ function process.cluster(options)
     }
     local master = Master.new(about, o.cpuAffinity and processors() or nil)
     take_signals(master, o, public)
-    local ok, why = master:begin(way)
-    if not ok and C.links_ending_due() == 0 then
+    local has_begun, why = master:begin(way)
+    if not has_begun and C.links_ending_due() == 0 then
         report.last_words("the cluster has not started: " .. why)
         C.links_ending_quit(1)
     end

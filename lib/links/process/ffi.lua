@@ -24,6 +24,7 @@ typedef struct links_spawn_options {
     int32_t detached, tied;
     int32_t ipc;
     int32_t enters;
+    int32_t no_new_privs;
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -66,6 +67,7 @@ void links_process_memory(double *rss, double *heap);
 void links_process_cpu(double *user, double *sys);
 int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 int links_process_setgid(double gid);
+int links_process_no_new_privs(void);
 int links_process_setenv(const char *name, const char *value);
 const char *links_process_getenv(const char *name);
 const char *links_process_environ(int index);

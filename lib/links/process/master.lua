@@ -114,13 +114,14 @@ function Master:start(slot)
     w.way = ffi.gc(out_way[0], C.links_way_free)
     local o, fd = self.options, out_fd[0]
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
-        uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = self.cwd,
+        uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = not o.chroot and self.cwd or nil,
         env = {
             LINKS_WORKER = worker.settings(slot.id, #self.slots, o),
             LINKS_TICKET_SECRET = self.ticket_secret,
         },
     }, { fd, STDIO.inherit, STDIO.inherit })
     what.readable, what.tied, what.ipc, what.worker = o.file, true, true, slot.id
+    what.groups, what.chroot, what.no_new_privs = o.groups, o.chroot, o.noNewPrivs
     local handle, err = start.now(what)
     require("links.unix").closeFd(fd)
     if not handle then return nil, err end

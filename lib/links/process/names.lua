@@ -55,18 +55,44 @@ function names.check_id(signature, param, value, level)
     if type(value) == "number" then check.integer(signature, param, value, 0, MAX_ID, level) end
 end
 
+--- Raises unless `groups` is nil or an array of names and ids.
+function names.check_groups(signature, param, groups, level)
+    level = (level or 1) + 1
+    for i, group in ipairs(groups or {}) do
+        names.check_id(signature, param .. "[" .. i .. "]", group, level)
+    end
+end
+
+-- The id of a group, or nil and an error.
+local function group_id(gid, syscall)
+    if type(gid) ~= "string" then return gid end
+    local group, err = system.groupInfo(gid)
+    if group then return group.gid end
+    return nil, err.name == "NOT_FOUND" and no_such("group", gid, syscall) or err
+end
+
+-- The further groups that are asked for, behind the first one.
+local function further_groups(ids, groups)
+    for _, group in ipairs(groups) do
+        local id, err = group_id(group, "setgroups")
+        if not id then return nil, err end
+        if id ~= ids.gid then table.insert(ids.groups, id) end
+    end
+    return ids
+end
+
 --- The user and group ids that a process is to take on: {uid =, gid =, groups = array}; nil and no
 --- error where it keeps its own. Root's group and further groups never stay with another user.
-function names.ids(uid, gid)
-    if uid == nil and gid == nil then return nil end
-    local group, user, err
-    if type(gid) == "string" then
-        group, err = system.groupInfo(gid)
-        if not group then
-            return nil, err.name == "NOT_FOUND" and no_such("group", gid, "setgid") or err
-        end
-        gid = group.gid
+--- `groups` are those instead of the user's.
+function names.ids(uid, gid, groups)
+    if uid == nil and gid == nil and groups == nil then return nil end
+    if groups and C.geteuid() ~= 0 then
+        return nil, errors.new(errors.code("EPERM"), "setgroups")
     end
+    local user, err
+    gid, err = group_id(gid, "setgid")
+    if err then return nil, err end
+    if uid == nil and gid == nil then gid = C.getegid() end
     if uid ~= nil then
         user, err = system.userInfo(uid)
         if not user and (err.name ~= "NOT_FOUND" or type(uid) == "string" or gid == nil) then
@@ -77,6 +103,7 @@ function names.ids(uid, gid)
     local ids = { uid = user and user.uid or uid or me, gid = gid or user.gid, groups = {} }
     if me ~= 0 and ids.uid == me and ids.gid == C.getegid() then return nil end
     ids.groups[1] = ids.gid
+    if groups then return further_groups(ids, groups) end
     for _, other in ipairs(user and user.groups or {}) do
         if other ~= ids.gid and not (gid and other == user.gid) then
             table.insert(ids.groups, other)

@@ -154,7 +154,8 @@ end
 
 -- What a child that enters a root of its own is told by: see spawn_enter.
 local function enter(env, what, ids)
-    local list = { "LINKS_ENTER_ROOT=" .. what.chroot, "LINKS_ENTER_FILE=" .. what.readable }
+    local list = { "LINKS_ENTER_ROOT=" .. what.chroot }
+    if what.readable then table.insert(list, "LINKS_ENTER_FILE=" .. what.readable) end
     if what.cwd then table.insert(list, "LINKS_ENTER_CWD=" .. what.cwd) end
     local numbers = { what.tied and not what.detached and C.getpid() or 0 }
     if ids then
@@ -178,7 +179,7 @@ end
 --- Starts what start.describe has described. Returns the handle and the three pipes, those that
 --- there are; or nil and an error. For a master's heir: the handle, and our end of the way to it.
 function start.now(what)
-    local ids, err = names.ids(what.uid, what.gid)
+    local ids, err = names.ids(what.uid, what.gid, what.groups)
     if err then return nil, err end
     local env, path = environment(what.changes, what.clean)
     if what.ipc then table.insert(env, "LINKS_IPC=" .. IPC_FD) end
@@ -191,6 +192,7 @@ function start.now(what)
         readable = what.readable, stdio = what.stdio, cpu = what.cpu,
         detached = what.detached, tied = what.tied and not what.detached,
         ipc = what.ipc or what.heir, enters = what.chroot ~= nil,
+        no_new_privs = what.no_new_privs,
         kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
     })
     local groups

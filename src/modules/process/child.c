@@ -149,10 +149,19 @@ static int adopt(child **out, pid_t pid)
 static const char *step_name(int step)
 {
     static const char *const names[SPAWN_STEPS] = {
-        [SPAWN_PIPE] = "pipe",         [SPAWN_FORK] = "fork",     [SPAWN_SETSID] = "setsid",
-        [SPAWN_AFFINITY] = "affinity", [SPAWN_STDIO] = "stdio",   [SPAWN_SETGROUPS] = "setgroups",
-        [SPAWN_SETGID] = "setgid",     [SPAWN_SETUID] = "setuid", [SPAWN_CHDIR] = "chdir",
-        [SPAWN_OPEN] = "open",         [SPAWN_EXEC] = "exec",     [SPAWN_CHROOT] = "chroot",
+        [SPAWN_PIPE] = "pipe",
+        [SPAWN_FORK] = "fork",
+        [SPAWN_SETSID] = "setsid",
+        [SPAWN_AFFINITY] = "affinity",
+        [SPAWN_STDIO] = "stdio",
+        [SPAWN_SETGROUPS] = "setgroups",
+        [SPAWN_SETGID] = "setgid",
+        [SPAWN_SETUID] = "setuid",
+        [SPAWN_CHDIR] = "chdir",
+        [SPAWN_OPEN] = "open",
+        [SPAWN_EXEC] = "exec",
+        [SPAWN_CHROOT] = "chroot",
+        [SPAWN_NO_NEW_PRIVS] = "no_new_privs",
     };
     return step >= 0 && step < SPAWN_STEPS ? names[step] : "spawn";
 }
@@ -212,6 +221,7 @@ static spawn_options translate(const links_spawn_options *from)
         .detached = from->detached,
         .tied = from->tied,
         .enters = from->enters,
+        .no_new_privs = from->no_new_privs,
     };
 }
 

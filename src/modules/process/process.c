@@ -205,6 +205,8 @@ int links_process_setuid(double uid, const uint32_t *groups, int ngroups)
 
 int links_process_setgid(double gid) { return setgid((gid_t)gid) < 0 ? -errno : 0; }
 
+int links_process_no_new_privs(void) { return spawn_no_new_privs(); }
+
 void links_process_abort(void)
 {
     fflush(stdout);

@@ -52,6 +52,7 @@ typedef struct links_spawn_options {
     int32_t detached, tied;
     int32_t ipc;    /* a way for messages: one end of a socket pair is the child's descriptor 3 */
     int32_t enters; /* as of spawn_options */
+    int32_t no_new_privs;
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -159,6 +160,9 @@ LINKS_API void links_process_cpu(double *user, double *sys);
 
 LINKS_API int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 LINKS_API int links_process_setgid(double gid);
+
+/* No program that is executed from now on gets more rights than this process has. 0 or -errno. */
+LINKS_API int links_process_no_new_privs(void);
 
 LINKS_API int links_process_setenv(const char *name, const char *value); /* NULL: unset */
 LINKS_API const char *links_process_getenv(const char *name);

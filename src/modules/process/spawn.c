@@ -205,6 +205,8 @@ static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
         give_up(error_fd, SPAWN_SETSID, errno);
     if (o->cpu >= 0 && (rc = spawn_set_cpu(o->cpu)) < 0)
         give_up(error_fd, SPAWN_AFFINITY, -rc);
+    if (o->no_new_privs && (rc = spawn_no_new_privs()) < 0)
+        give_up(error_fd, SPAWN_NO_NEW_PRIVS, -rc);
     if ((rc = arrange_descriptors(o, error_fd)) < 0)
         give_up(error_fd, SPAWN_STDIO, -rc);
     error_fd = rc;

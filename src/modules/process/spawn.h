@@ -36,6 +36,7 @@ enum {
     SPAWN_CHROOT,
     SPAWN_CHDIR,
     SPAWN_OPEN,
+    SPAWN_NO_NEW_PRIVS,
     SPAWN_EXEC,
     SPAWN_STEPS,
 };
@@ -59,6 +60,7 @@ typedef struct spawn_options {
     bool tied;     /* gets SIGTERM when this process dies, however it does */
     bool enters;   /* links itself, which calls spawn_enter: it takes on its user, folder and root
                       there, and the spawn has failed where that fails */
+    bool no_new_privs; /* nor does anything that it executes ever get more rights */
 } spawn_options;
 
 /* Raises this process's own limits of descriptors and of the stack. */
@@ -80,6 +82,7 @@ int spawn_pipe(int ends[2]);
 /* Gives up the rights of our user; where that fails, `step` says in what. */
 int spawn_set_ids(const spawn_options *o, int *step);
 int spawn_set_cpu(int cpu);
+int spawn_no_new_privs(void); /* -ENOTSUP where the system has no such thing */
 
 /* SIGTERM when `parent` dies; where the system has no such thing, nothing. */
 void spawn_tie(pid_t parent);

@@ -89,3 +89,13 @@ int spawn_set_cpu(int cpu)
 
 void spawn_tie(pid_t parent) { (void)parent; }
 #endif
+
+#ifdef PROC_NO_NEW_PRIVS_CTL
+int spawn_no_new_privs(void)
+{
+    int on = PROC_NO_NEW_PRIVS_ENABLE;
+    return procctl(P_PID, 0, PROC_NO_NEW_PRIVS_CTL, &on) < 0 ? -errno : 0;
+}
+#else
+int spawn_no_new_privs(void) { return -ENOTSUP; }
+#endif

@@ -50,6 +50,8 @@ int spawn_set_cpu(int cpu)
     return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
+int spawn_no_new_privs(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0; }
+
 void spawn_tie(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
