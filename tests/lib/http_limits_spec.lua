@@ -73,9 +73,17 @@ describe("http.limit", function()
         local app = with(http.limit { rate = 1, per = 60000, by = who, maxKeys = 4 })
         assert.equal(200, (call(app, "first")))
         assert.equal(429, (call(app, "first")))
-        for i = 1, 4 do assert.equal(200, (call(app, "other" .. i))) end
+        for i = 1, 2000 do assert.equal(200, (call(app, "other" .. i))) end
         assert.equal(200, (call(app, "first")))
-        assert.equal(429, (call(app, "other4")))
+        assert.equal(429, (call(app, "other2000")))
+    end)
+
+    it("counts for itself, each of them, where it has no name", function()
+        local options = { rate = 1, per = 60000, by = who }
+        local one, other = with(http.limit(options)), with(http.limit(options))
+        assert.equal(200, (call(one, "a")))
+        assert.equal(200, (call(other, "a")))
+        assert.equal(429, (call(one, "a")))
     end)
 
     it("counts in the dictionary that processes share where it has a name", function()

@@ -1,8 +1,7 @@
 --- Middleware that keeps requests within limits: how many in a time, and how many at once, for all
---- clients or for each. Each process counts for itself, but for what `name` of http.limit makes one
---- count of all workers of a cluster.
+--- clients or for each. The rate of http.limit is that of all workers of a cluster together;
+--- http.concurrency counts in each process for itself.
 local check = require "links.check"
-local core = require "links.core"
 local sync = require "links.sync"
 
 local limits = {}
@@ -37,58 +36,44 @@ local LIMIT_OPTIONS = {
     by = { default = remote_address, type = "function" },
     onLimit = { default = 429, type = "number|function" },
     headers = { default = true, type = "boolean" },
-    maxKeys = { default = 100000, type = "integer", min = 1, max = 10000000 },
+    maxKeys = { type = "integer", min = 1, max = 10000000 },
     name = { type = "string" },
 }
 
--- For each key, the time at which it would have used up what it was given (the theoretical arrival
--- time of GCRA): one number, whatever the rate. Keys that nobody asks for go out with the older of
--- two tables.
-local function new_store(max_keys)
-    local young, old, count = {}, {}, 0
-    local store = {}
-    function store.get(key) return young[key] or old[key] end
-    function store.put(key, time)
-        if young[key] == nil then
-            if count >= max_keys / 2 then young, old, count = {}, young, 0 end
-            count = count + 1
-        end
-        young[key] = time
-    end
-    return store
+-- Bytes of a dictionary for a client that is remembered.
+local KEY_SIZE, DICT_SIZE = 160, 65536
+
+local made = 0
+
+-- The name of a limit that has been given none. The workers of a cluster run the same program, so
+-- the third limit is the third one in all of them; other processes are alone with theirs.
+local function own_name()
+    local process = require "links.process"
+    local whose, err = process.ppid, nil
+    if not process.workerId then whose, err = require("links.shared.own").id() end
+    if not whose then return nil, err end
+    made = made + 1
+    return ("http%d@%s"):format(made, whose)
 end
 
--- What takes one from a key, as limit:check does, for this process alone.
-local function own_rate(options, burst)
-    local interval = options.per / options.rate
-    local window = interval * burst
-    local store = new_store(options.maxKeys)
-    return function(key)
-        local now = core.now()
-        local used_up = math.max(store.get(key) or now, now) + interval
-        local over = used_up - now - window
-        if over > 1e-6 then
-            return false, { remaining = 0, retryAfter = over }
-        end
-        store.put(key, used_up)
-        return true, {
-            remaining = math.floor((window - used_up + now) / interval), retryAfter = 0,
-            reset = used_up - now,
-        }
+local function new_rate(options)
+    local name, dict, fault = options.name, nil, nil
+    if not name then name, fault = own_name() end
+    if options.maxKeys and not fault then
+        dict, fault = require("links.shared.own").open("limit." .. options.maxKeys,
+            DICT_SIZE + options.maxKeys * KEY_SIZE)
     end
-end
-
--- The same for all processes of the program.
-local function shared_rate(options, burst)
-    local rate, err = require("links.limit").rate(options.name,
-        { rate = options.rate, per = options.per, burst = burst })
-    if not rate then return nil, err end
-    return function(key) return rate:check(tostring(key)) end
+    if fault then return nil, fault end
+    local rate, err = require("links.limit").rate(name, {
+        rate = options.rate, per = options.per, burst = options.burst or options.rate, dict = dict,
+    })
+    return rate, err
 end
 
 --- Lets a client make so many requests in a time; beyond that they are answered 429 with
 --- Retry-After. They flow evenly (GCRA): who has been idle may send `burst` at once, and then one
---- every `per` / `rate` ms.
+--- every `per` / `rate` ms. The workers of a cluster count together, and what they have counted
+--- outlives a reload; in other processes each counts for itself, unless the limit has a name.
 ---
 --- @param options  table  rate     needed  requests
 ---                        per      1000    in so many ms
@@ -99,14 +84,15 @@ end
 ---                        onLimit  429     the status; or a function(req, res, {retryAfter = ms})
 ---                                         that answers
 ---                        headers  true    tell by RateLimit-Limit, -Remaining and -Reset (s)
----                        maxKeys  100000  clients that are remembered; beyond, those are forgotten
----                                         that have not come for longest
+---                        maxKeys  nil     clients that are remembered by the limits with this
+---                                         number, for which they take 160 bytes each; beyond,
+---                                         those are forgotten that have not come for longest. nil:
+---                                         all limits of the program together remember 30,000
 ---                        name     nil     counts for all processes of the program together, and
----                                         for all limits of that name, as limit.rate does (which
----                                         has a limit of its own for what it remembers)
+---                                         for all limits of that name, as limit.rate does
 --- @return function       middleware; made twice it counts twice, unless it has a name; used on
 ---                        several routes it counts them together
---- @return nil, err       with a name: what limit.rate says
+--- @return nil, err       what limit.rate says, where there is no shared memory to be had
 --- @raise                 an option of another type or out of bounds, or one that nobody knows
 --- @usage local http = require "http"
 --- local app = http.router()
@@ -123,13 +109,12 @@ function limits.limit(options)
         error(LIMIT .. " options.name must have 1 to 64 bytes", 2)
     end
     local by, headers = options.by, options.headers
-    local burst = options.burst or options.rate
-    local take, fault = (name and shared_rate or own_rate)(options, burst)
-    if not take then return nil, fault end
-    local limit_text = ("%d"):format(burst)
+    local rate, fault = new_rate(options)
+    if not rate then return nil, fault end
+    local limit_text = ("%d"):format(options.burst or options.rate)
 
     return function(req, res, next)
-        local ok, state = take(key_of(by, req))
+        local ok, state = rate:check(tostring(key_of(by, req)))
         if ok == nil then return nil, state end
         if headers then
             res:setHeader("RateLimit-Limit", limit_text)
