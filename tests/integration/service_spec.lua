@@ -8,7 +8,7 @@ local tcp = require "tcp"
 local udp = require "udp"
 local program = require "tools"
 local clusters = require "clusters"
-local sockets = require "sockets"
+local manager = require "manager"
 
 local eventually, prints = program.eventually, clusters.prints
 
@@ -21,7 +21,7 @@ end)
 
 after_each(function()
     clusters.after()
-    for _, fd in ipairs(open) do sockets.close(fd) end
+    for _, fd in ipairs(open) do manager.close(fd) end
 end)
 
 local function own(fd, port)
@@ -29,10 +29,10 @@ local function own(fd, port)
     return fd, port
 end
 
--- Starts the program with descriptors: see sockets.launch.
+-- Starts the program with descriptors: see manager.launch.
 local function launch(code, fds, names, env)
     program.write(script, code)
-    return clusters.adopt(sockets.launch(fds, names, { script }, env), "readErrorLine")
+    return clusters.adopt(manager.launch(fds, names, { script }, env), "readErrorLine")
 end
 
 local function get(port, host)
@@ -49,9 +49,9 @@ end
 
 describe("sockets of a service manager", function()
     it("are taken by who listens at their address, or at their path", function()
-        local fd, port = own(sockets.tcp())
+        local fd, port = own(manager.tcp())
         local path = folder .. "/socket"
-        local other = own(sockets.unix(path))
+        local other = own(manager.unix(path))
         local server = launch(([[
             local http, process = require "http", require "process"
             local server = assert(http.createServer(
@@ -71,8 +71,8 @@ describe("sockets of a service manager", function()
     end)
 
     it("are taken by their names, also those of a second one", function()
-        local fd, port = own(sockets.tcp())
-        local other, second = own(sockets.tcp())
+        local fd, port = own(manager.tcp())
+        local other, second = own(manager.tcp())
         local server = launch([[
             local http, tcp = require "http", require "tcp"
             assert(http.createServer("fd:web", function() return "first" end))
@@ -93,7 +93,7 @@ describe("sockets of a service manager", function()
     end)
 
     it("are those of IPv4, where they are of all addresses of IPv6", function()
-        local ok, fd, port = pcall(sockets.tcp6)
+        local ok, fd, port = pcall(manager.tcp6)
         if not ok then return pending("needs IPv6") end
         own(fd)
         local server = launch(([[
@@ -106,7 +106,7 @@ describe("sockets of a service manager", function()
     end)
 
     it("are of datagrams, too", function()
-        local fd, port = own(sockets.udp())
+        local fd, port = own(manager.udp())
         local server = launch(([[
             local udp = require "udp"
             print(select(2, require("tcp").createServer(0, print, { host = "fd:dns" })).name)
@@ -124,8 +124,8 @@ describe("sockets of a service manager", function()
     end)
 
     it("are shared by the workers of a cluster, and stay over a reload and an upgrade", function()
-        local fd, port = own(sockets.tcp())
-        local other, spare = own(sockets.tcp())
+        local fd, port = own(manager.tcp())
+        local other, spare = own(manager.tcp())
         local function version(name)
             return ([[
                 local http, process = require "http", require "process"
@@ -152,7 +152,7 @@ describe("sockets of a service manager", function()
     end)
 
     it("are others' where LISTEN_PID says so", function()
-        local fd, port = own(sockets.tcp())
+        local fd, port = own(manager.tcp())
         local server = launch(([[
             print(select(2, require("http").createServer("fd:web", print)).name)
             print(select(2, require("tcp").createServer(%d, print, { host = "127.0.0.1" })).name)
@@ -195,7 +195,7 @@ describe("a service manager", function()
     local ear
 
     local function listen(path)
-        ear = sockets.ear(path)
+        ear = manager.ear(path)
         return path
     end
 

@@ -1,103 +1,90 @@
--- Sockets as a service manager makes them: bound here, by system calls, for a program that is
--- started with them; and the one that it hears from programs by. Linux and the BSDs.
-local ffi = require "ffi"
-local process = require "process"
-local program = require "tools"
+-- Two ends of a connection in one process, for the specs of tcp and unix.
+local core = require "links.core"
+local sync = require "sync"
+local task = require "task"
+local tcp = require "tcp"
 
-ffi.cdef [[
-int socket(int domain, int type, int protocol);
-int bind(int fd, const void *address, unsigned len);
-int listen(int fd, int backlog);
-int getsockname(int fd, void *address, unsigned *len);
-ptrdiff_t recv(int fd, void *data, size_t len, int flags);
-int close(int fd);
-]]
-local C = ffi.C
+local sockets = { open = {} }
 
-local sockets = {}
-
-local IS_BSD = jit.os ~= "Linux"
-local AF_UNIX, AF_INET, AF_INET6 = 1, 2, IS_BSD and 28 or 10
-local STREAM, DATAGRAM = 1, 2
-local DONTWAIT = IS_BSD and 0x80 or 0x40
-
--- The family as it stands at the beginning of an address.
-local function begin(family, rest)
-    if IS_BSD then return string.char(#rest + 2, family) .. rest end
-    return string.char(family % 256, 0) .. rest
+-- Whatever is to be closed after the test.
+function sockets.keep(closable)
+    table.insert(sockets.open, closable)
+    return closable
 end
 
-local function bound(family, type, address)
-    local fd = C.socket(family, type, 0)
-    assert(fd >= 0, "no socket")
-    assert(C.bind(fd, address, #address) == 0, "the address cannot be had")
-    return fd
+function sockets.close_all()
+    for _, closable in ipairs(sockets.open) do closable:close() end
+    sockets.open = {}
 end
 
-local function port_of(fd)
-    local name, len = ffi.new("uint8_t[128]"), ffi.new("unsigned[1]", 128)
-    assert(C.getsockname(fd, name, len) == 0)
-    return name[2] * 256 + name[3]
+function sockets.serve(onconnect, options)
+    options = options or {}
+    if not options.family then options.host = options.host or "127.0.0.1" end
+    local server = assert(tcp.createServer(0, onconnect, options))
+    sockets.keep { close = function() server:close(0) end }
+    return server:address().port, server
 end
 
-local LOOPBACK = "\127\0\0\1" .. ("\0"):rep(8)
-
--- A socket that listens on 127.0.0.1, or one for datagrams there: its descriptor and port.
-function sockets.tcp()
-    local fd = bound(AF_INET, STREAM, begin(AF_INET, "\0\0" .. LOOPBACK))
-    assert(C.listen(fd, 100) == 0)
-    return fd, port_of(fd)
+-- The client's end, the server's end, and the server.
+function sockets.pair(server_options, client_options)
+    local accepted = sync.channel(1)
+    local port, server = sockets.serve(function(socket) accepted:send(socket:detach()) end,
+        server_options)
+    local client = sockets.keep(assert(tcp.connect(port, "127.0.0.1", client_options)))
+    return client, sockets.keep(assert(accepted:receive(5000))), server
 end
 
-function sockets.udp()
-    local fd = bound(AF_INET, DATAGRAM, begin(AF_INET, "\0\0" .. LOOPBACK))
-    return fd, port_of(fd)
+-- Waits until fn() is true, turn by turn of the loop.
+function sockets.eventually(fn)
+    local give_up = core.now() + 5000
+    while not fn() do
+        assert(core.now() < give_up, "it did not happen within 5 seconds")
+        require("timer").sleep(1)
+    end
 end
 
--- One that listens on all addresses of IPv6, and of IPv4.
-function sockets.tcp6()
-    local fd = bound(AF_INET6, STREAM, begin(AF_INET6, ("\0"):rep(26)))
-    assert(C.listen(fd, 100) == 0)
-    return fd, port_of(fd)
+-- The results of fn, run in a task of its own that is then cancelled while it waits.
+function sockets.cancelled(fn)
+    local t = task.spawn(fn)
+    sockets.eventually(function() return t.status == "waiting" end)
+    t:cancel()
+    local results = { t:join(5000) }
+    assert(results[1] == true, tostring(results[2]))
+    return results[2], results[3]
 end
 
-local function unix_address(path)
-    return begin(AF_UNIX, (path:gsub("^@", "\0")) .. (path:find("^@") and "" or "\0"))
+-- Writes until the peer, who does not read, lets no more in.
+function sockets.stuff(socket)
+    socket:setTimeout(20)
+    local _, err
+    repeat
+        _, err = socket:write(("x"):rep(262144))
+    until err
+    socket:setTimeout(0)
+    return err
 end
 
-function sockets.unix(path)
-    local fd = bound(AF_UNIX, STREAM, unix_address(path))
-    assert(C.listen(fd, 100) == 0)
-    return fd
+-- A port where connecting hangs: that of a listener with a full queue.
+function sockets.hanging(host)
+    local port, server = sockets.serve(function() end, { host = host, backlog = 1 })
+    server:pause()
+    while true do
+        local socket = tcp.connect(port, host, { connectTimeout = 20 })
+        if not socket then return port end
+        sockets.keep(socket)
+    end
 end
 
-sockets.close = C.close
-
--- Starts a program by its arguments with up to two descriptors as its 3 and 4, and as LISTEN_FDS
--- says unless `env` has it; its standard output goes where its errors do.
-function sockets.launch(fds, names, arguments, env)
-    env = env or {}
-    env.LISTEN_FDS = env.LISTEN_FDS or tostring(#fds)
-    env.LISTEN_FDNAMES = names
-    local set = env.LISTEN_PID and "" or "LISTEN_PID=$$ "
-    local shell = ("exec 3<&0%s 0</dev/null 1>&2; %sexec \"$0\" \"$@\""):format(
-        fds[2] and " 4<&1" or "", set == "" and "" or "export " .. set .. "; ")
-    if #fds == 0 then shell = shell:gsub("3<&0 ", "") end
-    return assert(process.spawn("/bin/sh", { "-c", shell, program.LINKS, unpack(arguments) },
-        { stdin = fds[1] or "null", stdout = fds[2] or "null", env = env }))
-end
-
--- A service manager's ear at a path: an object with take(), which returns the next datagram or nil.
-function sockets.ear(path)
-    local fd = bound(AF_UNIX, DATAGRAM, unix_address(path))
-    local buffer = ffi.new("char[4096]")
-    return {
-        take = function()
-            local n = C.recv(fd, buffer, 4096, DONTWAIT)
-            return n >= 0 and ffi.string(buffer, n) or nil
-        end,
-        close = function() C.close(fd) end,
-    }
+-- Runs fn with standard error going to a string, which it returns.
+function sockets.with_log(fn)
+    local lines = {}
+    local stderr = io.stderr
+    io.stderr = { -- luacheck: ignore 122
+        write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) end }
+    local ok, err = pcall(fn)
+    io.stderr = stderr -- luacheck: ignore 122
+    assert(ok, err)
+    return table.concat(lines)
 end
 
 return sockets
