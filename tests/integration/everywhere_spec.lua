@@ -35,7 +35,7 @@ local PRELUDE = [[
         done:set()
     end
     local function reached()
-        assert(done:wait(10000))
+        assert(done:wait(20000))
         done:reset()
     end
     local function finish()

@@ -174,7 +174,7 @@ describe("https", function()
             for _, size in ipairs { 0, 5, 70000, 900000 } do
                 local text = ("x"):rep(size)
                 assert(ws:write(text))
-                assert.truthy(assert(ws:read(5000)) == text)
+                assert.truthy(assert(ws:read(20000)) == text)
             end
             ws:close()
         end

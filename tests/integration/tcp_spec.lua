@@ -98,7 +98,7 @@ describe("a process", function()
             socket:setOption("sndbuf", 4096)
             for _ = 1, 4 do socket:write(("x"):rep(16000)) end
         ]]):format(server:address().port) }
-        assert.equal(64000, got:receive(5000))
+        assert.equal(64000, got:receive(20000))
         assert.equal(0, process:wait().code)
         server:close()
     end)

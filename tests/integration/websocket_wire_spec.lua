@@ -407,7 +407,7 @@ describe("closing", function()
         assert.equal("\3\233", f.data)
         c:send(close(1001))
         assert.is_true(c:isClosed())
-        assert.is_true(select(2, closing:join(5000)))
+        assert.is_true(select(2, closing:join(20000)))
         server = nil
     end)
 end)

@@ -99,8 +99,8 @@ describe("the connections of a client", function()
                 return client:stats().waiting == 1 or second.status == "done"
             end)
             if how == "/wait" then first:cancel() end
-            assert.equal("x", select(2, assert(second:join(5000))).body)
-            first:join(5000)
+            assert.equal("x", select(2, assert(second:join(20000))).body)
+            first:join(20000)
         end
     end)
 

@@ -355,7 +355,7 @@ describe("a function that takes lines", function()
         local gate, lines = sync.event(), {}
         local logger = log.new { bufferSize = 4096, to = function(line)
             lines[#lines + 1] = line
-            gate:wait(5000)
+            gate:wait(20000)
         end }
         for i = 1, 1000 do logger:info("line %d", i) end
         local dropped = logger:stats().dropped

@@ -185,7 +185,7 @@ describe("SIGTERM", function()
             while true do end]])
         assert.equal("ready", child:readline())
         child:kill()
-        assert.same({ signal = "SIGTERM" }, child:wait(10000))
+        assert.same({ signal = "SIGTERM" }, child:wait(20000))
     end)
 
     it("reports what fails in those functions, and runs the others", function()

@@ -268,7 +268,7 @@ describe("process.fork", function()
                 process.receive()]])
             os.execute("chmod 755 " .. script)
             local pid = assert(locked { ipc = true, uid = "nobody" })
-            assert.equal("hello", (process.receive(5000)))
+            assert.equal("hello", (process.receive(20000)))
             local code = ([[
                 local process = require "process"
                 print(process.fork { file = "/sleep.lua", chroot = "%s", uid = "nobody" })

@@ -34,13 +34,13 @@ local ECHO = [[
 ]]
 
 local function receive()
-    local value, err, from = process.receive(10000)
+    local value, err, from = process.receive(20000)
     assert(not err, tostring(err))
     return value, from
 end
 
 local function ends_with(code, pid)
-    assert.same({ code = code }, process.wait(pid, 10000))
+    assert.same({ code = code }, process.wait(pid, 20000))
 end
 
 before_each(function()
@@ -125,7 +125,7 @@ describe("process.send and process.receive", function()
         local waiting = task.spawn(function() return process.send(pid, value) end)
         timer.sleep(1)
         waiting:cancel()
-        local _, _, canceled = waiting:join(1000)
+        local _, _, canceled = waiting:join(20000)
         assert.equal("ECANCELED", canceled.name)
         process.kill(pid, "CONT")
         assert(process.send(pid, "end"))
@@ -161,7 +161,7 @@ describe("process.send and process.receive", function()
         local waiting = task.spawn(function() return process.receive() end)
         task.yield()
         waiting:cancel()
-        assert.equal("ECANCELED", (select(3, waiting:join(5000))).name)
+        assert.equal("ECANCELED", (select(3, waiting:join(20000))).name)
         process.send(pid, "still here")
         assert.equal("still here", (receive()))
     end)
@@ -260,7 +260,7 @@ describe("process.request", function()
         local waiting = task.spawn(function() return process.request(pid, "sleep") end)
         timer.sleep(5)
         waiting:cancel()
-        assert.equal("ECANCELED", (select(3, waiting:join(5000))).name)
+        assert.equal("ECANCELED", (select(3, waiting:join(20000))).name)
         assert.equal("late", process.request(pid, "sleep")) -- and no answer of those before
         fails("EPIPE", process.request(pid, "die"))
     end)

@@ -165,7 +165,7 @@ describe("server names", function()
         local port = serve(good, { onServerName = function(name)
             asked[#asked + 1] = name
             if name == "www.example.com" then
-                gate:wait(5000)
+                gate:wait(20000)
                 return ctx
             end
             if name == "refused.example.com" then return false end
@@ -196,7 +196,7 @@ describe("server names", function()
 
     it("of a client that leaves meanwhile harm nobody", function()
         local gate = sync.event()
-        local port, server = serve(good, { onServerName = function() gate:wait(5000) end })
+        local port, server = serve(good, { onServerName = function() gate:wait(20000) end })
         fails("ETIMEDOUT", connect(port, "example.com", { handshakeTimeout = 20 }))
         sockets.eventually(function() return server.tls:stats().failed == 1 end)
         gate:set()
@@ -218,7 +218,7 @@ describe("a client's certificate", function()
         return function(pair)
             local socket, err = connect(port, "example.com", pair and
                 { cert = pair.cert, key = pair.key })
-            local got = assert(seen:receive(5000))
+            local got = assert(seen:receive(20000))
             if socket then
                 local _, late = socket:read(1)
                 err = late
