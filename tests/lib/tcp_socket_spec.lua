@@ -260,7 +260,7 @@ describe("socket:readUntil", function()
     it("looks for another separator anew", function()
         local client, peer = pair()
         client:write("a;b,c")
-        peer:setTimeout(5)
+        peer:setTimeout(20000)
         local data, err = peer:readUntil("|", { max = 5 })
         assert.is_nil(data)
         assert.equal("EXCEED_BUF_SIZE", err.name)
@@ -393,6 +393,7 @@ describe("socket:write", function()
 
     it("waits while the peer is slow, and keeps no more than its limit", function()
         local client, peer = pair()
+        client:setOption("sndbuf", 1000000)
         local written = 0
         local writer = task.spawn(function()
             for _ = 1, 2000 do

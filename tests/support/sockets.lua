@@ -75,13 +75,14 @@ function sockets.hanging(host)
     end
 end
 
--- Runs fn with standard error going to a string, which it returns.
+-- Runs fn with standard error going to a string, which it returns. fn gets a function that returns
+-- what has come so far.
 function sockets.with_log(fn)
     local lines = {}
     local stderr = io.stderr
     io.stderr = { -- luacheck: ignore 122
         write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) end }
-    local ok, err = pcall(fn)
+    local ok, err = pcall(fn, function() return table.concat(lines) end)
     io.stderr = stderr -- luacheck: ignore 122
     assert(ok, err)
     return table.concat(lines)
