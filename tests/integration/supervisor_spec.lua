@@ -47,7 +47,7 @@ describe("examples/supervisor.lua", function()
         child:kill("SIGTERM")
         expect(child, "(SIGTERM): ending")
         assert.same({ signal = "SIGTERM" }, child:wait(20000))
-        program.eventually("its end", function() return not process.kill(second, 0) end)
+        program.eventually("its end", function() return program.has_ended(second) end)
         assert.is_nil(io.open(folder .. "/pid"))
     end)
 

@@ -150,7 +150,7 @@ describe("examples/chat_tcp.lua", function()
     it("tells everybody what the others say", function()
         local port = example("chat_tcp", "0")
         local function join(name)
-            local socket = assert(tcp.connect(port, nil, { timeout = 5000 }))
+            local socket = assert(tcp.connect(port, nil, { timeout = 20000 }))
             assert.equal("Your name?", socket:readline())
             socket:write(name .. "\n")
             return socket

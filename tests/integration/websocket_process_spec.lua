@@ -251,7 +251,7 @@ describe("a server whose system calls fail", function()
         local url = begin "recv=ECONNRESET/11 send=EPIPE/13 sendmsg=ECONNRESET/9"
         local served, lost = 0, 0
         for _ = 1, 60 do
-            local ws, err = websocket.connect(url, { timeout = 5000 })
+            local ws, err = websocket.connect(url, { timeout = 20000 })
             if ws then
                 ws:write("x")
                 local data
