@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 MAKE=${MAKE:-make}
 JOBS=${JOBS:-2}
-TIMEOUT=${TIMEOUT:-600}
+TIMEOUT=${TIMEOUT:-1200}
 MEMORY=${MEMORY:-8000}
 LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL

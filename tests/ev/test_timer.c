@@ -47,31 +47,26 @@ Test(ev_timer, never_fires_early)
     ev_loop_free(loop);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 Test(ev_timer, is_on_time_with_ten_thousand_armed)
 {
-    enum { ARMED = 10000, SAMPLES = 40 };
+    enum { ARMED = 10000, ENOUGH = 10, LATE_US = 2000 };
     ev_loop *loop = test_loop();
     probe *others = calloc(ARMED, sizeof(*others));
     for (int i = 0; i < ARMED; i++)
         probe_start(loop, &others[i], 3600 * 1000 + i);
-    int64_t late_us[SAMPLES];
-    for (int i = 0; i < SAMPLES; i++) {
+    int on_time = 0;
+    /* A machine that has other things to do may be late; one that never is on time is wrong. */
+    uint64_t end = test_clock_ns() + PATIENCE_MS * (uint64_t)1000000;
+    while (on_time < ENOUGH && test_clock_ns() < end) {
         probe p = {.fired = 0};
         ev_now_update(loop);
         probe_start(loop, &p, 5);
         test_turn_until(loop, &p.fired, 1);
-        late_us[i] = (int64_t)(ev_now_ns(loop) - p.started_ns) / 1000 - 5000;
+        int64_t late_us = (int64_t)(ev_now_ns(loop) - p.started_ns) / 1000 - 5000;
+        cr_assert_geq(late_us, 0);
+        on_time += late_us <= LATE_US;
     }
-    /* A machine that has other things to do may be late; one that never is on time is wrong. */
-    qsort(late_us, SAMPLES, sizeof(late_us[0]), by_value);
-    cr_assert_geq(late_us[0], 0);
-    cr_assert_leq(late_us[SAMPLES / 4], 2000);
+    cr_assert_geq(on_time, ENOUGH);
     free(others);
     ev_loop_free(loop);
 }

@@ -35,7 +35,7 @@ local PRELUDE = [[
         done:set()
     end
     local function reached()
-        assert(done:wait(10000))
+        assert(done:wait(20000))
         done:reset()
     end
     local function finish()
@@ -133,11 +133,12 @@ describe("I/O works", function()
             app:before(function() try "before" end)
             app:after(function() try "after" end)
             app:onError(function() try "onError" return 500, "sorry" end)
-            local kept
+            local kept, late
+            late = sync.event()
             app:get("/", function(req)
                 try "handler"
                 kept = assert(tcp.connect(port)) -- for another request, and for later
-                task.spawn(function() timer.sleep(1) try "late" end)
+                task.spawn(function() timer.sleep(1) try "late" late:set() end)
                 return "hello"
             end)
             app:get("/fails", function() assert(say(kept, "kept") == "kept") error "no" end)
@@ -145,7 +146,7 @@ describe("I/O works", function()
             local client = assert(tcp.connect(server:address().port))
             client:write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert(client:readUntil("hello"))
-            timer.sleep(50)
+            assert(late:wait(20000))
             client:write("GET /fails HTTP/1.1\r\nHost: a\r\n\r\n")
             assert(client:readUntil("sorry"))
             assert(say(kept, "still") == "still")

@@ -85,7 +85,7 @@ run("the client with nginx", function()
 
     teardown(function()
         child:kill("SIGTERM")
-        child:wait(10000)
+        child:wait(20000)
         fs.remove(folder, { recursive = true })
     end)
 

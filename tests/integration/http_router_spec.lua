@@ -132,7 +132,7 @@ describe("a router over the wire", function()
             assert.equal("x" .. i, request(port, "GET", "/two/x" .. i).body)
             timer.sleep(2)
         end
-        local _, body = slow:join(1000)
+        local _, body = slow:join(20000)
         assert.equal("a b/c 1", body)
     end)
 

@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local fs = require "fs"
 local program = require "program"
+local tools = require "tools"
 
 local folder, path
 
@@ -80,18 +81,11 @@ describe("the log of a program", function()
             timer.sleep(20000)
         ]] }
         process:expect("ready")
-        for _ = 1, 2000 do
-            if read():find("before") then break end
-            require("timer").sleep(1)
-        end
+        tools.eventually("the first line", function() return read():find("before") end)
         assert(fs.rename(path, path .. ".1"))
         program.signals.USR1 = 10
         process:kill("USR1")
-        for _ = 1, 5000 do
-            if fs.exists(path) then break end
-            require("timer").sleep(1)
-        end
-        assert.truthy(fs.exists(path))
+        tools.eventually("the new file", function() return fs.exists(path) end)
         process:kill("TERM")
         assert.equal("TERM", process:wait().signal)
     end)
@@ -141,11 +135,10 @@ describe("the log of a program", function()
             print(log.flush(20) == nil, log.stats().dropped > 0)
         ]] }
         -- Nobody reads stderr while it runs.
-        for _ = 1, 5000 do
+        tools.eventually("its end", function()
             process:take("out")
-            if process.out ~= "" then break end
-            require("timer").sleep(1)
-        end
+            return process.out ~= ""
+        end)
         assert.equal("true\ttrue\n", process.out)
         process:hang_up("err")
         assert.equal(0, process:wait().code)

@@ -98,7 +98,7 @@ describe("a process", function()
             socket:setOption("sndbuf", 4096)
             for _ = 1, 4 do socket:write(("x"):rep(16000)) end
         ]]):format(server:address().port) }
-        assert.equal(64000, got:receive(5000))
+        assert.equal(64000, got:receive(20000))
         assert.equal(0, process:wait().code)
         server:close()
     end)
@@ -150,7 +150,7 @@ describe("examples/chat_tcp.lua", function()
     it("tells everybody what the others say", function()
         local port = example("chat_tcp", "0")
         local function join(name)
-            local socket = assert(tcp.connect(port, nil, { timeout = 5000 }))
+            local socket = assert(tcp.connect(port, nil, { timeout = 20000 }))
             assert.equal("Your name?", socket:readline())
             socket:write(name .. "\n")
             return socket

@@ -30,7 +30,7 @@ after_each(function()
 end)
 
 local function hear(ws)
-    local text, err = ws:read(10000)
+    local text, err = ws:read(20000)
     assert.truthy(text, tostring(err))
     return json.decode(text)
 end
@@ -239,11 +239,11 @@ describe("a server whose system calls fail", function()
         for _, n in ipairs { 5, 0, 300, 20000, 100000, 1 } do
             local data = ("x"):rep(n)
             assert(ws:write(data))
-            assert.equal(data, ws:read(10000))
-            assert.equal("to all", ws:read(10000))
+            assert.equal(data, ws:read(20000))
+            assert.equal("to all", ws:read(20000))
         end
         ws:close(4000)
-        assert.equal(4000, select(2, ws:read(10000)).status)
+        assert.equal(4000, select(2, ws:read(20000)).status)
     end)
 
     it("loses only the connections whose calls fail", function()
@@ -251,11 +251,11 @@ describe("a server whose system calls fail", function()
         local url = begin "recv=ECONNRESET/11 send=EPIPE/13 sendmsg=ECONNRESET/9"
         local served, lost = 0, 0
         for _ = 1, 60 do
-            local ws, err = websocket.connect(url, { timeout = 5000 })
+            local ws, err = websocket.connect(url, { timeout = 20000 })
             if ws then
                 ws:write("x")
                 local data
-                data, err = ws:read(10000)
+                data, err = ws:read(20000)
                 if data then
                     served = served + 1
                     ws:close()

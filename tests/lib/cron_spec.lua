@@ -12,7 +12,7 @@ end
 
 -- Waits until done() says so: on a busy machine that may be late.
 local function eventually(done)
-    local give_up = timer.now() + 5000
+    local give_up = timer.now() + 20000
     while not done() do
         assert(timer.now() < give_up, "waited too long")
         timer.sleep(1)

@@ -194,7 +194,12 @@ describe("crypto's keys", function()
         local other = task.spawn(function()
             while require("timer").sleep(1) do ticks = ticks + 1 end
         end)
-        assert(crypto.pbkdf2("password", "salt", { iterations = 200000 }))
+        -- Once more where the machine gave this thread no time meanwhile.
+        for _ = 1, 20 do
+            ticks = 0
+            assert(crypto.pbkdf2("password", "salt", { iterations = 200000 }))
+            if ticks > 2 then break end
+        end
         other:cancel()
         assert.truthy(ticks > 2)
     end)

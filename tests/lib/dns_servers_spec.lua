@@ -4,6 +4,7 @@ local dns = require "dns"
 local dns_server = require "dns_server"
 local fixture = require "dns_fixture"
 local timer = require "timer"
+local tools = require "tools"
 local udp = require "udp"
 
 local rr, raw = dns_server.rr, dns_server.raw
@@ -30,18 +31,18 @@ describe("the servers", function()
     end)
 
     it("that do not answer in time are passed over, and come last afterwards", function()
-        local hole, socket = black_hole()
         local good = serve(function(q) return { answer = { rr(q.name, "A", 60, "192.0.2.1") } } end)
-        local o = { servers = { hole, good.address }, timeout = 60 }
-        local begun = timer.now()
-        assert.same({ "192.0.2.1" }, dns.resolve4("a.test", o))
-        local took = timer.now() - begun
-        assert.is_true(took >= 55 and took < 1000, "took " .. took)
-        assert.truthy(socket:recv(0))
-        begun = timer.now()
-        assert(dns.resolve4("b.test", o))
-        assert.is_true(timer.now() - begun < 50)
-        assert.is_nil(socket:recv(0))
+        tools.steadily(50, function()
+            dns.clearCache()
+            local hole, socket = black_hole()
+            local o = { servers = { hole, good.address }, timeout = 100 }
+            local begun = timer.now()
+            assert.same({ "192.0.2.1" }, dns.resolve4("a.test", o))
+            assert.is_true(timer.now() - begun >= 95)
+            assert.truthy(socket:recv(0))
+            assert(dns.resolve4("b.test", o))
+            assert.is_nil(socket:recv(0))
+        end)
     end)
 
     it("are asked as often and waited for as long as the call says", function()
@@ -51,7 +52,7 @@ describe("the servers", function()
         assert.equal("ARES_ETIMEOUT", name_of(dns.resolve4("a.test", { servers = { hole },
             timeout = 30, tries = 3 })))
         local took = timer.now() - begun
-        assert.is_true(took >= 85 and took < 1000, "took " .. took)
+        assert.is_true(took >= 85 and took < 20000, "took " .. took)
         local n = 0
         while socket:recv(0) do n = n + 1 end
         assert.equal(3, n)
@@ -63,7 +64,7 @@ describe("the servers", function()
         local begun = timer.now()
         local o = { servers = { nobody(), nobody() } }
         assert.equal("ARES_ECONNREFUSED", name_of(dns.resolve4("a.test", o)))
-        assert.is_true(timer.now() - begun < 1000)
+        assert.is_true(timer.now() - begun < 4500) -- and not after their time
     end)
 
     it("may be set and asked for, and are resolv.conf's else", function()
@@ -104,13 +105,14 @@ describe("the servers", function()
 
     it("that cut short and have no TCP, or end it early, make a named error", function()
         serve(function() return { truncated = true } end)
-        assert.equal("ARES_ECONNREFUSED", name_of(dns.resolve4("a.test", { timeout = 200 })))
+        assert.equal("ARES_ECONNREFUSED", name_of(dns.resolve4("a.test", { timeout = 20000 })))
         local server = serve(function(q)
             if q.transport == "udp" then return { truncated = true } end
             return false
         end, { tcp = true })
         server.hangUp = true
-        assert.truthy(name_of(dns.resolve4("a.test", { timeout = 200, tries = 1 })):find("^ARES_E"))
+        local options = { timeout = 20000, tries = 1 }
+        assert.truthy(name_of(dns.resolve4("a.test", options)):find("^ARES_E"))
     end)
 
     it("get long answers through by UDP, with EDNS", function()
@@ -132,7 +134,8 @@ describe("the servers", function()
             if not q.edns then return { answer = { rr(q.name, "A", 60, "192.0.2.1") } } end
         end)
         assert.same({ "192.0.2.1" }, dns.resolve4("b.test", { timeout = 30 }))
-        assert.equal(2, silent.count)
+        assert.is_true(silent.log[1].edns)
+        assert.is_false(silent.log[#silent.log].edns)
         assert.equal(2, server.count)
     end)
 
@@ -167,7 +170,7 @@ describe("the servers", function()
             return { question = q.question:lower(), answer = { rr(q.name, "A", 60, "192.0.2.2") } }
         end)
         assert.same({ "192.0.2.2" }, dns.resolve4("another-long-name.example.test",
-            { timeout = 300 }))
+            { timeout = 20000 }))
     end)
 
     it("cannot be spoken for with another id, another question or from another port", function()
@@ -198,7 +201,7 @@ end)
 describe("malformed answers", function()
     local function answers(reply)
         serve(reply)
-        return name_of(dns.resolve("a.test", "ANY", { tries = 1, timeout = 200 }))
+        return name_of(dns.resolve("a.test", "ANY", { tries = 1, timeout = 20000 }))
     end
 
     it("are a named error, record by record", function()

@@ -5,8 +5,10 @@ local dns_server = require "dns_server"
 local fixture = require "dns_fixture"
 local process = require "process"
 local program = require "program"
+local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
+local tools = require "tools"
 
 local rr = dns_server.rr
 local serve, black_hole, configure = fixture.serve, fixture.black_hole,
@@ -50,8 +52,10 @@ describe("dns.resolve4 and resolve6", function()
         serve { ["a.test"] = { A = { rr("a.test", "A", 60, "192.0.2.7") } } }
         local list = dns.resolve4("a.test", { ttl = true })
         assert.same({ { address = "192.0.2.7", ttl = 60 } }, list)
+        local begun = timer.now()
         timer.sleep(1100)
-        assert.equal(59, dns.resolve4("a.test", { ttl = true })[1].ttl)
+        local left = dns.resolve4("a.test", { ttl = true })[1].ttl
+        assert.is_true(left <= 59 and left >= 58 - (timer.now() - begun) / 1000, left)
     end)
 
     it("follow aliases, in whatever order the records come", function()
@@ -274,26 +278,28 @@ describe("tasks that ask at the same time", function()
     end)
 
     it("leave at once when cancelled, and the query goes on for the others", function()
+        local go = sync.event()
         local server = serve(function(q)
-            timer.sleep(30)
+            go:wait()
             return { answer = { rr(q.name, "A", 60, "192.0.2.1") } }
         end)
         local first = task.spawn(dns.resolve4, "a.test")
         local second = task.spawn(dns.resolve4, "a.test")
         timer.sleep(5)
-        local begun = timer.now()
         first:cancel("why")
         local _, list, err = first:join()
         assert.is_nil(list)
         assert.equal("ECANCELED", err.name)
-        assert.is_true(timer.now() - begun < 20)
+        assert.equal(1, dns.stats().pending)
+        go:set()
         assert.same({ "192.0.2.1" }, select(2, second:join()))
         assert.equal(1, server.count)
     end)
 
     it("leave the answer in the cache when all have gone", function()
+        local go = sync.event()
         local server = serve(function(q)
-            timer.sleep(20)
+            go:wait()
             return { answer = { rr(q.name, "A", 60, "192.0.2.1") } }
         end)
         local list, err = task.withTimeout(5, dns.resolve4, "a.test")
@@ -301,8 +307,8 @@ describe("tasks that ask at the same time", function()
         assert.equal("ETIMEDOUT", err.name)
         assert.is_true(err.deadline)
         assert.equal(1, dns.stats().pending)
-        timer.sleep(40)
-        assert.equal(0, dns.stats().pending)
+        go:set()
+        tools.eventually("the answer", function() return dns.stats().pending == 0 end)
         assert.same({ "192.0.2.1" }, dns.resolve4("a.test"))
         assert.equal(1, server.count)
     end)
@@ -334,12 +340,11 @@ describe("tasks that ask at the same time", function()
 
     it("do not keep the process running when they have left", function()
         local hole = black_hole()
-        local begun = timer.now()
         local ended = program.eval(([[local dns, task = require "dns", require "task"
-            local _, err = task.withTimeout(20, dns.resolve4, "a.test", { servers = { "%s" } })
+            local _, err = task.withTimeout(20, dns.resolve4, "a.test",
+                { servers = { "%s" }, timeout = 600000 })
             print(err.name)]]):format(hole))
         assert.equal("ETIMEDOUT\n", ended.out)
-        assert.is_true(timer.now() - begun < 4000)
     end)
 
     it("do not delay a 1 ms timer, 1,000 of them against a server that never answers", function()
@@ -432,11 +437,13 @@ describe("dns.lookup", function()
         end)
         local begun = timer.now()
         assert.same({ { address = "192.0.2.1", family = 4 } }, dns.lookup("a.test",
-            { timeout = 3000 }))
+            { timeout = 20000 }))
         local took = timer.now() - begun
-        assert.is_true(took >= 240 and took < 2000, "took " .. took)
+        assert.is_true(took >= 240 and took < 15000, "took " .. took)
         -- Nor when the one that answers is in the cache already.
-        assert.equal(1, #assert(dns.lookup("a.test", { timeout = 3000 })))
+        begun = timer.now()
+        assert.equal(1, #assert(dns.lookup("a.test", { timeout = 20000 })))
+        assert.is_true(timer.now() - begun < 15000)
     end)
 
     it("keeps the servers' order within IPv4, and puts what cannot be reached last", function()

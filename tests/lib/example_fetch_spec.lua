@@ -22,7 +22,7 @@ describe("examples/fetch.lua", function()
     after_each(sockets.close_all)
 
     local function fetch(...)
-        return assert(process.run(tools.LINKS, { "examples/fetch.lua", ... }, { timeout = 10000 }))
+        return assert(process.run(tools.LINKS, { "examples/fetch.lua", ... }, { timeout = 60000 }))
     end
 
     it("shows what a URL names", function()

@@ -270,7 +270,7 @@ describe("a retry", function()
         assert.equal(200, assert(client:get(url)).status)
         assert.is_true(require("timer").now() - begun >= 990)
         local other, seen = failing(1, origin.answer("no", "Retry-After: 100\r\n", "503 No"))
-        assert.equal(503, assert(client:get(other, { timeout = 2000 })).status)
+        assert.equal(503, assert(client:get(other, { timeout = 20000 })).status)
         assert.equal(1, #seen)
     end)
 end)
@@ -280,7 +280,7 @@ describe("denyPrivate", function()
 
     it("refuses what is of this machine and of its networks", function()
         local url, seen = origin.serve(origin.answer("x"))
-        local options = { denyPrivate = true, timeout = 2000 }
+        local options = { denyPrivate = true, timeout = 20000 }
         fails("EACCES", http.get(url, options))
         fails("EACCES", http.get((url:gsub("127.0.0.1", "localhost")), options))
         fails("EACCES", http.get("http://a.test/", {

@@ -2,7 +2,9 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local crypto = require "crypto"
 local http = require "http"
+local process = require "process"
 local serving = require "serving"
+local tools = require "tools"
 local wire = require "wire"
 
 local OLD, NEW, OTHER = ("o"):rep(16), ("n"):rep(16), ("x"):rep(32)
@@ -113,5 +115,13 @@ describe("the cookieSecret of a server", function()
             assert.is_false(ok)
             assert.truthy(err:find("http_signing_spec", 1, true), err)
         end
+    end)
+
+    it("does not keep the process going where it was none", function()
+        local result = assert(process.run(tools.LINKS, { "-e", [[
+            print(pcall(require("http").createServer, 0, print, { cookieSecret = "short" }))]] },
+            { timeout = 30000 }))
+        assert.equal(0, result.code)
+        assert.matches("^false\t.*must be 16 bytes or more", result.stdout)
     end)
 end)

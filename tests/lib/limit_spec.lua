@@ -6,6 +6,7 @@ local lock = require "lock"
 local shared = require "shared"
 local task = require "task"
 local timer = require "timer"
+local tools = require "tools"
 
 local serial = 0
 
@@ -32,19 +33,24 @@ end
 describe("limit.rate", function()
     it("lets a burst through, and then one at a time", function()
         local rate = limit.rate("a", { rate = 100, burst = 3, dict = dictionary() })
-        for left = 2, 0, -1 do
-            local ok, state = rate:check("k")
-            assert.is_true(ok)
-            assert.equal(left, state.remaining)
-            assert.equal(0, state.retryAfter)
-        end
-        local ok, state = rate:check("k")
-        assert.is_false(ok)
-        assert.is_true(state.retryAfter > 0 and state.retryAfter <= 10)
-        assert.is_true(state.reset > 20 and state.reset <= 30)
+        local n, state = 0, nil
+        tools.steadily(10, function()
+            n = n + 1
+            local ok
+            for left = 2, 0, -1 do
+                ok, state = rate:check("k" .. n)
+                assert.is_true(ok)
+                assert.equal(left, state.remaining)
+                assert.equal(0, state.retryAfter)
+            end
+            ok, state = rate:check("k" .. n)
+            assert.is_false(ok)
+            assert.is_true(state.retryAfter > 0 and state.retryAfter <= 10)
+            assert.is_true(state.reset > 20 and state.reset <= 30)
+        end)
         assert.is_true((rate:check("another")))
         timer.sleep(state.retryAfter + 1)
-        assert.is_true((rate:check("k")))
+        assert.is_true((rate:check("k" .. n)))
     end)
 
     it("takes a cost, and 0 only asks", function()
@@ -73,12 +79,13 @@ describe("limit.rate", function()
         local rate = limit.rate("d", { rate = 5, per = 200, algorithm = "window",
             dict = dictionary() })
         local allowed, begun = 0, timer.now()
-        while timer.now() - begun < 1000 do
+        while timer.now() - begun < 1000 or allowed < 15 do
             local ok, state = rate:check("k")
             if ok then
                 allowed = allowed + 1
             else
                 assert.is_true(state.retryAfter > 0 and state.retryAfter <= 400)
+                assert(timer.now() - begun < 20000, "not 15 in 20 seconds")
                 timer.sleep(5)
             end
         end
@@ -181,17 +188,15 @@ describe("lock.acquire", function()
         other:kill("KILL")
         other:wait()
         local held = assert(lock.acquire("k", { ttl = 10, dict = dict }))
-        local begun = timer.now()
         local again = assert(lock.acquire("k", { dict = dict }))
-        assert.is_true(timer.now() - begun < 1000)
         fails("NOT_FOUND", held:release())
         fails("NOT_FOUND", held:extend(1000))
-        assert.is_true(again:extend(1000))
+        assert.is_true(again:extend(60000))
         assert.is_true(again:release())
         fails("NOT_FOUND", again:release())
     end)
 
-    it("leaves the queue when its task is cancelled or its deadline comes", function()
+    local function leaves_the_queue()
         local dict = dictionary("none")
         local held = assert(lock.acquire("k", { dict = dict }))
         local waiter = task.spawn(function() return lock.acquire("k", { dict = dict }) end)
@@ -202,11 +207,16 @@ describe("lock.acquire", function()
         assert.equal("ECANCELED", err.name)
         local _, late = task.withTimeout(5, lock.acquire, "k", { dict = dict })
         assert.equal("ETIMEDOUT", late.name)
-        local begun = timer.now()
         held:release()
+        local begun = timer.now()
         local _, mine = next_one:join()
+        -- Woken: it would look by itself after 100 ms.
         assert.is_true(timer.now() - begun < 50)
         assert(mine:release())
+    end
+
+    it("leaves the queue when its task is cancelled or its deadline comes", function()
+        tools.steadily(40, leaves_the_queue)
     end)
 
     it("runs a function with the lock and gives it back when that fails", function()

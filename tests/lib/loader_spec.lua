@@ -118,7 +118,7 @@ describe("require of a module that waits", function()
         local ta, tb = task.spawn(require, a), task.spawn(require, b)
         local failures = 0
         for _, t in ipairs { ta, tb } do
-            local ok, err = t:join(1000)
+            local ok, err = t:join(20000)
             assert.is_not_nil(ok)
             if not ok then
                 failures = failures + 1
@@ -137,7 +137,7 @@ describe("require of a module that waits", function()
         end)
         task.spawn(function() coroutine.wrap(require)(name) end):join()
         local t = task.spawn(require, name)
-        assert.same({ true, "whole" }, { t:join(1000) })
+        assert.same({ true, "whole" }, { t:join(20000) })
     end)
 
     it("is safe where a loader waits while it searches", function()

@@ -202,7 +202,8 @@ describe("the specified defaults", function()
         client:close()
         if jit.os == "Linux" and os.execute("command -v ss >/dev/null 2>&1") == 0 then
             local line = output("ss", { "-Hltn", "sport = :" .. at.port })
-            assert.equal("511", line:match("LISTEN%s+%d+%s+(%d+)"))
+            local most = tonumber(tools.read("/proc/sys/net/core/somaxconn"))
+            assert.equal(math.min(511, most), tonumber(line:match("LISTEN%s+%d+%s+(%d+)")))
         end
     end)
 
@@ -214,11 +215,12 @@ describe("the specified defaults", function()
         local client = sockets.keep(assert(tcp.connect(port)))
         assert.same({ true, true }, { client:getOption("nodelay"), client:getOption("keepalive") })
         assert.equal("EXCEED_BUF_SIZE", select(2, client:readline()).name)
+        tools.raises("port must be %[integer%] from 1 to 65535", function() tcp.connect(0) end)
+        if not tools.has_ipv6 then return end
         local six = sockets.keep(assert(tcp.createServer(0, print, { family = 6 })))
         assert.equal("::", six:address().address)
         local other = sockets.keep(assert(tcp.connect(six:address().port, nil, { family = 6 })))
         assert.equal("::1", other:remoteAddress().address)
-        tools.raises("port must be %[integer%] from 1 to 65535", function() tcp.connect(0) end)
     end)
 
     it("of the bounds of readBufferSize, 1 and 1024, hold", function()
@@ -241,9 +243,12 @@ describe("names", function()
         if os.execute("command -v getent >/dev/null 2>&1") ~= 0 then
             return pending("there is no getent")
         end
+        -- The files alone: the system may ask services that know this machine by name.
         for _, name in ipairs { "localhost", system.hostname() } do
             local expected, seen = {}, {}
-            for address in output("getent", { "ahostsv4", name }):gmatch("(%S+)%s+STREAM") do
+            local listed = assert(process.run("getent", { "-s", "files", "ahostsv4", name })).stdout
+            if listed == "" then break end
+            for address in listed:gmatch("(%S+)%s+STREAM") do
                 if not seen[address] then expected[#expected + 1] = address end
                 seen[address] = true
             end
@@ -270,6 +275,6 @@ describe("one script", function()
         assert.equal("tcp", assert(tcp.connect(port)):readAll())
         assert.equal("unix", assert(unix.connect(path)):readAll())
         datagrams:send("udp", datagrams:localAddress().port, "127.0.0.1")
-        assert.equal("udp", (datagrams:recv(5000)))
+        assert.equal("udp", (datagrams:recv(20000)))
     end)
 end)

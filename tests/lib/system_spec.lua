@@ -69,10 +69,13 @@ describe("system", function()
     end)
 
     on_linux("knows the load and how long the system is up", function()
-        local load = system.loadavg()
-        assert.equal(3, #load)
-        local one = tonumber(read("/proc/loadavg"):match("^%S+"))
-        assert.is_true(math.abs(load[1] - one) < 0.5)
+        -- It may be computed anew between the two.
+        program.eventually("the same load", function()
+            local load = system.loadavg()
+            assert.equal(3, #load)
+            local one = tonumber(read("/proc/loadavg"):match("^%S+"))
+            return math.abs(load[1] - one) < 0.5
+        end)
         assert.is_true(math.abs(system.uptime() - read("/proc/uptime"):match("^%S+")) < 2)
     end)
 
@@ -81,7 +84,8 @@ describe("system", function()
         assert.is_true(n >= 1 and n <= #system.cpuinfo() and n % 1 == 0)
         if not is_linux then return end
         local script = "print(require('system').cpuCount())"
-        local result = assert(process.run(LINKS, { "-e", script }, { cpu = 0 }))
+        local result = assert(process.run(LINKS, { "-e", script },
+            { cpu = program.a_processor() }))
         assert.equal("1\n", result.stdout)
     end)
 
@@ -94,7 +98,7 @@ describe("system", function()
             local number = system.hrtime()
             assert.equal("number", type(number))
             assert.equal(0, number % 1)
-            assert.is_true(number >= tonumber(b) and number - tonumber(b) < 1e9)
+            assert.is_true(number >= tonumber(b) and number - tonumber(b) < 60e9)
             timer.sleep(5)
             assert.is_true(system.hrtime() - number >= 5e6)
         end)
@@ -133,7 +137,9 @@ describe("system", function()
             assert.equal("Fri, 31 Dec 9999 23:59:59 GMT", system.httpDate(253402300799))
             local form = "^%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d GMT$"
             assert.truthy(system.httpDate():find(form))
-            assert.equal(system.httpDate(), system.httpDate())
+            program.eventually("twice the same second", function()
+                return system.httpDate() == system.httpDate()
+            end)
             for _, bad in ipairs { -1, 1.5, 253402300800, "now", 0 / 0 } do
                 raises("%[integer%]", function() system.httpDate(bad) end)
             end
@@ -242,7 +248,8 @@ describe("system", function()
 
         it("go to the children, but for those that links raises for itself", function()
             assert.equal(system.limits("nofile").hard, system.limits("nofile").soft)
-            assert.is_true(system.limits("stack").soft >= 96 * 2 ^ 20)
+            local stack = system.limits("stack")
+            assert.is_true(stack.soft >= math.min(96 * 2 ^ 20, stack.hard))
             assert.equal(output("sh", { "-c", 'ulimit -Ss 4321; "$0" -e "$1"', LINKS,
                 "print(require('process').run('sh', {'-c', 'ulimit -Ss'}).stdout)" }), "4321")
             local script = [[ulimit -Sn 77; "$0" -e '

@@ -157,7 +157,7 @@ describe("a PROXY header of socket:pipe", function()
             assert.equal(("127.0.0.1 %d 127.0.0.1 %d"):format(client:localAddress().port, port),
                 line)
             assert.equal("hello", client:readAll())
-            assert.same({ sent = 5, received = #line + 6 }, moved:receive(5000))
+            assert.same({ sent = 5, received = #line + 6 }, moved:receive(20000))
         end
     end)
 

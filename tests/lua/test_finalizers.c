@@ -45,7 +45,7 @@ static const char *noted(const char *code)
     return so_far();
 }
 
-TestSuite(finalizers, .init = open_all, .fini = close_all, .timeout = 20);
+TestSuite(finalizers, .init = open_all, .fini = close_all, .timeout = 120);
 
 Test(finalizers, run_once_and_before_the_next_instruction)
 {

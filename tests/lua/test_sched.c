@@ -93,7 +93,7 @@ static void turns(int n)
         ev_loop_turn(loop, 0);
 }
 
-TestSuite(sched, .init = open_all, .fini = close_all, .timeout = 20);
+TestSuite(sched, .init = open_all, .fini = close_all, .timeout = 120);
 
 /* --- life ---------------------------------------------------------------------------------- */
 

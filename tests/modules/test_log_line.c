@@ -13,7 +13,7 @@ static links_log_line *l = &line.view;
 
 static void setup(void) { log_line_init(&line); }
 
-TestSuite(log_line, .init = setup, .timeout = 30);
+TestSuite(log_line, .init = setup, .timeout = 120);
 
 /* The text behind the time, which is 24 bytes and a space. */
 static const char *text(void)

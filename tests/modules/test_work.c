@@ -65,7 +65,7 @@ static void teardown(void)
     ev_loop_free(loop);
 }
 
-TestSuite(work, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(work, .init = setup, .fini = teardown, .timeout = 120);
 
 static void turn_until(const int *count, int n)
 {

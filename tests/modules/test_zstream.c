@@ -29,7 +29,7 @@ static void teardown(void)
     free(big);
 }
 
-TestSuite(zstream, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(zstream, .init = setup, .fini = teardown, .timeout = 120);
 
 Test(zstream, does_small_pieces_at_once)
 {

@@ -48,7 +48,7 @@ function child.start(code, before, setup)
     local file = assert(io.open(self.script, "w"))
     file:write(code)
     file:close()
-    local pipe = io.popen(("(%s exec %s %s %s) >%s.out 2>%s.err </dev/null & echo $!"):format(
+    local pipe = io.popen(("(%s exec %s '%s' %s) >%s.out 2>%s.err </dev/null & echo $!"):format(
         setup or "", before or "", child.program(), self.script, base, base))
     self.pid = tonumber(pipe:read("*l"))
     pipe:close()

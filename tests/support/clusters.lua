@@ -18,7 +18,11 @@ local http, process, timer = require "http", require "process", require "timer"
 local version = "VERSION"
 assert(process.cluster { OPTIONS })
 local server = assert(http.createServer(PORT, function(req)
-    if req.path == "/slow" then timer.sleep(400) end
+    if req.path == "/slow" then
+        io.write("slow begins\n")
+        io.stdout:flush()
+        timer.sleep(400)
+    end
     return process.workerId .. " " .. process.pid .. " " .. version
 end, { host = "127.0.0.1" }))
 io.write("port ", server:address().port, "\n")
@@ -46,8 +50,8 @@ end
 function clusters.after()
     for _, cluster in ipairs(list) do
         cluster.child:kill("SIGTERM")
-        if not cluster.child:wait(15000) then cluster.child:kill("SIGKILL") end
-        cluster.child:wait(5000)
+        if not cluster.child:wait(20000) then cluster.child:kill("SIGKILL") end
+        cluster.child:wait(20000)
         for pid in cluster.text:gmatch("the new program %((%d+)%)") do
             end_of_process(tonumber(pid))
         end
@@ -104,7 +108,7 @@ end
 -- One request, on a connection of its own unless `kept`: worker, pid and version.
 function clusters.ask(port, path, kept)
     local res, err = http.get("http://127.0.0.1:" .. port .. (path or "/"),
-        { headers = not kept and { Connection = "close" } or nil, timeout = 15000 })
+        { headers = not kept and { Connection = "close" } or nil, timeout = 20000 })
     if not res then return nil, err end
     local id, pid, version = res.body:match("^(%d+) (%d+) (%S+)$")
     return tonumber(id), tonumber(pid), version

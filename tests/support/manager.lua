@@ -1,4 +1,4 @@
--- What a service manager has: sockets that are bound here, by system calls, for a program that is
+-- Sockets as a service manager makes them: bound here, by system calls, for a program that is
 -- started with them; and the one that it hears from programs by. Linux and the BSDs.
 local ffi = require "ffi"
 local process = require "process"

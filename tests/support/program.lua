@@ -28,7 +28,7 @@ local C = ffi.C
 
 local O_CLOEXEC, WNOHANG, SETSIGDEF, EAGAIN = 0x80000, 1, 4, 11
 local O_NONBLOCK = 0x800
-local PATIENCE_MS = 20000
+local PATIENCE_MS = 60000
 
 local program = {}
 

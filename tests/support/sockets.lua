@@ -31,14 +31,14 @@ function sockets.pair(server_options, client_options)
     local port, server = sockets.serve(function(socket) accepted:send(socket:detach()) end,
         server_options)
     local client = sockets.keep(assert(tcp.connect(port, "127.0.0.1", client_options)))
-    return client, sockets.keep(assert(accepted:receive(5000))), server
+    return client, sockets.keep(assert(accepted:receive(20000))), server
 end
 
 -- Waits until fn() is true, turn by turn of the loop.
 function sockets.eventually(fn)
-    local give_up = core.now() + 5000
+    local give_up = core.now() + 20000
     while not fn() do
-        assert(core.now() < give_up, "it did not happen within 5 seconds")
+        assert(core.now() < give_up, "it did not happen within 20 seconds")
         require("timer").sleep(1)
     end
 end
@@ -48,7 +48,7 @@ function sockets.cancelled(fn)
     local t = task.spawn(fn)
     sockets.eventually(function() return t.status == "waiting" end)
     t:cancel()
-    local results = { t:join(5000) }
+    local results = { t:join(20000) }
     assert(results[1] == true, tostring(results[2]))
     return results[2], results[3]
 end
@@ -75,13 +75,14 @@ function sockets.hanging(host)
     end
 end
 
--- Runs fn with standard error going to a string, which it returns.
+-- Runs fn with standard error going to a string, which it returns. fn gets a function that returns
+-- what has come so far.
 function sockets.with_log(fn)
     local lines = {}
     local stderr = io.stderr
     io.stderr = { -- luacheck: ignore 122
         write = function(_, ...) lines[#lines + 1] = table.concat({ ... }) end }
-    local ok, err = pcall(fn)
+    local ok, err = pcall(fn, function() return table.concat(lines) end)
     io.stderr = stderr -- luacheck: ignore 122
     assert(ok, err)
     return table.concat(lines)
