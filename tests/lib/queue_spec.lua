@@ -10,7 +10,7 @@ local serial = 0
 
 local function new(size)
     serial = serial + 1
-    local name = "spec-" .. process.pid .. "-" .. serial
+    local name = "queue-spec-" .. process.pid .. "-" .. serial
     return assert(shared.queue(name, size or 2 ^ 17)), name
 end
 
@@ -63,7 +63,7 @@ describe("shared.queue", function()
     end)
 
     it("is gone with the last process", function()
-        local name = "spec-gone-" .. process.pid
+        local name = "queue-spec-gone-" .. process.pid
         local code = [[
             local queue = assert(require("shared").queue(%q, %d))
             print(queue:stats().items)
@@ -74,7 +74,7 @@ describe("shared.queue", function()
     end)
 
     it("says that there is not so much room", function()
-        local _, err = shared.queue("spec-too-large", 2 ^ 46)
+        local _, err = shared.queue("queue-spec-too-large", 2 ^ 46)
         assert.is_true(err.name == "ENOSPC" or err.name == "ENOMEM" or err.name == "EFBIG")
     end)
 
