@@ -143,7 +143,7 @@ check_pages() {
 }
 
 check_shell() {
-    for file in tests/*.sh .ci/run .ci/deps lib/*.sh examples/*.sh bench/*.sh; do
+    for file in tests/*.sh .ci/run .ci/deps lib/*.sh examples/*.sh bench/*.sh docs/deploy/*.rc; do
         [ ! -f "$file" ] || sh -n "$file" 2>&1
     done | sed 's/: \([0-9]*\): /:\1: /'
 }

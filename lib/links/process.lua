@@ -754,6 +754,8 @@ end
 function process.daemon(options)
     local signature = "process.daemon([options])"
     local o = check.options(signature, options, DAEMON_OPTIONS)
+    -- What takes the place of one that is, is one.
+    is_daemon = is_daemon or C.links_handover_wanted() ~= 0
     if is_daemon then return true end
     if process.env[DAEMON] then
         process.env[DAEMON] = nil

@@ -8,6 +8,8 @@ local task = require "task"
 local timer = require "timer"
 local program = require "tools"
 local clusters = require "clusters"
+local manager = require "manager"
+local udp = require "udp"
 
 local eventually = program.eventually
 local start, start_by, rewrite = clusters.start, clusters.start_by, clusters.rewrite
@@ -314,6 +316,75 @@ describe("a worker", function()
             assert(id, pid)
             return pid ~= first
         end)
+    end)
+
+    it("is replaced when it has grown beyond its limit of memory", function()
+        local cluster = start([[
+            local ffi, http, process = require "ffi", require "http", require "process"
+            local MIB = 2 ^ 20
+            process.cluster { workers = 1, maxMemory = process.memoryUsage().rss + 100 * MIB }
+            local kept
+            local server = assert(http.createServer(0, function(req)
+                if req.path == "/grow" then
+                    kept = ffi.new("char[?]", 150 * MIB)
+                    ffi.fill(kept, 150 * MIB, 1)
+                end
+                return process.workerId .. " " .. process.pid .. " " .. (kept and "grown" or "small")
+            end, { host = "127.0.0.1" }))
+            print("port " .. server:address().port)
+            io.stdout:flush()
+        ]])
+        local port = port_of(cluster)
+        local _, first, size = ask(port, "/grow")
+        assert.equal("grown", size)
+        eventually("another worker", function()
+            local id, pid, now = ask(port)
+            assert(id == 0, pid)
+            return pid ~= first and now == "small"
+        end)
+        assert.is_nil(cluster.text:find("died", 1, true))
+    end)
+
+    it("is lent a socket of datagrams, of which none is lost while it is replaced", function()
+        local port = manager.free_udp_port()
+        local cluster = start(([[
+            local process, udp = require "process", require "udp"
+            process.cluster { workers = 1, restartDelay = 200 }
+            local own = assert(udp.createSocket(0, "127.0.0.1"))
+            local socket, err = udp.createSocket(%d, "127.0.0.1")
+            assert(socket, tostring(err))
+            print(select(2, udp.createSocket(%d, "127.0.0.1")).name)
+            process.ready()
+            print("pid " .. process.pid)
+            io.stdout:flush()
+            while true do
+                local data, _, from = socket:recv()
+                own:send(data, from.port, from.address)
+            end
+        ]]):format(port, port))
+        local first = tonumber(prints(cluster, "EADDRINUSE\npid (%d+)\n"))
+        local client = assert(udp.createSocket(0, "127.0.0.1"))
+        local function send(from, to)
+            for i = from, to do assert(client:send(tostring(i), port, "127.0.0.1")) end
+        end
+        local function expect(from, to)
+            local missing = {}
+            for i = from, to do missing[tostring(i)] = true end
+            while next(missing) do missing[assert(client:recv(15000))] = nil end
+        end
+        send(1, 20)
+        expect(1, 20)
+        process.kill(first, "SIGKILL")
+        prints(cluster, "died of SIGKILL")
+        send(21, 40)
+        expect(21, 40)
+        cluster.child:kill("SIGHUP")
+        for i = 41, 240 do
+            send(i, i)
+            if i % 20 == 0 then timer.sleep(5) end
+        end
+        expect(41, 240)
+        client:close()
     end)
 
     it("hears that it listens there already, and closes a port for all when it closes its server",

@@ -65,7 +65,7 @@ describe("sockets of a service manager", function()
         assert.equal("hello", get(port))
         assert.equal("hello", assert(http.get("http://localhost/", { unix = path })).body)
         terminate(server)
-        -- The file is the manager's, and so are the manager.
+        -- The file is the manager's, and so are the sockets.
         assert.is_truthy(require("unix").connect(path))
         assert.is_truthy(tcp.connect(port))
     end)
@@ -248,6 +248,16 @@ describe("a service manager", function()
         assert.equal(11, #seen)
     end)
 
+    it("hears only of its end where a program listens and fails then", function()
+        local server = start([[
+            assert(require("http").createServer(0, function() end, { host = "127.0.0.1" }))
+            error("no database")
+        ]], { NOTIFY_SOCKET = listen(folder .. "/notify") })
+        assert.same({ code = 1 }, clusters.end_of(server))
+        assert.same({ STOPPING = "1", STATUS = "ending" }, hear(ear))
+        assert.is_nil(ear.take())
+    end)
+
     it("hears nothing of what it has not asked for", function()
         local server = start([[
             require("process").ready()
@@ -320,5 +330,21 @@ describe("a service manager", function()
         program.raises("must not have a line end", function()
             process.notify({ STATUS = "a\nb" })
         end)
+    end)
+end)
+
+describe("the units of docs/deploy", function()
+    it("are what systemd expects", function()
+        if not clusters.soak then return pending("hangs on the machine's systemd: make soak") end
+        if os.execute("systemd-analyze --version >/dev/null 2>&1") ~= 0 then
+            return pending("needs systemd-analyze")
+        end
+        -- The program has not been installed.
+        os.execute(("cp docs/deploy/app.socket '%s'; sed s:/usr/local/bin/links:/bin/true: "
+            .. "docs/deploy/app.service > '%s/app.service'"):format(folder, folder))
+        local result = assert(process.run("systemd-analyze", { "verify", folder .. "/app.service",
+            folder .. "/app.socket" }))
+        assert.equal("", result.stdout .. result.stderr)
+        assert.equal(0, result.code)
     end)
 end)

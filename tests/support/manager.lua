@@ -71,6 +71,13 @@ function manager.unix(path)
     return fd
 end
 
+-- A port that no socket of datagrams on 127.0.0.1 has just now.
+function manager.free_udp_port()
+    local fd, port = manager.udp()
+    C.close(fd)
+    return port
+end
+
 manager.close = C.close
 
 -- Starts a program by its arguments with up to two descriptors as its 3 and 4, and as LISTEN_FDS

@@ -103,7 +103,7 @@ function notify.begin()
         -- The program may have several servers, or fail on its next line.
         core.spawn(function()
             core.yield()
-            notify.ready_once()
+            if C.links_ending_due() == 0 then notify.ready_once() end
         end)
     end
     process.onShutdown(function() tell("STOPPING=1", "STATUS=ending") end)

@@ -64,7 +64,8 @@ local function on_listening()
     worker.is_told = true
     core.spawn(function()
         core.yield()
-        worker.ready()
+        -- One that has failed closes its servers still.
+        if C.links_ending_due() == 0 then worker.ready() end
     end)
 end
 
