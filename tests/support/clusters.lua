@@ -19,7 +19,7 @@ local version = "VERSION"
 assert(process.cluster { OPTIONS })
 local server = assert(http.createServer(PORT, function(req)
     if req.path == "/slow" then
-        io.write("slow begins\n")
+        print("slow begins")
         io.stdout:flush()
         timer.sleep(400)
     end
