@@ -514,9 +514,9 @@ describe("a wait", function()
         eventually("its end", function()
             local pid = tonumber(program.read(path))
             if not pid then return true end
-            local ended, err = process.wait(pid, 1000)
+            local ended, why = process.wait(pid, 1000)
             -- It may have been waited for, and forgotten.
-            return ended or err.name == "ECHILD"
+            return ended or why.name == "ECHILD"
         end)
         os.remove(path)
         await_no_zombie()
