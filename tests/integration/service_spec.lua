@@ -228,6 +228,17 @@ describe("a service manager", function()
         end
     end)
 
+    it("does not hear that a program serves which has failed", function()
+        local server = start([[
+            assert(require("http").createServer(0, function() end, { host = "127.0.0.1" }))
+            require("process").onShutdown(function() require("timer").sleep(100) end)
+            error("no database")
+        ]], { NOTIFY_SOCKET = listen(folder .. "/notify") })
+        assert.same({ code = 1 }, clusters.end_of(server))
+        assert.same({ STOPPING = "1", STATUS = "ending" }, hear(ear))
+        assert.is_nil(ear.take())
+    end)
+
     it("hears of process.ready and process.notify, and that a program is alive", function()
         start([[
             local process, timer = require "process", require "timer"

@@ -100,7 +100,7 @@ function notify.begin()
     local process = require "links.process"
     listening.notice = function()
         listening.notice = nil
-        -- The program may have several servers, or fail on its next line.
+        -- The program may have several servers, or fail on its next line, and then it is ending.
         core.spawn(function()
             core.yield()
             if C.links_ending_due() == 0 then notify.ready_once() end
