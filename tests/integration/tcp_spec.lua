@@ -6,7 +6,6 @@ local program = require "program"
 local sync = require "sync"
 local task = require "task"
 local tcp = require "tcp"
-local wire = require "wire"
 
 local started = {}
 
@@ -37,13 +36,8 @@ end)
 
 describe("an echoed message", function()
     it("costs one read, one write and no epoll_ctl", function()
-        if jit.os ~= "Linux" or child.isSanitized()
-            or os.execute("command -v strace >/dev/null 2>&1") ~= 0 then
-            return pending("needs strace")
-        end
-        if child.isEmulated() then return pending("needs the system's own poll") end
-        local trace = os.tmpname()
-        local server = child.start([[
+        if child.cannotTrace() then return pending(child.cannotTrace()) end
+        local server = child.traced [[
             local tcp = require "tcp"
             local server = assert(tcp.createServer(0, function(socket)
                 while true do
@@ -54,35 +48,20 @@ describe("an echoed message", function()
             end, { host = "127.0.0.1" }))
             print(server:address().port)
             io.stdout:flush()
-        ]], "strace -D -f -qq -o " .. trace ..
-            " -e trace=read,recvfrom,recvmsg,write,writev,sendto,sendmsg,epoll_ctl,accept4")
+        ]]
         local socket = assert(tcp.connect(server.port))
         local message = ("x"):rep(64)
         for _ = 1, 100 do
             assert(socket:write(message))
             assert.equal(message, socket:read(64))
         end
-        local counts
-        wire.eventually("the trace of 100 writes", function()
-            counts = {}
-            local seen = false
-            for line in io.lines(trace) do
-                local name = line:match("^%d+ +([%w_]+)%(")
-                if name == "accept4" and not line:find("= -1", 1, true) then
-                    seen, counts = true, {}
-                elseif seen and name then
-                    counts[name] = (counts[name] or 0) + 1
-                end
-            end
-            return counts.sendto == 100
-        end)
+        local counts = server:calls(100)
         assert.equal(100, counts.recvfrom)
         assert.equal(1, counts.epoll_ctl) -- the connection's own registration
         assert.is_nil(counts.write or counts.writev or counts.sendmsg or counts.read
             or counts.recvmsg)
         socket:close()
         assert(server:stop())
-        os.remove(trace)
     end)
 end)
 

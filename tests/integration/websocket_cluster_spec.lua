@@ -102,7 +102,7 @@ end
 
 local function connect(port)
     local ws, err = websocket.connect("ws://127.0.0.1:" .. port .. "/",
-        { maxMessageSize = 4194304, timeout = 5000 })
+        { maxMessageSize = 4194304, timeout = 20000 })
     if not ws then return nil, err end
     sockets[#sockets + 1] = ws
     local self = setmetatable({ ws = ws, messages = {} }, Client)

@@ -16,8 +16,8 @@ static char name[64];
 
 static void setup(void) { snprintf(name, sizeof(name), "test-%ld", (long)getpid()); }
 
-TestSuite(queue, .init = setup, .timeout = 60);
-TestSuite(fifo, .timeout = 60);
+TestSuite(queue, .init = setup, .timeout = 300);
+TestSuite(fifo, .timeout = 300);
 
 /* --- the records in memory ------------------------------------------------------------------- */
 

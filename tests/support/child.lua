@@ -59,6 +59,44 @@ function child.start(code, before, setup)
     return self
 end
 
+local TRACED = "read,recvfrom,recvmsg,write,writev,sendto,sendmsg,epoll_ctl,accept4"
+
+-- Why the system calls of a child cannot be counted here, if only because nobody may trace; nil
+-- where they can.
+function child.cannotTrace()
+    if jit.os ~= "Linux" or child.isSanitized()
+        or os.execute("strace -f -o /dev/null true >/dev/null 2>&1") ~= 0 then
+        return "needs strace"
+    end
+    return child.isEmulated() and "needs the system's own poll" or nil
+end
+
+-- As child.start, with its reads, writes and epoll_ctl written down: see Child:calls.
+function child.traced(code)
+    local trace = os.tmpname()
+    -- -D: strace is the child of the server, so that the process that was started is the server.
+    local self = child.start(code, "strace -D -f -qq -o " .. trace .. " -e trace=" .. TRACED)
+    self.trace = trace
+    return self
+end
+
+-- How often it has made which system call since the last connection came, waiting until it has sent
+-- `writes` times.
+function Child:calls(writes)
+    return wire.eventually("the trace of " .. writes .. " writes", function()
+        local counts, seen = {}, false
+        for line in io.lines(self.trace) do
+            local name = line:match("^%d+ +([%w_]+)%(")
+            if name == "accept4" and not line:find("= -1", 1, true) then
+                seen, counts = true, {}
+            elseif seen and name then
+                counts[name] = (counts[name] or 0) + 1
+            end
+        end
+        return counts.sendto == writes and counts
+    end)
+end
+
 function Child:isAlive()
     -- A child of the shell is reaped by init; until then it is a zombie.
     local state = read("/proc/" .. self.pid .. "/stat"):match("%) (%a)")
@@ -83,6 +121,7 @@ function Child:stop()
     end)
     if not ended then ffi.C.kill(self.pid, SIGKILL) end
     for _, suffix in ipairs { "", ".lua", ".out", ".err" } do os.remove(self.base .. suffix) end
+    if self.trace then os.remove(self.trace) end
     return ended
 end
 
