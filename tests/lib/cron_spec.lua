@@ -1,6 +1,9 @@
+package.path = "tests/support/?.lua;" .. package.path
+
 local cron = require "links.cron"
 local task = require "links.task"
 local timer = require "links.timer"
+local tools = require "tools"
 
 local FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -11,13 +14,7 @@ local function seconds(text)
 end
 
 -- Waits until done() says so: on a busy machine that may be late.
-local function eventually(done)
-    local give_up = timer.now() + 20000
-    while not done() do
-        assert(timer.now() < give_up, "waited too long")
-        timer.sleep(1)
-    end
-end
+local function eventually(done) tools.eventually("it", done) end
 
 -- The next fitting minutes after a time.
 local function after(expression, text, count)

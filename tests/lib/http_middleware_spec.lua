@@ -1,12 +1,11 @@
+package.path = "tests/support/?.lua;" .. package.path
+
 local codec = require "codec"
 local http = require "http"
 local timer = require "timer"
+local tools = require "tools"
 
-local function raises(expected, fn, ...)
-    local ok, err = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(err):find(expected, 1, true), tostring(err))
-end
+local raises = tools.says
 
 local function app_with(middleware, handler)
     local app = http.router()

@@ -7,15 +7,10 @@ local task = require "task"
 local timer = require "timer"
 local tools = require "tools"
 
+local raises = tools.says
 local pair, eventually = sockets.pair, sockets.eventually
 
 after_each(sockets.close_all)
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
-end
 
 describe("socket addresses", function()
     it("are those of both ends", function()

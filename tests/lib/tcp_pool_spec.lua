@@ -4,7 +4,9 @@ local sockets = require "sockets"
 local task = require "task"
 local tcp = require "tcp"
 local timer = require "timer"
+local tools = require "tools"
 
+local raises = tools.says
 local serve, keep = sockets.serve, sockets.keep
 
 after_each(sockets.close_all)
@@ -16,12 +18,6 @@ end
 local function pool_of(options, onconnect)
     local port, server = serve(onconnect or echo)
     return keep(tcp.createPool(port, "127.0.0.1", options)), server
-end
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
 end
 
 describe("tcp.createPool", function()

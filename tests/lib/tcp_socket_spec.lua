@@ -6,16 +6,12 @@ local sync = require "sync"
 local task = require "task"
 local tcp = require "tcp"
 local timer = require "timer"
+local tools = require "tools"
 
+local raises = tools.says
 local pair, serve, keep = sockets.pair, sockets.serve, sockets.keep
 
 after_each(sockets.close_all)
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
-end
 
 -- Sends a text in pieces that the other side gets one by one.
 local function trickle(socket, text, size)

@@ -8,15 +8,10 @@ local tcp = require "tcp"
 local timer = require "timer"
 local tools = require "tools"
 
+local raises = tools.says
 local pair, serve, keep, eventually = sockets.pair, sockets.serve, sockets.keep, sockets.eventually
 
 after_each(sockets.close_all)
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
-end
 
 describe("tcp.createServer", function()
     it("serves each connection in a task of its own", function()

@@ -2,6 +2,7 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local task = require "links.task"
 local timer = require "links.timer"
+local tools = require "tools"
 
 local function raises(fn, pattern)
     local ok, err = pcall(fn)
@@ -10,13 +11,7 @@ local function raises(fn, pattern)
 end
 
 -- Waits until done() says so: on a busy machine that may be late.
-local function eventually(done)
-    local give_up = timer.now() + 20000
-    while not done() do
-        assert(timer.now() < give_up, "waited too long")
-        timer.sleep(1)
-    end
-end
+local function eventually(done) tools.eventually("it", done) end
 
 describe("timer.sleep", function()
     it("waits at least as long as asked, fractions too", function()
@@ -254,6 +249,6 @@ describe("timer.now", function()
         local a = timer.now()
         timer.sleep(2)
         assert.is_true(timer.now() - a >= 2)
-        require("tools").within(1000, function() timer.sleep(2) end)
+        tools.within(1000, function() timer.sleep(2) end)
     end)
 end)

@@ -4,8 +4,10 @@ local ffi = require "ffi"
 local sockets = require "sockets"
 local task = require "task"
 local timer = require "timer"
+local tools = require "tools"
 local unix = require "unix"
 
+local raises = tools.says
 local keep = sockets.keep
 
 local function new_path()
@@ -24,12 +26,6 @@ end
 local function serve(onconnect, options, path)
     path = path or new_path()
     return path, keep(assert(unix.createServer(path, onconnect, options)))
-end
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
 end
 
 after_each(sockets.close_all)

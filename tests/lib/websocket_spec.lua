@@ -6,10 +6,12 @@ local sync = require "sync"
 local task = require "task"
 local tcp = require "tcp"
 local timer = require "timer"
+local tools = require "tools"
 local websocket = require "websocket"
 local wire = require "wire"
 local zlib = require "zlib"
 
+local raises = tools.says
 local servers = {}
 local url
 
@@ -38,12 +40,6 @@ end
 local echo_functions = { message = function(ws, data, kind) ws:write(data, kind) end }
 
 local function dial(options) return assert(websocket.connect(url, options)) end
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
-end
 
 after_each(function()
     for _, server in ipairs(servers) do server:close(0) end

@@ -112,6 +112,13 @@ function program.raises(pattern, fn, ...)
     assert(place == file, "blamed " .. tostring(message) .. ", not " .. file)
 end
 
+-- Asserts that `fn(...)` raises an error that has this text in it.
+function program.says(text, fn, ...)
+    local ok, message = pcall(fn, ...)
+    assert(not ok, "nothing was raised")
+    assert(tostring(message):find(text, 1, true), "raised: " .. tostring(message))
+end
+
 -- Asserts that `nil, err` with that name has come, and returns err.
 function program.fails(name, value, err)
     assert(value == nil, "it went well")
