@@ -8,7 +8,7 @@
 #     resumed    the same, each session taken up again by the ticket of the one before
 #     hello      hello on connections that are kept, against nginx's Lua module
 #     file-1m    a file of 1 MiB, against nginx
-#     idle       private memory per idle connection, COUNT=2000 of them
+#     idle       private memory per idle connection, COUNT=2000 of them, and nginx's
 #
 # PAIRS=7 pairs per comparison, DURATION=3 seconds per run, CONNECTIONS=64 of wrk; tls_client.c makes
 # one connection at a time.
@@ -58,11 +58,14 @@ measure() {
 }
 
 idle() {
-    start links-tls
-    bytes=$("$(tool tls_client -lssl -lcrypto)" hold "$server_port" "$COUNT" "$server_pid")
-    stop_server
-    row "idle TLS connection, private memory" "$(awk -v b="$bytes" 'BEGIN { printf "%.1f KiB", b / 1024 }')" \
-        "" "$COUNT connections, each with an answer"
+    for server in links-tls nginx-lua; do
+        start "$server" $((COUNT + 1024))
+        pid=$(server_pids)
+        bytes=$("$(tool tls_client -lssl -lcrypto)" hold "$server_port" "$COUNT" "${pid##* }")
+        stop_server
+        row "idle TLS connection of $server, private memory" \
+            "$(awk -v b="$bytes" 'BEGIN { printf "%.1f KiB", b / 1024 }')" "" "$COUNT connections, each with an answer"
+    done
 }
 
 need taskset wrk nginx awk openssl

@@ -135,7 +135,7 @@ local function open_output(signature, o, level)
     if not box then return nil, err end
     if format == TEXT and flags == 0 and wants_color(o, box) then flags = binding.COLOR end
     return {
-        box = box, format = format, flags = flags, make = o.make, keep = 0,
+        box = box, format = format, how = (format * 8 + flags) * 16, make = o.make,
         level = o.level and LEVELS[o.level] or 0,
         -- Lines of outputs that are alike are put together once.
         alike = o.make or format * 8 + flags,
@@ -156,7 +156,7 @@ local function open_all(signature, o, outputs, level)
         opened[i] = output
     end
     -- One of them tells log.tail what the line is.
-    opened[1].keep = 1
+    opened[1].how = opened[1].how + binding.KEEP
     for i = 1, math.max(#outputs, #opened) do outputs[i] = opened[i] end
     return true
 end
@@ -311,7 +311,7 @@ function log.configure(options)
     if not ok then return nil, err end
     local fresh = logger.new(o, default._outputs)
     for key, value in pairs(fresh) do default[key] = value end
-    default._open = nil
+    for _, key in ipairs { "_name", "_secret", "_keys", "_open" } do default[key] = fresh[key] end
     levels.set(default, o.level and LEVELS[o.level] or default._own)
     return true
 end

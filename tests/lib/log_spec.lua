@@ -126,6 +126,52 @@ describe("a line of the log", function()
         end).password)
     end)
 
+    -- C makes most lines by itself, where there is one place to log to; Lua makes the others.
+    it("is the same whoever puts it together", function()
+        local tostringed = setmetatable({}, { __tostring = function() return "shown" end })
+        local cases = {
+            {}, { { a = 1 } }, { { time = 1, level = "x", name = true, message = "m" } },
+            { { password = "x", Cookie = "y", user = "u" } }, { { shard = 9 } },
+            { { text = 'a "b"\n\27[0m', n = 0.1, yes = true, no = false } },
+            { { list = { 1, "b", { c = 2 } } } }, { { "positional", [7.5] = "x" } },
+            { { t = tostringed } }, { tostringed }, { { [true] = 1 } }, { "%d", 3 }, { nil },
+            { { long = ("x"):rep(20000) } }, { { [("k"):rep(100)] = 1 } },
+            { setmetatable({ a = 1 }, { __index = { b = 2 } }) }, { { n = 2 ^ 53, m = -0.0 } },
+        }
+        local function lines_of(options, places)
+            local lines = {}
+            local function keep(line) lines[#lines + 1] = (line:gsub("20%d%d%-[%d:.T-]*Z", "")) end
+            options.to = places == 1 and keep or { keep, function() end }
+            local logger = assert(log.new(options))
+            for i = 1, 2 do -- the second time it is known what is secret
+                for _, case in ipairs(cases) do
+                    logger:info("message " .. i, unpack(case, 1, math.max(#case, 1)))
+                    logger:warn("message", unpack(case))
+                end
+            end
+            assert(logger:flush(10000))
+            return lines
+        end
+        for _, options in ipairs {
+            { format = "text" }, { format = "json" }, { format = "json", redact = false },
+            { format = "text", name = "db", fields = { shard = 3, app = "x" } },
+            { format = "json", redact = { "user" }, fields = { app = "x" } },
+            { format = "text", locals = false },
+        } do
+            local function compare()
+                local one = lines_of(options, 1)
+                assert.equal(4 * #cases, #one)
+                assert.same(lines_of(options, 2), one)
+            end
+            compare()
+            assert(task.spawn(function()
+                local locals = task.current().locals
+                locals.requestId, locals.token, locals.a, locals.thing = "r1", "t", "own", {}
+                compare()
+            end):join())
+        end
+    end)
+
     it("has the local values of its task, but for tables", function()
         local r
         task.spawn(function()
@@ -234,6 +280,19 @@ describe("a logger", function()
         logger:flush()
         local r = json.decode(lines[1])
         assert.same({ 1, 2, 4, "kid" }, { r.a, r.b, r.c, r.name })
+    end)
+
+    it("that is the default one keeps nothing of what it was before", function()
+        local lines = {}
+        local function keep(line) lines[#lines + 1] = line:sub(26) end
+        assert(log.configure { to = keep, name = "old", fields = { a = 1 } })
+        log.info("m", { password = "p" })
+        assert(log.flush(10000))
+        assert(log.configure { to = keep, redact = false })
+        log.info("m", { password = "p" })
+        assert(log.flush(10000))
+        assert(log.configure {})
+        assert.same({ "INFO  old: m a=1 password=\"[redacted]\"", "INFO  m password=p" }, lines)
     end)
 
     it("writes to several places, each in its own way", function()

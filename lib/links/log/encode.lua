@@ -10,14 +10,9 @@ local type, tostring, pcall, next, getmetatable = type, tostring, pcall, next, g
 local istype = ffi.istype
 local int64, uint64 = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
 
-local TEXT = binding.TEXT
 local DEPTH_MAX, ITEMS_MAX = 8, 1000
 local OBJECT, OBJECT_END, ARRAY, ARRAY_END = 123, 125, 91, 93
 local REDACTED = "[redacted]"
-
--- What a field of the program's must not be called in JSON and in the journal: the line itself has
--- one of that name.
-local RESERVED = { time = true, level = true, name = true, message = true }
 
 local encode = {}
 
@@ -144,24 +139,46 @@ function put_value(line, value, secret, depth, path)
     end
 end
 
+-- Where code runs interpreted, finding these in C costs as much as calling them.
+local field_string, field_number = C.links_log_field_string, C.links_log_field_number
+
 -- A field at the line's first level.
-function encode.field(line, format, key, value, secret)
+function encode.field(line, key, value, secret)
     if type(key) ~= "string" then key = text_of(key) end
     if secret and secret[key] then value = REDACTED end
-    if format ~= TEXT and RESERVED[key] then key = key .. "_" end
-    C.links_log_key(line, key, #key)
-    put_value(line, value, secret, 0)
+    local kind = type(value)
+    if kind == "string" then
+        field_string(line, key, #key, value, #value)
+    elseif kind == "number" then
+        field_number(line, key, #key, value)
+    else
+        C.links_log_field(line, key, #key)
+        put_value(line, value, secret, 0)
+    end
 end
 
+local put_field = encode.field
+
 -- All fields of a table.
-function encode.fields(line, format, fields, secret)
-    for key, value in next, fields do encode.field(line, format, key, value, secret) end
+function encode.fields(line, fields, secret)
+    for key, value in next, fields do
+        local kind = type(value)
+        if type(key) ~= "string" or secret and secret[key] then
+            put_field(line, key, value, secret)
+        elseif kind == "string" then
+            field_string(line, key, #key, value, #value)
+        elseif kind == "number" then
+            field_number(line, key, #key, value)
+        else
+            put_field(line, key, value, secret)
+        end
+    end
 end
 
 -- The fields as a piece that is kept and added to many lines.
 function encode.piece(line, format, fields, secret)
     C.links_log_piece(line, format)
-    encode.fields(line, format, fields, secret)
+    encode.fields(line, fields, secret)
     return ffi.string(line.data, line.len)
 end
 

@@ -14,6 +14,11 @@ void links_log_begin(links_log_line *line, int format, int flags, int level,
                                size_t message_len);
 void links_log_piece(links_log_line *line, int format);
 void links_log_raw(links_log_line *line, const char *piece, size_t len);
+void links_log_field(links_log_line *line, const char *name, size_t len);
+void links_log_field_string(links_log_line *line, const char *name, size_t name_len,
+                                      const char *s, size_t len);
+void links_log_field_number(links_log_line *line, const char *name, size_t name_len,
+                                      double n);
 void links_log_key(links_log_line *line, const char *name, size_t len);
 void links_log_string(links_log_line *line, const char *s, size_t len);
 void links_log_number(links_log_line *line, double n);
@@ -51,6 +56,9 @@ void links_log_retain(links_log_sink *sink);
 void links_log_free_sink(links_log_sink *sink);
 int links_log_put(links_log_sink *sink, const links_log_line *line, int level,
                             int may_wait);
+int links_log_start(links_log_line *line, int how, const char *name, size_t name_len,
+                              const char *message, size_t message_len);
+int links_log_send(links_log_sink *sink, links_log_line *line, int how);
 int links_log_flush(links_log_sink *sink, double *ticket, double timeout_ms);
 void links_log_reopen(links_log_sink *sink);
 void links_log_stats(links_log_sink *sink);
@@ -69,6 +77,7 @@ return {
     JOURNAL = 2,
     COLOR = 1,
     SYSLOG = 2,
+    KEEP = 8, -- of links_log_start
     FD = 0,
     FILE = 1,
     TCP = 2,

@@ -18,6 +18,7 @@ local TEXT, JSON = binding.TEXT, binding.JSON
 local DEBUG, INFO, WARN, ERROR, FATAL = 0, 1, 2, 3, 4
 local type, select = type, select
 local put_fields, put_field = encode.fields, encode.field
+local start, send = C.links_log_start, C.links_log_send
 
 local methods = {}
 local Logger = { __index = methods, __name = "logger" }
@@ -48,20 +49,20 @@ local function piece_of(self, line, format)
 end
 
 -- Values that say something by themselves: strings, numbers and booleans.
-local function put_locals(self, line, format, values, fields)
+local function put_locals(self, line, values, fields)
     for key, value in next, values do
         local kind = type(value)
         if (kind == "string" or kind == "number" or kind == "boolean") and type(key) == "string"
             and not (fields and fields[key] ~= nil) then
-            put_field(line, format, key, value, self._secret)
+            put_field(line, key, value, self._secret)
         end
     end
 end
 
 -- The logger's own fields, but for those that the call has too.
-local function put_own(self, line, format, fields)
+local function put_own(self, line, fields)
     for key, value in next, self._fields do
-        if fields[key] == nil then put_field(line, format, key, value, self._secret) end
+        if fields[key] == nil then put_field(line, key, value, self._secret) end
     end
 end
 
@@ -82,30 +83,35 @@ local function caller()
     end
 end
 
-local function build(self, line, output, level, message, fields, values, at)
-    local format = output.format
+local function locals_of(self)
+    return self._locals and C.links_log_has_locals() == 1 and core.env(core.current()).locals or nil
+end
+
+local function build(self, line, output, level, message, fields, at)
     local name = self._name or ""
-    C.links_log_begin(line, format, output.flags, level, name, #name, message, #message)
+    local marked = start(line, output.how + level, name, #name, message, #message)
     local keys = self._keys
     if keys then
         if fields and overlap(keys, fields) then
-            put_own(self, line, format, fields)
+            put_own(self, line, fields)
         else
             -- It is made on a line too: not on the one that has begun.
-            local piece = self._pieces[format]
+            local piece = self._pieces[output.format]
             C.links_log_raw(line, piece, #piece)
         end
     end
-    if values then put_locals(self, line, format, values, fields) end
-    if fields then put_fields(line, format, fields, self._secret) end
-    if at then put_field(line, format, "caller", at) end
-    C.links_log_end(line, output.keep)
+    if marked == 1 then
+        local values = locals_of(self)
+        if values then put_locals(self, line, values, fields) end
+    end
+    if fields then put_fields(line, fields, self._secret) end
+    if at then put_field(line, "caller", at) end
 end
 
 -- A line that the program's function makes.
-local function build_by(self, line, output, level, message, fields, values, at)
+local function build_by(self, line, output, level, message, fields, at)
     local all = {}
-    for _, some in ipairs { self._fields or {}, values or {}, fields or {} } do
+    for _, some in ipairs { self._fields or {}, locals_of(self) or {}, fields or {} } do
         for key, value in pairs(some) do
             all[key] = self._secret and self._secret[key] and "[redacted]" or value
         end
@@ -119,33 +125,45 @@ local function build_by(self, line, output, level, message, fields, values, at)
     end
     C.links_log_piece(line, TEXT)
     C.links_log_text(line, text, #text)
-    C.links_log_end(line, output.keep)
 end
 
 -- Hands the line over; where the buffer is full and the task may wait, after a wait.
-local function put(output, line, level)
+local function put(output, line, level, is_new)
     local sink = output.box.sink
-    local rc = C.links_log_put(sink, line, level, 1)
+    local rc
+    if is_new then
+        rc = send(sink, line, output.how + level)
+    else
+        rc = C.links_log_put(sink, line, level, 1)
+    end
     while rc == AGAIN do
         local status = core.wait()
         rc = C.links_log_put(sink, line, level, status == 0 and 1 or 0)
     end
 end
 
-local function emit_to_all(self, level, message, fields, values, at)
+-- A task that a function of a log runs in has a mark, and what it logs does not go to functions.
+local function is_for(self, output, level)
+    if level < output.level then return false end
+    if not output.box.is_function then return true end
+    local values = locals_of(self)
+    return not (values and values[sinks.MARK])
+end
+
+local function emit_to_all(self, level, message, fields, at)
     local line, built = take_line(), nil
     local keys, outputs = self._keys, self._outputs
-    local from_function = values and values[sinks.MARK]
     for i = 1, #outputs do
         local output = outputs[i]
-        if level >= output.level and not (from_function and output.box.is_function) then
-            if not built or output.alike ~= built then
+        if is_for(self, output, level) then
+            local is_new = not built or output.alike ~= built
+            if is_new then
                 if keys and not output.make then piece_of(self, line, output.format) end
                 local make = output.make and build_by or build
-                make(self, line, output, level, message, fields, values, at)
+                make(self, line, output, level, message, fields, at)
                 built = output.alike
             end
-            put(output, line, level)
+            put(output, line, level, is_new)
         end
     end
     spare = line
@@ -189,20 +207,17 @@ end
 -- --- logging ------------------------------------------------------------------------------------
 
 function emit_now(self, level, message, fields)
-    local values
-    if self._locals and C.links_log_has_locals() == 1 then
-        values = core.env(core.current()).locals
-    end
-    return emit_to_all(self, level, message, fields, values, self._caller and caller())
+    return emit_to_all(self, level, message, fields, self._caller and caller())
 end
 
 local function emit(self, level, message, ...)
     local rate = self._rate
     if rate and not is_wanted(self, rate, level, encode.text_of(message)) then return end
     if self._open then self:_open() end
-    local n = select("#", ...)
-    if n == 0 and type(message) == "string" then
-        emit_now(self, level, message)
+    local n, fields = select("#", ...), ...
+    if type(message) == "string" and (n == 0 or n == 1 and type(fields) == "table"
+        and getmetatable(fields) == nil) then
+        emit_now(self, level, message, fields)
     else
         emit_now(self, level, encode.arguments(message, ...))
     end

@@ -394,6 +394,9 @@ static text remote_address(const subject *s, char out[static ADDRESS_TEXT_MAX])
     return n ? (text){out, (size_t)n} : (text){"unix:", 5};
 }
 
+/* Nothing in it has to be escaped. */
+static void put_address(log_line *l, text t) { log_line_put(l, t.data, t.len); }
+
 static void put_port(const subject *s, log_line *l)
 {
     unsigned port = client_of(s).port;
@@ -460,7 +463,7 @@ static void put_variable(const subject *s, log_line *l, const op *o)
         log_line_put(l, name, o->len);
         break;
     case REMOTE_ADDRESS:
-        put_text(l, remote_address(s, address));
+        put_address(l, remote_address(s, address));
         break;
     case REMOTE_PORT:
         put_port(s, l);

@@ -465,6 +465,26 @@ void links_log_key(links_log_line *line, const char *name, size_t len)
     l->comma = false;
 }
 
+static bool is_reserved(const char *name, size_t len)
+{
+    static const char *const reserved[] = {"time", "level", "name", "message"};
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(*reserved); i++)
+        if (strlen(reserved[i]) == len && memcmp(reserved[i], name, len) == 0)
+            return true;
+    return false;
+}
+
+void links_log_field(links_log_line *line, const char *name, size_t len)
+{
+    char other[8];
+    if (line_of(line)->format != LINKS_LOG_TEXT && is_reserved(name, len)) {
+        memcpy(other, name, len);
+        other[len++] = '_';
+        name = other;
+    }
+    links_log_key(line, name, len);
+}
+
 /* "=value", or where there is a line end in it, its length in eight bytes and then its bytes. */
 static void put_journal_value(log_line *l, const char *s, size_t len)
 {
@@ -584,6 +604,19 @@ void links_log_close(links_log_line *line, int bracket)
     l->comma = true;
     if (l->format == LINKS_LOG_JOURNAL && !l->depth)
         put_char(l, '\n');
+}
+
+void links_log_field_string(links_log_line *line, const char *name, size_t name_len, const char *s,
+                            size_t len)
+{
+    links_log_field(line, name, name_len);
+    links_log_string(line, s, len);
+}
+
+void links_log_field_number(links_log_line *line, const char *name, size_t name_len, double n)
+{
+    links_log_field(line, name, name_len);
+    links_log_number(line, n);
 }
 
 /* --- ends ---------------------------------------------------------------------------------- */

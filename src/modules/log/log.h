@@ -45,7 +45,18 @@ LINKS_API void links_log_begin(links_log_line *line, int format, int flags, int 
 LINKS_API void links_log_piece(links_log_line *line, int format);
 LINKS_API void links_log_raw(links_log_line *line, const char *piece, size_t len);
 
-/* A field's name; its value comes next. */
+/* A field's name, with an underscore behind it where the line itself has one of that name; its value
+ * comes next. */
+LINKS_API void links_log_field(links_log_line *line, const char *name, size_t len);
+
+/* A field with its value. Code that waits runs interpreted, and there a call costs as much as the
+ * work it does. */
+LINKS_API void links_log_field_string(links_log_line *line, const char *name, size_t name_len,
+                                      const char *s, size_t len);
+LINKS_API void links_log_field_number(links_log_line *line, const char *name, size_t name_len,
+                                      double n);
+
+/* A name within a value. */
 LINKS_API void links_log_key(links_log_line *line, const char *name, size_t len);
 
 /* A value: of a field, or of an array. */
@@ -120,6 +131,13 @@ LINKS_API void links_log_free_sink(links_log_sink *sink);
 /* Hands a line over: 0; 1 where it was dropped; parks where the sink blocks and `may_wait`. */
 LINKS_API int links_log_put(links_log_sink *sink, const links_log_line *line, int level,
                             int may_wait);
+
+/* For lines in two calls: `how` is ((format * 8 + flags) * 2 + keep) * 8 + level. The first is as
+ * links_log_begin, and returns whether the task that runs may have local values; the second as
+ * links_log_end and links_log_put. */
+LINKS_API int links_log_start(links_log_line *line, int how, const char *name, size_t name_len,
+                              const char *message, size_t message_len);
+LINKS_API int links_log_send(links_log_sink *sink, links_log_line *line, int how);
 
 /* Begins to write what is there, and then waits for it: 0; or the error that it met. Parks;
  * `timeout_ms` 0 is no limit. `ticket` is 0 in the first call and afterwards what it was set to. */

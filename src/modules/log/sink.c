@@ -104,6 +104,19 @@ int links_log_put(links_log_sink *ls, const links_log_line *line, int level, int
     return 1;
 }
 
+int links_log_start(links_log_line *line, int how, const char *name, size_t name_len,
+                    const char *message, size_t message_len)
+{
+    links_log_begin(line, how >> 7, how >> 4 & 7, how & 7, name, name_len, message, message_len);
+    return sched_is_marked();
+}
+
+int links_log_send(links_log_sink *ls, links_log_line *line, int how)
+{
+    links_log_end(line, how >> 3 & 1);
+    return links_log_put(ls, line, how & 7, 1);
+}
+
 int links_log_flush(links_log_sink *ls, double *ticket, double timeout_ms)
 {
     log_sink *s = sink_of(ls);
