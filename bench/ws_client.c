@@ -1,11 +1,11 @@
 /*
- * The client of websocket.sh.
+ * The client of websocket.sh and cluster.sh.
  *
  *     ws_client echo PORT COUNT MS       COUNT connections, each with a binary message of 64 bytes under
  *                                        way, for MS; prints "messages microseconds"
- *     ws_client publish PORT COUNT PID   COUNT subscribers; 50 times one message of 64 bytes to all of
- *                                        them; prints the server's CPU time for one in ns: all of it
- *                                        (the median), and what it spent outside of the kernel
+ *     ws_client publish PORT COUNT PID...  COUNT subscribers; 50 times one message of 64 bytes to all of
+ *                                        them; prints the servers' CPU time for one in ns: all of it
+ *                                        (the median), and what they spent outside of the kernel
  *     ws_client hold PORT COUNT PID      COUNT connections that send nothing; prints by how many bytes
  *                                        per connection PID's private memory grew
  *
@@ -134,21 +134,29 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void publish(int port, int count, long pid)
+static long sum_of(long (*ns)(long pid), char **pids)
+{
+    long sum = 0;
+    for (; *pids; pids++)
+        sum += ns(number(*pids, 1L << 22));
+    return sum;
+}
+
+static void publish(int port, int count, char **pids)
 {
     long took[ROUNDS];
     allow_connections(count);
     for (int i = 0; i < count; i++)
         fds[i] = shake_hands(port, i);
-    long user = user_ns(pid);
+    long user = sum_of(user_ns, pids);
     for (int round = 0; round < ROUNDS; round++) {
-        long before = cpu_ns(pid);
+        long before = sum_of(cpu_ns, pids);
         send_message(fds[0]);
         for (int i = 0; i < count; i++)
             take_reply(fds[i]);
-        took[round] = cpu_ns(pid) - before;
+        took[round] = sum_of(cpu_ns, pids) - before;
     }
-    user = (user_ns(pid) - user) / ROUNDS;
+    user = (sum_of(user_ns, pids) - user) / ROUNDS;
     qsort(took, ROUNDS, sizeof took[0], by_size);
     printf("%ld %ld\n", took[ROUNDS / 2], user);
 }
@@ -171,16 +179,16 @@ static void hold(int port, int count, long pid)
 
 int main(int argc, char **argv)
 {
-    int count = argc == 5 ? atoi(argv[3]) : 0;
+    int count = argc >= 5 ? atoi(argv[3]) : 0;
     if (count < 1 || count > MAX_COUNT) {
-        fprintf(stderr, "usage: ws_client echo|publish|hold PORT COUNT MS|PID\n");
+        fprintf(stderr, "usage: ws_client echo|publish|hold PORT COUNT MS|PID...\n");
         return 2;
     }
     make_frames();
     if (strcmp(argv[1], "hold") == 0)
         hold(atoi(argv[2]), count, number(argv[4], 1L << 22));
     else if (strcmp(argv[1], "publish") == 0)
-        publish(atoi(argv[2]), count, number(argv[4], 1L << 22));
+        publish(atoi(argv[2]), count, argv + 4);
     else
         echo(atoi(argv[2]), count, atoll(argv[4]));
     return 0;

@@ -173,8 +173,9 @@ end
 
 --- Numbers of the queue, of all processes together.
 ---
---- @return table  items; capacity and free, in bytes; pushed, how many items so far; recoveries:
----                how often a process has died while it pushed or popped
+--- @return table  items; capacity and free, in bytes; recoveries, how often a process has died
+---                while it pushed or popped; pushed, how many items so far, less one at most for
+---                each of these
 --- @usage local queue = assert(require("shared").queue("example-queue-stats", 65536))
 --- queue:flush()
 --- queue:push("1234567890")
