@@ -146,7 +146,7 @@ static bool fail_at_index(writer *w, int i)
 
 /* --- what is not a table ----------------------------------------------------------------------- */
 
-static void put_string(writer *w, const char *s, size_t len)
+static void put_long_string(writer *w, const char *s, size_t len)
 {
     put_byte(w, '"');
     while (len > 0) {
@@ -157,6 +157,19 @@ static void put_string(writer *w, const char *s, size_t len)
         len -= piece;
     }
     put_byte(w, '"');
+}
+
+static void put_string(writer *w, const char *s, size_t len)
+{
+    if (len > PIECE) {
+        put_long_string(w, s, len);
+        return;
+    }
+    char *start = room_for(w, len * JSONTEXT_ESCAPED_MAX + 2), *at = start;
+    *at++ = '"';
+    at = jsontext_escape(at, s, len);
+    *at++ = '"';
+    w->out->len += (size_t)(at - start);
 }
 
 /* The value at `idx`, by Lua: odd(value, int64 as string) -> text | nil, message */
@@ -283,18 +296,27 @@ static bool put_member(writer *w, bool first, int depth)
     return true;
 }
 
-static bool put_object(writer *w, int t, int depth)
+/* From the member on that is on top of the stack; none is there where it is empty. */
+static bool put_members(writer *w, int t, int depth, bool empty)
 {
-    lua_State *L = w->L;
-    bool empty = true;
     put_byte(w, '{');
-    for (lua_pushnil(L); lua_next(L, t); empty = false)
-        if (!put_member(w, empty, depth))
-            return false;
-    if (!empty)
+    if (!empty) {
+        bool first = true;
+        do {
+            if (!put_member(w, first, depth))
+                return false;
+            first = false;
+        } while (lua_next(w->L, t));
         put_break(w, depth - 1);
+    }
     put_byte(w, '}');
     return true;
+}
+
+static bool put_object(writer *w, int t, int depth)
+{
+    lua_pushnil(w->L);
+    return put_members(w, t, depth, !lua_next(w->L, t));
 }
 
 static bool put_object_sorted(writer *w, int t, int depth)
@@ -332,6 +354,50 @@ static bool put_raw(writer *w, int t)
     return true;
 }
 
+/* What has the keys 1 to n in this order, as an array has them in memory, from the element on that
+ * is on top of the stack. -1 where there turns out to be another key: then nothing has been written,
+ * and the stack is as high as `t`. */
+static int put_list(writer *w, int t, int depth)
+{
+    lua_State *L = w->L;
+    size_t before = w->out->len;
+    put_byte(w, '[');
+    int i = 1;
+    do {
+        if (lua_type(L, t + 1) != LUA_TNUMBER || lua_tonumber(L, t + 1) != i) {
+            w->out->len = before;
+            lua_settop(L, t);
+            return -1;
+        }
+        if (i > 1)
+            put_byte(w, ',');
+        put_break(w, depth);
+        if (!put_value(w, depth))
+            return fail_at_index(w, i);
+        lua_settop(L, t + 1);
+        i++;
+    } while (lua_next(L, t));
+    put_break(w, depth - 1);
+    put_byte(w, ']');
+    return true;
+}
+
+/* Most tables are seen by their first key to be lists or objects. As put_list. */
+static int put_usual(writer *w, int t, int depth, bool may_be_object)
+{
+    lua_State *L = w->L;
+    lua_pushnil(L);
+    if (lua_next(L, t)) {
+        int type = lua_type(L, t + 1);
+        if (type == LUA_TNUMBER && lua_tonumber(L, t + 1) == 1)
+            return put_list(w, t, depth);
+        if (type == LUA_TSTRING && may_be_object)
+            return put_members(w, t, depth, false);
+    }
+    lua_settop(L, t);
+    return -1;
+}
+
 static bool put_table(writer *w, int depth)
 {
     lua_State *L = w->L;
@@ -350,8 +416,13 @@ static bool put_table(writer *w, int depth)
         if (meta == out->raw_meta)
             return put_raw(w, t);
     }
-    if (meta != out->object_meta)
+    if (meta != out->object_meta) {
+        bool may_be_object = meta != out->array_meta && !(w->flags & SORT_KEYS);
+        int done = put_usual(w, t, depth, may_be_object);
+        if (done >= 0)
+            return done;
         n = length_of(L, t);
+    }
     if (n == SPARSE)
         return fail(w, "cannot encode a sparse array");
     if (meta == out->array_meta) {

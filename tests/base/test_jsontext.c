@@ -14,6 +14,7 @@ Test(jsontext, finds_a_special_byte_wherever_it_stands)
                 bool plain = c >= 0x20 && c != '"' && c != '\\';
                 cr_assert_eq(jsontext_skip_plain(text, text + len), text + (plain ? len : at));
                 cr_assert_eq(jsontext_escape(out, text, len) == out + len, plain);
+                cr_assert(!plain || memcmp(out, text, len) == 0);
             }
         }
     }

@@ -1,5 +1,5 @@
--- What few requests and answers have: trailers, informational responses, events, compression for a
--- whole server; and what the server counts.
+-- What few requests and answers have: a table, trailers, informational responses, events,
+-- compression for a whole server; and what the server counts.
 package.path = "tests/support/?.lua;" .. package.path
 
 local http = require "http"
@@ -19,6 +19,45 @@ local function post_chunked(fields, body)
     return "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n" .. fields .. "\r\n"
         .. body
 end
+
+describe("a table that a handler returns", function()
+    it("is answered as JSON, with a type where it has none", function()
+        local answers = {
+            ["/one"] = function() return { a = { 1, "x" } } end,
+            ["/typed"] = function(_, res)
+                res:setHeader("content-type", "application/problem+json")
+                return {}
+            end,
+            ["/late"] = function(_, res)
+                res.status = 404
+                return {}
+            end,
+            ["/headed"] = function() return { 1 }, { ["X-One"] = "1" } end,
+            ["/large"] = function() return { ("x"):rep(100000) } end,
+            ["/bad"] = function() return { print } end,
+        }
+        local port = serve(function(req, res) return answers[req.path](req, res) end)
+        local function ask(path)
+            local res = wire.request(port, "GET " .. path .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+            return { res.status, res.headers["content-type"], res.headers["content-length"],
+                res.body }
+        end
+        local JSON = "application/json"
+        for _ = 1, 100 do
+            assert.same({ 200, JSON, "13", '{"a":[1,"x"]}' }, ask("/one"))
+        end
+        assert.same({ 200, "application/problem+json", "2", "{}" }, ask("/typed"))
+        assert.same({ 404, JSON, "2", "{}" }, ask("/late"))
+        assert.same({ 200, JSON, "3", "[1]" }, ask("/headed"))
+        assert.same({ 200, JSON, "100004", '["' .. ("x"):rep(100000) .. '"]' }, ask("/large"))
+        local log = with_log(function()
+            assert.same({ 500, "text/plain; charset=utf-8", "22", "Internal Server Error\n" },
+                ask("/bad"))
+        end)
+        assert.truthy(log:find("a handler returned a table: cannot encode a function, at [1]", 1,
+            true))
+    end)
+end)
 
 describe("the trailers of a request", function()
     local BODY = "5\r\nhello\r\n0\r\nX-Sum: 1 2 \r\nX-More:a\r\nx-more: b\r\nX-Empty:\r\n\r\n"

@@ -119,6 +119,23 @@ describe("json.encode", function()
             { sortKeys = true }))
     end)
 
+    it("sees what a table is, whatever its first key says", function()
+        local late = {}
+        for i = 9, 1, -1 do late[i] = i end -- kept in any order
+        assert.equal("[1,2,3,4,5,6,7,8,9]", json.encode(late))
+        assert.equal("[1,null,3]", json.encode { 1, nil, 3 })
+        assert.equal("[[1,null,3],[]]", json.encode { { 1, nil, 3 }, json.array {} })
+        local both = json.decode(json.encode { { 1, { 2, y = 3 }, x = 4 }, 5 })
+        assert.same({ { ["1"] = 1, ["2"] = { ["1"] = 2, y = 3 }, x = 4 }, 5 }, both)
+        assert.equal('{"0":1,"1":2}', json.encode({ [0] = 1, 2 }, { sortKeys = true }))
+        assert.equal('{"1.5":1}', json.encode { [1.5] = 1 })
+        assert.equal("[\n 1,\n [\n  2\n ]\n]", json.encode({ 1, { 2 } }, { pretty = " " }))
+        assert.equal("cannot encode a sparse array", refuses { 1, [20] = 2 })
+        assert.equal("cannot encode a function, at [2].x[1]", refuses { 1, { x = { print } } })
+        assert.equal("cannot encode an array that has other keys than 1 to n",
+            refuses(json.array { 1, 2, x = 3 }))
+    end)
+
     it("says what cannot be encoded, and where it is", function()
         assert.equal("cannot encode a function, at a[2].b", refuses { a = { 1, { b = print } } })
         assert.equal("cannot encode a thread", refuses(coroutine.create(print)))

@@ -101,6 +101,7 @@ const char *links_http_get(const links_http_req *r, const char *name, size_t nam
 int links_http_unset(links_http_req *r, const char *name, size_t name_len);
 void links_http_reset(links_http_req *r);
 int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
+int links_http_respond_json(links_http_req *r, int status, const char *body, size_t len);
 int links_http_start(links_http_req *r, int status, double length);
 int links_http_write(links_http_req *r, const char *data, size_t len);
 int links_http_inform(links_http_req *r, int status);

@@ -19,6 +19,7 @@ local Response, over = response.Response, response.over
 local respond, set_fields = response.respond, response.set_fields
 local WHOLE_MAX = response.WHOLE_MAX
 local wait, spawn = core.wait, core.spawn
+local encode = require("links.json").encode
 local setmetatable, type, xpcall = setmetatable, type, xpcall
 
 local ECANCELED = -errors.code("ECANCELED")
@@ -178,12 +179,20 @@ local function take_requests(self, handle, handler)
             local req = setmetatable({ _r = r, _h = handle, _key = r.key, _route = nil }, Request)
             local res = setmetatable({ _r = r, status = 200 }, Response)
             local ok, a, b, c = xpcall(handler, on_error, req, res)
-            if ok and type(a) == "string" and b == nil and #a <= WHOLE_MAX and res.status == 200
-                and res._r and r.sent == 0 and not res._filter then
+            if not (ok and b == nil and res.status == 200 and res._r and r.sent == 0)
+                or res._filter then
+                finish(self, req, res, ok, a, b, c)
+            elseif type(a) == "string" and #a <= WHOLE_MAX then
                 C.links_http_respond(r, 200, a, #a)
                 res._r = false
             else
-                finish(self, req, res, ok, a, b, c)
+                local text = type(a) == "table" and encode(a)
+                if text and #text <= WHOLE_MAX then
+                    C.links_http_respond_json(r, 200, text, #text)
+                    res._r = false
+                else
+                    finish(self, req, res, ok, a, b, c)
+                end
             end
             answered = 1
         else

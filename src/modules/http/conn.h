@@ -54,6 +54,7 @@ struct http_conn {
 typedef struct http_response {
     chunk *fields; /* staged: "Name: value\r\n" ... */
     bool has_type, has_length, has_date, has_server;
+    bool json; /* the type of the body where none is set */
     bool started;
     bool upgrade;  /* "Connection: Upgrade" */
     bool bodiless; /* to HEAD, and 204 and 304: the body is counted and not sent */

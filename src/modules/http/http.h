@@ -249,6 +249,9 @@ LINKS_API void links_http_reset(links_http_req *r);
  * has left, and the request is over all the same; LINKS_HTTP_HEADERS_SENT, and it is not. */
 LINKS_API int links_http_respond(links_http_req *r, int status, const char *body, size_t len);
 
+/* The same with a body that is JSON: where no Content-Type is set, it says so. */
+LINKS_API int links_http_respond_json(links_http_req *r, int status, const char *body, size_t len);
+
 /* Sends the head of an answer whose body follows by links_http_write: `length` bytes in all, or
  * -1 where that is not known. Returns 0, LINKS_HTTP_HEADERS_SENT, LINKS_CLOSED. */
 LINKS_API int links_http_start(links_http_req *r, int status, double length);

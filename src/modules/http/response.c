@@ -367,7 +367,8 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
         start = at = stream_reserve(s, HEAD_MAX + more);
     }
     if (!res->has_type && length > 0 && !has_no_body(status))
-        at = PUT(at, "Content-Type: text/plain; charset=utf-8\r\n");
+        at = res->json ? PUT(at, "Content-Type: application/json\r\n")
+                       : PUT(at, "Content-Type: text/plain; charset=utf-8\r\n");
     at = put_framing(at, r, status, length);
     at = put_connection(at, r, status != 101 && http_conn_will_close(r));
     at = PUT(at, "\r\n");
@@ -412,6 +413,12 @@ int links_http_respond(links_http_req *lr, int status, const char *body, size_t 
         http_count_sent(r, len);
     http_conn_answered(r);
     return 0;
+}
+
+int links_http_respond_json(links_http_req *lr, int status, const char *body, size_t len)
+{
+    req_of(lr)->res.json = true;
+    return links_http_respond(lr, status, body, len);
 }
 
 static int64_t staged_length(const http_request *r)
