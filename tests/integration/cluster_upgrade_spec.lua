@@ -76,10 +76,6 @@ describe("an upgrade", function()
         assert.same({}, failures, cluster.text)
         assert.is_true(asked > 10 * ROUNDS)
         assert.same({ code = 0 }, clusters.end_of(cluster))
-        local last = master()
-        process.kill(last, "SIGTERM")
-        eventually("its end", function() return program.has_ended(last) end)
-        assert.is_false(is_there(pid_file))
         assert.is_false(is_there(pid_file .. ".old"))
     end)
 
@@ -122,8 +118,14 @@ describe("an upgrade", function()
         local function version(workers, name)
             return ([[
                 local http, process, udp = require "http", require "process", require "udp"
+                if process.isMaster then
+                    process.on("message", function() process.quit(0) end)
+                end
                 process.cluster { workers = %d, pidFile = %q }
-                local function answer() return process.workerId .. " " .. process.pid .. " %s" end
+                local function answer(req)
+                    if req.path == "/quit" then process.send("master", "quit") end
+                    return process.workerId .. " " .. process.pid .. " %s"
+                end
                 local server = assert(http.createServer({ 0, "unix:%s" }, answer,
                     { host = "127.0.0.1" }))
                 local shared = assert(http.createServer(server:addresses()[1].port + 0, answer,
@@ -162,9 +164,10 @@ describe("an upgrade", function()
         end
         client:close()
         local last = master()
-        process.kill(last, "SIGTERM")
+        ask(port, "/quit")
         eventually("its end", function() return program.has_ended(last) end)
         assert.is_false(is_there(path))
+        assert.is_false(is_there(pid_file))
     end)
 
     it("closes what the new program does not open", function()
@@ -304,8 +307,6 @@ describe("an upgrade that fails", function()
         assert.same({ signal = "SIGTERM" }, clusters.end_of(cluster))
         assert.is_true(program.has_ended(new))
         assert.is_nil((ask(port)))
-        assert.is_false(is_there(pid_file))
-        assert.is_false(is_there(pid_file .. ".old"))
     end)
 
     it("is refused for a program from standard input, and a signal that reloads too", function()

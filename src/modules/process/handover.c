@@ -113,7 +113,8 @@ static void give(links_handover *h)
         if (rc == -EINTR)
             continue;
         if (rc < 0) {
-            h->fault = rc;
+            /* That the other has gone is no fault of the sockets, and its end tells more. */
+            h->fault = rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
             end(h);
         }
     }
