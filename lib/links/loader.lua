@@ -11,7 +11,8 @@ local loader = {}
 local PUBLIC = {}
 for _, name in ipairs {
     "cache", "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "limit", "lock",
-    "log", "msgpack", "path", "process", "querystring", "shared", "sync", "system", "task", "tcp",
+    "log", "metrics", "msgpack", "path", "process", "querystring", "shared", "sync", "system",
+    "task", "tcp",
     "timer", "tls", "udp", "unix", "url", "websocket", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end

@@ -595,7 +595,7 @@ static int core_stats(lua_State *L)
         {"resumes", (double)s->resumes},    {"spawned", (double)s->spawned},
         {"failed", (double)s->failed},      {"tasks", s->live},
         {"pooledCoroutines", s->pooled},    {"longestHold", s->longest_ms},
-        {"handles", ev_refs(sched_loop())},
+        {"handles", ev_refs(sched_loop())}, {"busy", (double)ev->busy_ns / 1e6},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
