@@ -6,7 +6,9 @@
 
 #include "lua/finalizers.h"
 #include "lua/json_encode.h"
+#include "lua/profile.h"
 #include "lua/task.h"
+#include "lua/watchdog.h"
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
@@ -697,5 +699,7 @@ int luaopen_links_core(lua_State *L)
     core_add_timers(L);
     json_encode_add(L);
     finalizers_add(L);
+    profile_add(L);
+    watchdog_add(L);
     return 1;
 }

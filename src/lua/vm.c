@@ -10,7 +10,9 @@
 #include "lua/core.h"
 #include "lua/finalizers.h"
 #include "lua/lualib.h"
+#include "lua/profile.h"
 #include "lua/task.h"
+#include "lua/watchdog.h"
 #include "version.h"
 
 static struct {
@@ -112,6 +114,8 @@ int vm_open(ev_loop *loop)
 
 void vm_close(void)
 {
+    watchdog_close(vm.L);
+    profile_close(vm.L);
     sched_close();
     finalizers_close(vm.L);
     lua_close(vm.L);
