@@ -179,6 +179,8 @@ void vm_start(const vm_program *p)
     lua_setfield(L, -2, "stdin");
     lua_pushboolean(L, p->strict);
     lua_setfield(L, -2, "strict");
+    lua_pushstring(L, p->tool);
+    lua_setfield(L, -2, "tool");
     lua_pushstring(L, p->workers);
     lua_setfield(L, -2, "workers");
     lua_pushboolean(L, p->is_worker);

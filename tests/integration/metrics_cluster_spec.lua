@@ -90,6 +90,10 @@ describe("the metrics of a cluster", function()
     it("are those of all workers, merged as each metric asks for it", function()
         local url = start()
         local n = hit(url)
+        -- Workers cannot ask each other before the master knows that all of them serve.
+        eventually("numbers of both workers", function()
+            return value_of(scrape(url), "asked") == 2
+        end)
         for _ = 1, 6 do
             local body = scrape(url)
             assert.equal(n, value_of(body, 'hits_total{who="all"}'))
@@ -161,7 +165,6 @@ describe("the metrics of a cluster", function()
     it("come from a worker that cannot answer as it had told them before", function()
         local url = start()
         local n = hit(url)
-        scrape(url)
         local held = task.spawn(get, url .. "/hold")
         -- One of the workers is held now; who reaches the other one gets both's numbers.
         local body

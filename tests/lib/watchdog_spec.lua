@@ -21,7 +21,7 @@ local function says(code, ...)
 end
 
 describe("the watchdog", function()
-    it("tells of a task that holds the loop, with its name and where it is, while it does", function()
+    it("tells of a task that holds the loop, by its name and where it is, while it does", function()
         says([[
             local function compute()
                 local i = 0

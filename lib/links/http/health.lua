@@ -53,10 +53,6 @@ local function run_one(fn, ms)
     return outcome(began, ms, ok, value, err)
 end
 
--- One round at a time, which all who ask meanwhile wait for.
-local Round = {}
-Round.__index = Round
-
 local function tell(self, name, how, why)
     if self.before[name] == how then return end
     if how ~= "ok" then
@@ -84,7 +80,8 @@ local function run_all(self)
     end
 end
 
-function Round:get()
+-- The outcomes, by name. There is one round at a time, which all who ask meanwhile wait for.
+local function outcomes_of(self)
     if #self.names == 0 then return {} end
     if self.at and core.now() - self.at < self.maxAge then return self.results end
     if not self.running then
@@ -108,7 +105,7 @@ end
 
 local function answer_ready(round, res)
     if C.links_ending_due() ~= 0 then return answer(res, 503, { status = "draining" }) end
-    local results = round:get()
+    local results = outcomes_of(round)
     if not results then return answer(res, 503, { status = "failed" }) end
     if C.links_ending_due() ~= 0 then return answer(res, 503, { status = "draining" }) end
     local status = "ok"
@@ -159,10 +156,10 @@ function health.health(options)
         check.type(HEALTH, "options.checks." .. name, fn, "function")
         names[#names + 1], checks[name] = name, fn
     end
-    local round = setmetatable({
+    local round = {
         names = names, checks = checks, timeout = o.timeout, maxAge = o.maxAge,
         before = {}, queue = core.queue(),
-    }, Round)
+    }
     local live, ready = o.live, o.ready
     return function(req, res, next_)
         local path = req.path
