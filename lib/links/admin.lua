@@ -28,6 +28,7 @@ local check = require "links.check"
 local errors = require "links.errors"
 local fs = require "links.fs"
 local ipc = require "links.process.ipc"
+local process_ffi = require "links.process.ffi"
 local report = require "links.report"
 local answers = require "links.admin.answers"
 local places = require "links.admin.places"
@@ -36,11 +37,14 @@ local sync = require "links.sync"
 local timer = require "links.timer"
 local unix = require "links.unix"
 
+local C = process_ffi.C
+
 local admin = {}
 
 local CLIENTS_MAX, IDLE_MS, LINE_MAX = 16, 60000, 4096
 local ANSWER_MS = 1000 -- of another process of the cluster
 local ASK_MASTER_MS = 5000
+local RETRY_MS = 100 -- until the master before this one has let go of the socket
 
 -- For the process, not for this load of the module.
 local state = core.adminState or { servers = {} }
@@ -186,12 +190,25 @@ Server.__index = Server
 --- os.remove(path)
 --- assert(admin.listen(path)):close()
 function Server:close()
-    if not self._server then return true end
-    self._server:close(0)
+    if self._server then self._server:close(0) end
     if self._link then fs.remove(self._link) end
-    state.servers[self.path] = nil
-    self._server = nil
+    if state.servers[self.path] == self then state.servers[self.path] = nil end
+    self._server, self._link = nil, nil
     return true
+end
+
+-- Takes the place of the master before this one, when that lets go.
+local function await(self, mode)
+    local retry
+    retry = timer.setInterval(RETRY_MS, function()
+        self._server = unix._aside(self.path, serve, { mode = mode, maxConnections = CLIENTS_MAX })
+        if self._server or not state.servers[self.path] then retry:cancel() end
+    end)
+    retry:unref()
+end
+
+local function is_heir()
+    return core.isHeir or C.links_handover_wanted() ~= 0
 end
 
 local function open(path, mode)
@@ -204,10 +221,12 @@ local function open(path, mode)
     end
     if state.servers[path] then return state.servers[path] end
     local server, err = unix._aside(path, serve, { mode = mode, maxConnections = CLIENTS_MAX })
-    if not server then return nil, err end
+    local waits = err ~= nil and err.name == "EADDRINUSE" and is_heir()
+    if not server and not waits then return nil, err end
     local self = setmetatable({ path = path, _server = server }, Server)
     self._link = own == nil and path:sub(1, 1) ~= "@" and leave_a_link(path) or nil
     state.servers[path] = self
+    if waits then await(self, mode) end
     return self
 end
 
@@ -227,6 +246,7 @@ local LISTEN = "admin.listen([path[, options]])"
 
 --- Listens on an admin socket. It does not keep the process going. In a worker of a cluster it is
 --- the master who listens, and once is enough: so this may stand before process.cluster or after.
+--- While the program is upgraded the old master has the socket, and then the new one.
 ---
 --- Without a call, LINKS_ADMIN in the environment does the same: a path, or 1 for the default one.
 ---
@@ -270,6 +290,7 @@ function admin._from_environment()
     local value = process.env.LINKS_ADMIN
     process.env.LINKS_ADMIN = nil
     if not value or value == "" or value == "0" then return end
+    state.environment = value
     local path = value ~= "1" and value:gsub("^unix:", "") or nil
     local ok, err = admin._begin(path, tonumber("600", 8))
     if not ok then

@@ -130,6 +130,29 @@ describe("the admin socket of a cluster", function()
         end)
     end)
 
+    it("goes on to the new master of an upgrade", function()
+        start(nil, ('assert(require("admin").listen(%q))'):format(socket_path),
+            { LINKS_ADMIN = "1" })
+        local function master()
+            local result = tool("admin", socket_path, "json", "@master", "stats")
+            return result.code == 0 and result.stdout:match('"pid":(%d+)')
+        end
+        local old = tostring(child.pid)
+        assert.equal(old, master())
+        child:kill("SIGUSR2")
+        local new = eventually("the new master", function()
+            local pid = master()
+            return pid and pid ~= old and pid
+        end)
+        eventually("its socket by its number", function()
+            return tool("admin", new, "memory").stdout:find("worker 1:\nheap")
+        end)
+        process.kill(tonumber(new), "SIGTERM")
+        eventually("its end", function() return program.has_ended(tonumber(new)) end)
+        assert(child:wait(20000))
+        child = nil
+    end)
+
     it("ends the program by drain", function()
         start(nil, nil, { LINKS_ADMIN = socket_path })
         assert.equal("ending\n", tool("admin", socket_path, "drain").stdout)
