@@ -22,6 +22,7 @@ enum { EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: links [options] [script [argument...]]\n"
+    "       links top|profile|admin pid|path [argument...]\n"
     "\n"
     "  script    a Lua file; - is standard input\n"
     "  -e CODE   run CODE\n"
@@ -31,6 +32,10 @@ static const char usage[] =
     "  -v        print the versions and exit\n"
     "  -h        print this and exit\n"
     "  --        end of the options\n"
+    "\n"
+    "  top       show how the processes of a running program do\n"
+    "  profile   show where it spends its time\n"
+    "  admin     ask it something: links admin pid help\n"
     "\n"
     "  links app.lua        serves whatever app.lua makes: see man links\n";
 
@@ -89,9 +94,26 @@ static int parse_option(vm_program *p, char **argv, int argc, int *i)
     return bad_usage("unknown option ", option);
 }
 
+/* The name of one of links' own programs; NULL: a script, which `./top` would be as well. */
+static const char *tool_of(const char *name)
+{
+    static const char *const tools[] = {"top", "profile", "admin"};
+    for (size_t i = 0; i < sizeof(tools) / sizeof(*tools); i++)
+        if (strcmp(name, tools[i]) == 0)
+            return tools[i];
+    return NULL;
+}
+
 static int parse(vm_program *p, int argc, char **argv)
 {
     int i = 1;
+    p->tool = argc > 1 ? tool_of(argv[1]) : NULL;
+    if (p->tool) {
+        p->argv = argv;
+        p->argc = argc;
+        p->script = 1;
+        return 0;
+    }
     for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
         if (strcmp(argv[i], "--") == 0) {
             i++;

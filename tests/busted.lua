@@ -9,6 +9,12 @@ arg = arguments
 
 io.stdout:setvbuf("line")
 
+-- The watchdog is there, as it is wherever a program serves, and says nothing: how long something
+-- takes on a busy machine, or under a sanitizer, is no matter of these tests.
+local ffi = require "ffi"
+ffi.cdef "int setenv(const char *name, const char *value, int overwrite);"
+ffi.C.setenv("LINKS_WATCHDOG", "3600000", 1)
+
 -- Called from C, busted ends a run that failed with os.exit; from a Lua file it would raise a bare
 -- nil. A run that went well returns, and the process ends as any other: a spec that leaves a server
 -- or a timer behind keeps it from ending, and the suite is stopped for that.

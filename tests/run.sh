@@ -19,7 +19,9 @@ TIMEOUT=${TIMEOUT:-1200}
 MEMORY=${MEMORY:-8000}
 LOG=$PWD/build/log
 unset MAKEFLAGS MFLAGS MAKELEVEL
-export MAKE TIMEOUT MEMORY
+# The watchdog of programs that serve is there and says nothing: see tests/busted.lua.
+LINKS_WATCHDOG=3600000
+export MAKE TIMEOUT MEMORY LINKS_WATCHDOG
 
 SUITES='lint base ev lua modules lib wire examples house
         asan-base asan-ev asan-lua asan-modules asan-lib asan-wire fuzz

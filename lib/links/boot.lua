@@ -77,6 +77,10 @@ return function(program)
     guard.install(program.strict)
     require("links.task").reportFailures()
     if program.isService then require("links.process.notify").begin() end
+    if program.tool then return require("links.tool." .. program.tool)(unpack(argv)) end
+    if os.getenv("LINKS_ADMIN") and not program.isWorker then
+        require("links.admin")._from_environment()
+    end
     if program.isWorker then
         require("links.process.worker").begin()
     elseif program.workers then

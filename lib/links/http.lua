@@ -6,7 +6,7 @@
 --- `http.router` makes a router: see the page of http.router. `http.cors`, `http.basicAuth`,
 --- `http.accessLog`, `http.bearer`, `http.bodyLimit`, `http.timeout`, `http.secureHeaders` and
 --- `http.requestId` make middleware for it: see http.middleware; `http.limit` and
---- `http.concurrency`: see http.limits.
+--- `http.concurrency`: see http.limits; `http.health`: see http.health.
 --- `http.get`, `http.post` and the others make requests: see http.client. `http.parseUrl` is
 --- url.parse.
 local ffi = require "ffi"
@@ -366,6 +366,7 @@ local LAZY = {
     compress = { "links.http.compress", "compress" },
     concurrency = { "links.http.limits", "concurrency" },
     limit = { "links.http.limits", "limit" },
+    health = { "links.http.health", "health" },
     parseUrl = { "links.url", "parse" },
     router = { "links.http.router", "new" },
     static = { "links.http.static", "static" },

@@ -1,6 +1,7 @@
 -- A program whose server cannot listen, and which does not look at what createServer returned, has
 -- nothing to do and ends: as if all had gone well. Its last words say what happened instead.
 local core = require "links.core"
+local watchdog = require "links.watchdog"
 
 -- A worker of a cluster also tells its master that it listens, and closes its servers at its end.
 local listening = {}
@@ -21,6 +22,7 @@ end
 function listening.began()
     has_listened = true
     core.lastWords(nil)
+    watchdog.begin()
     if listening.notice then listening.notice() end
 end
 

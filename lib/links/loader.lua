@@ -10,9 +10,9 @@ local loader = {}
 -- The public modules that need no prefix, so that a package of the same name does not shadow them.
 local PUBLIC = {}
 for _, name in ipairs {
-    "cache", "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "limit", "lock",
-    "log", "msgpack", "path", "process", "querystring", "shared", "sync", "system", "task", "tcp",
-    "timer", "tls", "udp", "unix", "url", "websocket", "zlib",
+    "admin", "cache", "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "limit",
+    "lock", "log", "metrics", "msgpack", "path", "process", "querystring", "shared", "sync",
+    "system", "task", "tcp", "timer", "tls", "udp", "unix", "url", "websocket", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

@@ -52,6 +52,7 @@ for name, fn in pairs(require "links.process.messages") do process[name] = fn en
 for name, fn in pairs(require "links.process.cluster") do process[name] = fn end
 for name, fn in pairs(require "links.process.service") do process[name] = fn end
 for name, fn in pairs(require "links.process.privileges") do process[name] = fn end
+for name, fn in pairs(require "links.process.watchdog") do process[name] = fn end
 ipc.inherit()
 
 process.argv = argv or {}

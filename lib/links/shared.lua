@@ -119,6 +119,9 @@ local OPTIONS = {
 -- Those of this process, by name or path: open twice is the same.
 local opened = setmetatable({}, { __mode = "v" })
 
+-- Private: for who looks at the process.
+shared._opened = opened
+
 --- Opens the dictionary of a name; makes it if nobody has.
 ---
 --- @param name     string   1 to 64 letters, digits, ".", "_" and "-"

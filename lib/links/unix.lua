@@ -147,6 +147,16 @@ function unix.createServer(path, onconnect, options)
     return servers.start(out[0], onconnect, info)
 end
 
+-- Private: a server of links' own, which is none of the program's and does not keep it going.
+function unix._aside(path, onconnect, options)
+    local out = ffi.new("links_tcp_server *[1]")
+    local file = ffi.new("links_unix_options", options.mode, 1, -1, -1)
+    options = check.options(SERVER, options, SERVER_OPTIONS)
+    local rc = C.links_unix_listen(out, path, #path, file, to_c(options, SERVER_OPTIONS))
+    if rc < 0 then return nil, errors.new(rc, "listen", { address = path }) end
+    return servers.start(out[0], onconnect, { module = "admin", path = path, aside = true })
+end
+
 local CONNECT = "unix.connect(path[, options])"
 
 --- Connects to a server on this machine. Where its queue is full, it tries again until there is

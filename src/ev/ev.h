@@ -244,6 +244,7 @@ typedef struct ev_stats {
     uint64_t turns;
     uint64_t lag[EV_LAG_BUCKETS]; /* turns that were busy for [2^i, 2^(i+1)) microseconds */
     uint64_t longest_ns;          /* the longest busy turn so far */
+    uint64_t busy_ns;             /* of all turns */
     uint64_t timers;              /* armed now */
     uint64_t ios;                 /* watched now */
 } ev_stats;

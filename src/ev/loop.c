@@ -105,6 +105,7 @@ static void note_busy(ev_stats *stats, uint64_t ns)
     stats->lag[bucket < EV_LAG_BUCKETS ? bucket : EV_LAG_BUCKETS - 1]++;
     if (ns > stats->longest_ns)
         stats->longest_ns = ns;
+    stats->busy_ns += ns;
     stats->turns++;
 }
 

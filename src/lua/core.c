@@ -6,7 +6,9 @@
 
 #include "lua/finalizers.h"
 #include "lua/json_encode.h"
+#include "lua/profile.h"
 #include "lua/task.h"
+#include "lua/watchdog.h"
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
@@ -595,7 +597,7 @@ static int core_stats(lua_State *L)
         {"resumes", (double)s->resumes},    {"spawned", (double)s->spawned},
         {"failed", (double)s->failed},      {"tasks", s->live},
         {"pooledCoroutines", s->pooled},    {"longestHold", s->longest_ms},
-        {"handles", ev_refs(sched_loop())},
+        {"handles", ev_refs(sched_loop())}, {"busy", (double)ev->busy_ns / 1e6},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
@@ -697,5 +699,7 @@ int luaopen_links_core(lua_State *L)
     core_add_timers(L);
     json_encode_add(L);
     finalizers_add(L);
+    profile_add(L);
+    watchdog_add(L);
     return 1;
 }

@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <luajit.h>
+#include <signal.h>
 #include <stdbool.h>
 
 /* Registry: what the hook is to run. */
@@ -15,13 +16,24 @@ static struct {
 
 static bool due, closing;
 
+/* Set by a handler of signals. */
+static volatile sig_atomic_t struck;
+static void (*on_strike)(lua_State *L);
+
 static void on_event(lua_State *L, lua_Debug *ar);
 
 static void run_due(lua_State *L)
 {
+    bool was_due = due;
     due = false;
     if (lua_gethook(L) == on_event)
         lua_sethook(L, program.hook, program.mask, program.count);
+    if (struck) {
+        struck = 0;
+        on_strike(L);
+    }
+    if (!was_due)
+        return;
     lua_getfield(L, LUA_REGISTRYINDEX, DUE);
     if (lua_pcall(L, 0, 0, 0))
         lua_pop(L, 1); /* the Lua side reports errors, and this is none of a finalizer's */
@@ -35,34 +47,82 @@ static void on_event(lua_State *L, lua_Debug *ar)
         hook(L, ar);
 }
 
-/* interrupt(fn) -> boolean: calls fn() before the next instruction, whichever task runs it. False,
- * and nothing, where that cannot be: at the end, and under a hook of the program's that counts
- * instructions, whose count would begin anew each time (it works in interpreted code only). */
-static int core_interrupt(lua_State *L)
+/* Puts our hook in the place of the program's; false where that cannot be. */
+static bool set_hook(lua_State *L)
 {
     lua_Hook hook = lua_gethook(L);
-    bool ours = hook == on_event;
-    bool possible = !closing && (ours || !(lua_gethookmask(L) & LUA_MASKCOUNT));
-    lua_pushboolean(L, possible);
-    if (!possible)
-        return 1;
-    lua_pushvalue(L, 1);
-    lua_setfield(L, LUA_REGISTRYINDEX, DUE);
-    due = true;
-    if (!ours) {
+    if (closing || (hook != on_event && (lua_gethookmask(L) & LUA_MASKCOUNT)))
+        return false;
+    if (hook != on_event) {
         program.hook = hook;
         program.mask = lua_gethookmask(L);
         program.count = lua_gethookcount(L);
         lua_sethook(L, on_event, program.mask | LUA_MASKCOUNT, 1);
     }
+    return true;
+}
+
+void finalizers_on_strike(void (*fn)(lua_State *L)) { on_strike = fn; }
+
+void finalizers_strike(lua_State *L)
+{
+    struck = 1;
+    set_hook(L);
+}
+
+/* interrupt(fn) -> boolean: calls fn() before the next instruction, whichever task runs it. False,
+ * and nothing, where that cannot be: at the end, and under a hook of the program's that counts
+ * instructions, whose count would begin anew each time (it works in interpreted code only). */
+static int core_interrupt(lua_State *L)
+{
+    lua_pushvalue(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, DUE);
+    due = set_hook(L);
+    lua_pushboolean(L, due);
+    return 1;
+}
+
+/* How often the collector has come round, since somebody has first asked: each time it finds an
+ * object that nobody holds, which leaves another one behind. */
+#define WITNESS "links.witness"
+
+static lua_Number cycles;
+
+static void push_witness(lua_State *L)
+{
+    lua_newuserdata(L, 0);
+    luaL_getmetatable(L, WITNESS);
+    lua_setmetatable(L, -2);
+}
+
+static int witness_gc(lua_State *L)
+{
+    cycles++;
+    if (!closing)
+        push_witness(L);
+    return 0;
+}
+
+/* gcCycles() -> number */
+static int core_gc_cycles(lua_State *L)
+{
+    if (luaL_newmetatable(L, WITNESS)) {
+        lua_pushcfunction(L, witness_gc);
+        lua_setfield(L, -2, "__gc");
+        push_witness(L);
+    }
+    lua_pushnumber(L, cycles);
     return 1;
 }
 
 void finalizers_add(lua_State *L)
 {
     due = closing = false;
+    cycles = 0;
     lua_pushcfunction(L, core_interrupt);
     lua_setfield(L, -2, "interrupt");
+    lua_pushcfunction(L, core_gc_cycles);
+    lua_setfield(L, -2, "gcCycles");
 }
 
 void finalizers_close(lua_State *L)

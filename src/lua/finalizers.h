@@ -13,6 +13,11 @@
 
 #include <lua.h>
 
+/* Calls what finalizers_on_strike has been given before the next instruction; from a handler of
+ * signals, on the thread of the VM. Nothing happens where interrupt(fn) would be refused. */
+void finalizers_strike(lua_State *L);
+void finalizers_on_strike(void (*fn)(lua_State *L));
+
 /* Adds interrupt(fn) to the table on top of the stack. */
 void finalizers_add(lua_State *L);
 

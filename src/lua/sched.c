@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/ticks.h"
+#include "lua/watchdog.h"
 
 enum {
     RUN_BUDGET = 128,   /* resumes between two looks at the system's events */
@@ -41,6 +42,7 @@ static struct {
     bool closed;
     const void *globals;
     uint32_t last_id;
+    uint64_t begun; /* when the task that runs went on, in ticks */
     uint64_t longest_ticks, ticks0, ns0;
     sched_stats stats;
 } sched;
@@ -480,11 +482,18 @@ static void finish(task *t, int rc)
     let_go(sched.tasks, slot_index); /* `t` may be garbage from here on */
 }
 
+static double ms_of(uint64_t ticks)
+{
+    double per_ns = (double)(ticks_now() - sched.ticks0) / (double)(clock_ns() - sched.ns0 + 1);
+    return (double)ticks / per_ns / 1e6;
+}
+
+double sched_held_ms(void) { return sched.current ? ms_of(ticks_now() - sched.begun) : 0; }
+
 static void note_culprit(task *t, uint64_t ticks)
 {
     sched.longest_ticks = ticks;
-    double per_ns = (double)(ticks_now() - sched.ticks0) / (double)(clock_ns() - sched.ns0 + 1);
-    sched.stats.longest_ms = (double)ticks / per_ns / 1e6;
+    sched.stats.longest_ms = ms_of(ticks);
     if (sched.stats.longest_ms < CULPRIT_MIN_MS)
         return;
     lua_Debug ar;
@@ -532,12 +541,14 @@ static void resume(task *t)
     t->state = TASK_RUNNING;
     sched.current = t;
     sched.stats.resumes++;
-    uint64_t begun = ticks_now();
+    sched.begun = ticks_now();
+    watchdog_enter();
 
     int rc = lua_resume(co, nargs);
 
+    watchdog_leave();
     sched.current = NULL;
-    uint64_t ticks = ticks_now() - begun;
+    uint64_t ticks = ticks_now() - sched.begun;
     if (ticks > sched.longest_ticks)
         note_culprit(t, ticks);
     if (rc == LUA_YIELD) {

@@ -111,6 +111,9 @@ typedef struct sched_stats {
 
 const sched_stats *sched_stats_now(void);
 
+/* For how long the task that runs has held the loop by now. */
+double sched_held_ms(void);
+
 /* Sets the longest hold back to zero. */
 void sched_stats_reset(void);
 

@@ -10,7 +10,9 @@
 #include "lua/core.h"
 #include "lua/finalizers.h"
 #include "lua/lualib.h"
+#include "lua/profile.h"
 #include "lua/task.h"
+#include "lua/watchdog.h"
 #include "version.h"
 
 static struct {
@@ -112,6 +114,8 @@ int vm_open(ev_loop *loop)
 
 void vm_close(void)
 {
+    watchdog_close(vm.L);
+    profile_close(vm.L);
     sched_close();
     finalizers_close(vm.L);
     lua_close(vm.L);
@@ -175,6 +179,8 @@ void vm_start(const vm_program *p)
     lua_setfield(L, -2, "stdin");
     lua_pushboolean(L, p->strict);
     lua_setfield(L, -2, "strict");
+    lua_pushstring(L, p->tool);
+    lua_setfield(L, -2, "tool");
     lua_pushstring(L, p->workers);
     lua_setfield(L, -2, "workers");
     lua_pushboolean(L, p->is_worker);

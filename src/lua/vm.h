@@ -26,6 +26,7 @@ typedef struct vm_program {
     } first[64]; /* done before the script, in this order */
     int nfirst;
     bool from_stdin;     /* the script is standard input */
+    const char *tool;    /* one of links' own programs, to be run instead; its arguments follow */
     const char *workers; /* of the cluster that is to run it; NULL: none */
     bool is_worker;      /* it is one of a cluster's */
     bool is_service;     /* a service manager wants to hear of it */

@@ -8,6 +8,7 @@
 #include "modules/dns/resolver.h"
 #include "modules/http/reply.h"
 #include "modules/log/writer.h"
+#include "modules/metrics/metrics.h"
 #include "modules/net/net.h"
 #include "modules/net/tcp_socket.h"
 #include "modules/process/unit.h"
@@ -37,6 +38,7 @@ void modules_close(ev_loop *loop)
     work_close();
     bell_close();
     presence_close();
+    metrics_close();
     log_close();
     net_close(shared);
     shared = NULL;

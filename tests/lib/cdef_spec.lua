@@ -15,6 +15,7 @@ local BINDINGS = {
     ["lib/links/http/static.lua"] = "src/modules/http/files.h",
     ["lib/links/shared/queue.lua"] = "src/modules/shared/queue.h",
     ["lib/links/shared/own.lua"] = "src/modules/shared/presence.h",
+    ["lib/links/metrics/ffi.lua"] = "src/modules/metrics/metrics.h",
     ["lib/links/log/ffi.lua"] = "src/modules/log/log.h",
     ["lib/links/log/access.lua"] = "src/modules/http/access.h",
     ["lib/links/shared.lua"] = "src/modules/shared/dict.h",

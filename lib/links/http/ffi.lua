@@ -68,6 +68,8 @@ void links_http_abort(links_http_server *server);
 void links_http_free(links_http_server *server);
 void links_http_stats(links_http_server *server);
 int links_http_address(const links_http_server *server, int nth, links_http_place *place);
+void links_http_measure(int statuses, double *under_way, double *received, double *sent,
+                                  double *duration, const double *bounds, int nbounds);
 const char *links_http_method(int method);
 const char *links_http_path(const links_http_req *r, int *len);
 const char *links_http_query(const links_http_req *r, int *len);

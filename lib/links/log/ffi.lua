@@ -67,6 +67,7 @@ void links_log_lost(links_log_sink *sink);
 int links_log_left(links_log_sink *sink);
 int links_log_has_locals(void);
 void links_log_drain(void);
+double links_log_dropped(void);
 ]]
 
 return {

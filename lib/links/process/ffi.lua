@@ -65,6 +65,7 @@ int links_process_ppid(void);
 void links_process_abort(void);
 void links_process_memory(double *rss, double *heap);
 void links_process_cpu(double *user, double *sys);
+int links_process_fds(void);
 int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 int links_process_setgid(double gid);
 int links_process_no_new_privs(void);

@@ -29,11 +29,15 @@ local ipc = {
     PENDING_MAX = 65536,
 }
 
-local MESSAGE, REQUEST, REPLY, FAILURE = 1, 2, 3, 4
+local MESSAGE, REQUEST, REPLY, FAILURE, ASK = 1, 2, 3, 4, 5
 local VERSION = 1
 -- Instead of a process id: who is at the other end; everybody else; and from here down the workers
 -- of a cluster, the first one first.
 local PEER, ALL, WORKERS = 0, -1, -2
+
+-- What links itself asks for, besides the program's requests, and the modules that answer: each has
+-- a function serve(value).
+local SERVICES = { metrics = "links.metrics.builtin", admin = "links.admin.answers" }
 
 local head_type = ffi.typeof [[
     struct { uint32_t length, id; int32_t from, to; uint8_t kind, version; uint16_t worker; }
@@ -272,9 +276,15 @@ function Channel:fail(id, to, err)
     return self:post(FAILURE, id, PEER, to, ipc.encode(describe(err)))
 end
 
--- What the function of process.onRequest makes of a request goes back to who asked.
-local function serve(channel, id, asker, from, value)
-    local ok, result, err = xpcall(state.answer, trace, value, from)
+local function answer_ask(value)
+    local service = type(value) == "table" and SERVICES[value.service]
+    if not service then return nil, new_error(UNSUPPORTED) end
+    return require(service).serve(value.value)
+end
+
+-- What a function makes of a request goes back to who asked.
+local function serve(channel, id, asker, answer, from, value)
+    local ok, result, err = xpcall(answer, trace, value, from)
     if not ok then
         channel:fail(id, asker, result)
         error(result, 0)
@@ -316,13 +326,15 @@ function Channel:take(kind, id, asker, payload, worker)
         settle(id, value)
     elseif kind == FAILURE then
         settle(id, nil, remote_error(value))
+    elseif kind == ASK then
+        run(serve, self, id, asker, answer_ask, from, value)
     elseif kind ~= REQUEST then
         return nil, new_error(PROTOCOL, "receive")
     elseif not state.answer then
         self:fail(id, asker, new_error(UNSUPPORTED, nil, { message = "nobody answers there" }))
     else
         self:wait_for(may_run, LOOK_AGAIN_MS)
-        run(serve, self, id, asker, from, value)
+        run(serve, self, id, asker, state.answer, from, value)
     end
     return true
 end
@@ -338,7 +350,7 @@ function Channel:pass_on(kind, id, to, payload)
     local channel = to <= WORKERS and state.workers[WORKERS - to] or state.channels[to]
     if channel then
         channel:post(kind, id, self.pid, PEER, payload, self.worker)
-    elseif kind == REQUEST then
+    elseif kind == REQUEST or kind == ASK then
         self:fail(id, PEER, new_error(ESRCH))
     end
     return true
@@ -487,8 +499,8 @@ function ipc.receive(ms)
     return message.value, nil, message.from
 end
 
---- Sends a request and waits for its answer.
-function ipc.request(channel, to, payload, ms)
+--- Sends a request and waits for its answer. `kind` is for ipc.ask.
+function ipc.request(channel, to, payload, ms, kind)
     if #payload > ipc.MESSAGE_MAX then return nil, new_error(TOO_LARGE, "request") end
     if state.npending >= ipc.PENDING_MAX then return nil, new_error(FULL, "request") end
     local until_ms = ms and core.now() + ms
@@ -497,7 +509,7 @@ function ipc.request(channel, to, payload, ms)
     state.pending[id] = slot
     state.npending = state.npending + 1
     hold(1)
-    local sent, err = channel:post(REQUEST, id, PEER, channel.pid and PEER or to, payload)
+    local sent, err = channel:post(kind or REQUEST, id, PEER, channel.pid and PEER or to, payload)
     local status = 0
     while sent and not slot.done and status == 0 do
         local left = until_ms and math.max(until_ms - core.now(), 0)
@@ -508,6 +520,25 @@ function ipc.request(channel, to, payload, ms)
     state.npending = state.npending - 1
     if slot.done then return slot.value, slot.err end
     return nil, err or new_error(status, "request")
+end
+
+--- Asks what links itself answers there: as process.request, with the name of the service.
+function ipc.ask(to, service, value, ms)
+    local list, whom = ipc.find(to, function() end)
+    if not list then return nil, whom end
+    return ipc.request(list[1], whom, ipc.encode { service = service, value = value }, ms, ASK)
+end
+
+--- Whom else there is to ask, in a cluster: an array.
+function ipc.others()
+    local list = {}
+    if state.nworkers == 0 then return list end
+    local me = require("links.process").workerId
+    for id = 0, state.nworkers - 1 do
+        if id ~= me then list[#list + 1] = id end
+    end
+    if me then list[#list + 1] = "master" end
+    return list
 end
 
 --- Sets, or takes away, the function that answers requests.

@@ -29,6 +29,9 @@ Master.__index = Master
 
 local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number("SIGTERM")
 
+-- For the cluster's metrics.
+local counts = { restarts = 0, reloads = 0, failed = 0 }
+
 -- What all workers make the keys of their TLS session tickets from, so that a client may come back
 -- to another one, and after a reload.
 local function ticket_secret()
@@ -189,6 +192,7 @@ function Master:replace(died)
     slot.current = nil
     while not self.ending do
         local delay = self:pause_of(slot, died)
+        counts.restarts = counts.restarts + 1
         warn(name_of(died), " ", describe(died.ended), ": starting another one in ", delay, " ms")
         local until_ms = core.now() + delay
         while core.now() < until_ms and not slot.current and not self.ending do
@@ -266,8 +270,10 @@ function Master:reload()
             self:exchange(fresh)
             C.links_cluster_sweep(self.generation)
             self:tell_ready()
+            counts.reloads = counts.reloads + 1
         else
             notify.ready("the reload has failed: " .. why)
+            counts.failed = counts.failed + 1
             report.write("error",
                 "cluster: the reload has failed, and the old workers stay: " .. why)
         end
@@ -361,6 +367,12 @@ function Master.new(about, cpus)
     self.ticket_secret = ticket_secret()
     self.slots, self.alive, self.ends, self.generation = {}, {}, core.queue(), 1
     self.settled = core.queue() -- who waits for the end of a reload
+    core.clusterCounts = counts
+    function counts.workers()
+        local n = 0
+        for _ in pairs(self.alive) do n = n + 1 end
+        return n
+    end
     for i = 1, about.options.workers do
         self.slots[i] = {
             id = i - 1, queue = core.queue(), delay = about.options.restartDelay,

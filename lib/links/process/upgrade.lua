@@ -55,6 +55,7 @@ function upgrade.take()
     local rc = C.links_handover_take(out_way)
     if rc == NOT_FOUND then return nil end
     local way = out_way[0] ~= nil and ffi.gc(out_way[0], C.links_handover_free) or nil
+    core.isHeir = true
     if rc < 0 then return nil, errors.new(rc, "handover") end
     return way
 end
@@ -104,6 +105,7 @@ local function start_heir(master)
     if not cwd then return nil, err end
     local env = notify.environment()
     env.LINKS_TICKET_SECRET = master.ticket_secret
+    env.LINKS_ADMIN = core.adminState and core.adminState.environment
     local what = start.describe(master.signature, master.started_as, command_line(),
         { cwd = cwd, env = env }, INHERIT)
     what.heir = true

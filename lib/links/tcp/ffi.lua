@@ -45,6 +45,7 @@ int links_unix_listen(links_tcp_server **server, const char *path, size_t len,
 links_tcp *links_tcp_accept(links_tcp_server *server);
 void links_tcp_pause(links_tcp_server *server, int on);
 void links_tcp_stop(links_tcp_server *server);
+void links_tcp_server_unref(links_tcp_server *server);
 int links_tcp_drained(links_tcp_server *server, double timeout_ms);
 void links_tcp_abort(links_tcp_server *server);
 void links_tcp_server_free(links_tcp_server *server);

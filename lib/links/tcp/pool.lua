@@ -3,6 +3,7 @@
 local core = require "links.core"
 local binding = require "links.tcp.ffi"
 local errors = require "links.errors"
+local pools = require "links.pools"
 local timer = require "links.timer"
 
 local C = binding.C
@@ -186,7 +187,7 @@ end
 
 -- Private: `make` connects.
 local function new(options, make)
-    return setmetatable({
+    return pools.add("tcp", setmetatable({
         _options = options,
         _connect = make,
         _queue = core.queue(),
@@ -195,7 +196,7 @@ local function new(options, make)
         _total = 0,
         _waiting = 0,
         _closed = false,
-    }, Pool)
+    }, Pool))
 end
 
 return { new = new }

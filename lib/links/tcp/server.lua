@@ -188,7 +188,8 @@ function methods:_drain(ms)
     return self:close(ms)
 end
 
--- Private: makes a server of a pointer that listens. `info`: module, proxy, path.
+-- Private: makes a server of a pointer that listens. `info`: module, proxy, path; `aside` where it
+-- is none of the program's, and does not keep it going.
 local function start(pointer, onconnect, info)
     local self = setmetatable({
         _h = ffi.gc(pointer, C.links_tcp_server_free),
@@ -198,7 +199,11 @@ local function start(pointer, onconnect, info)
         _path = info.path,
         _handshake = info.handshake, -- closes the socket where it fails
     }, Server)
-    listening.add(self)
+    if info.aside then
+        C.links_tcp_server_unref(self._h)
+    else
+        listening.add(self)
+    end
     spawn(accept, self)
     return self
 end

@@ -47,6 +47,7 @@ const char *links_tls_reason(const links_tls *tls);
 int links_tls_text(const links_tls *tls, int what, const char **out);
 int links_cert_text(const char *pem, size_t len, int what, const char **out);
 int links_cert_make(const char *names, int days, const char **out);
+void links_tls_totals(double out[3]);
 ]]
 
 return {

@@ -8,6 +8,7 @@
 
 #include "access_log.h"
 #include "base/mem.h"
+#include "measure.h"
 #include "modules/net/proxy.h"
 #include "modules/tls/transport.h"
 #include "server.h"
@@ -249,6 +250,8 @@ void http_conn_retire(http_conn *c)
 static void refuse(http_conn *c, int status)
 {
     c->server->view.rejected++;
+    if (http_measures)
+        http_measure_refused(c, status);
     if (c->server->access)
         http_access_refused(c, status);
     if (!c->stream.out_len)
@@ -284,6 +287,8 @@ static void dispatch(http_conn *c, int len)
     r->body_error = 0;
     r->continued = !h->expect_continue;
     r->start_ns = ev_now_ns(c->server->net->loop);
+    if (http_measures)
+        http_measure_begin(r);
     if (c->server->access)
         http_access_begin(r, c->server->access);
     if (r->is_chunked)
@@ -593,6 +598,8 @@ void http_conn_answered(http_request *r)
     bool go_on = !http_conn_will_close(r);
 
     assert(c->state == CONN_BUSY);
+    if (r->measured)
+        http_measure_end(r);
     if (r->access)
         http_access_log(r);
     if (http_conn_is_alive(c) && go_on && !complete) {

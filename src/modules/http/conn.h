@@ -95,6 +95,7 @@ struct http_request {
     bool continued; /* 100 Continue needs not be sent (any more) */
     bool queued;
     bool known;                       /* see links_http_meet */
+    bool measured;                    /* it counts among those under way: measure.h */
     struct links_http_access *access; /* the log that is to get its line; NULL: none */
     uint64_t start_ns;                /* its head was complete */
     char *notes;                      /* for that line: links_http_note */

@@ -147,6 +147,14 @@ LINKS_API void links_http_stats(links_http_server *server);
 /* The nth place (0: first) that the server listens at. 0, or -1 beyond the last. */
 LINKS_API int links_http_address(const links_http_server *server, int nth, links_http_place *place);
 
+/* --- metrics ---------------------------------------------------------------------------------- */
+
+/* Begins to count. `statuses` is the metric whose series are made as they are needed, `duration` a
+ * histogram of seconds with these bounds, the others are a cell each; all of metrics.h, and there
+ * for as long as the process is. */
+LINKS_API void links_http_measure(int statuses, double *under_way, double *received, double *sent,
+                                  double *duration, const double *bounds, int nbounds);
+
 /* --- the request --------------------------------------------------------------------------- */
 
 /* The name of a method by number; NULL beyond the last. */

@@ -8,6 +8,7 @@
 
 #include "access_log.h"
 #include "base/mem.h"
+#include "measure.h"
 #include "modules/tls/transport.h"
 
 static http_server *server_of(links_http_server *s) { return (http_server *)s; }
@@ -67,6 +68,7 @@ http_request *http_request_new(http_conn *c)
     r->conn = c;
     r->worker = NULL;
     r->queued = false;
+    r->measured = false;
     r->access = NULL;
     r->notes = NULL;
     r->notes_len = 0;
@@ -87,6 +89,8 @@ void http_request_over(http_request *r)
 void http_request_free(http_request *r)
 {
     http_server *s = r->conn->server;
+    if (r->measured)
+        http_measure_end(r);
     if (r->access)
         http_access_log(r);
     if (r->notes)

@@ -165,4 +165,7 @@ LINKS_API int links_log_has_locals(void);
 /* Writes all that is there, for a moment at most: before the process ends in some unusual way. */
 LINKS_API void links_log_drain(void);
 
+/* Lines that all sinks of this process have dropped, those that are gone included. */
+LINKS_API double links_log_dropped(void);
+
 #endif

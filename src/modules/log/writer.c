@@ -35,9 +35,17 @@ static int64_t clock_ns(void)
 
 static uint64_t load(const uint64_t *n) { return __atomic_load_n(n, __ATOMIC_ACQUIRE); }
 
+static uint64_t dropped_by_all;
+
+double links_log_dropped(void)
+{
+    return (double)__atomic_load_n(&dropped_by_all, __ATOMIC_RELAXED);
+}
+
 void log_writer_count_dropped(log_writer *w, uint64_t n)
 {
     __atomic_fetch_add(&w->dropped, n, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&dropped_by_all, n, __ATOMIC_RELAXED);
 }
 
 /* --- writing ------------------------------------------------------------------------------- */

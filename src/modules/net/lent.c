@@ -159,6 +159,15 @@ int lent_named(int type, const char *name, uint32_t *lease)
     return ask(&request, lease);
 }
 
+int lent_memory(int workers)
+{
+    lent_request request;
+    uint32_t lease;
+    begin(&request, LENT_MEMORY);
+    request.what = workers;
+    return ask(&request, &lease);
+}
+
 void lent_release(uint32_t lease)
 {
     lent_request request;

@@ -22,6 +22,7 @@ enum lent_kind {
     LENT_NOTICE = 4,  /* something for the master to know */
     LENT_UDP = 5,     /* asks for a socket of datagrams */
     LENT_NAMED = 6,   /* asks for one that the master was started with, of the type in `what` */
+    LENT_MEMORY = 7,  /* asks for the memory of the cluster's metrics */
 };
 
 enum { LENT_MAGIC = 0x6c6e7402 };
@@ -30,7 +31,7 @@ enum { LENT_MAGIC = 0x6c6e7402 };
 typedef struct lent_request {
     uint32_t magic, size;
     int32_t kind;
-    int32_t what;   /* of a notice; a type */
+    int32_t what;   /* of a notice; a type; how many workers there are, who ask for memory */
     uint32_t lease; /* of a release */
     int32_t nth;    /* which of its sockets with port 0 this is */
     address at;
@@ -61,6 +62,9 @@ int lent_udp(const address *at, const links_udp_options *options, uint32_t *leas
 
 /* One that the master was started with: see inherited_name. */
 int lent_named(int type, const char *name, uint32_t *lease);
+
+/* A descriptor of the memory that a cluster of so many workers has for its metrics, or -errno. */
+int lent_memory(int workers);
 
 /* The worker closes that socket, and means it: unless lent_keep was called, the master does too. */
 void lent_release(uint32_t lease);

@@ -89,6 +89,9 @@ LINKS_API void links_tcp_pause(links_tcp_server *server, int on);
 /* Stops listening; connections go on. */
 LINKS_API void links_tcp_stop(links_tcp_server *server);
 
+/* It keeps the process going no more. */
+LINKS_API void links_tcp_server_unref(links_tcp_server *server);
+
 /* Parks until no connection is left, for `timeout_ms` at most; 0 when there is none. */
 LINKS_API int links_tcp_drained(links_tcp_server *server, double timeout_ms);
 

@@ -22,7 +22,7 @@ struct tcp_server {
     waitq acceptors, drained;
     unix_file file;
     ev_release release;
-    bool stopped, freed;
+    bool stopped, freed, referenced;
 };
 
 static tcp_server *server_of(links_tcp_server *s) { return (tcp_server *)s; }
@@ -109,7 +109,16 @@ static void started(tcp_server *s, links_tcp_server **out)
     s->view.family = s->listener.local.family;
     s->view.listening = 1;
     ev_ref(s->net->loop);
+    s->referenced = true;
     *out = &s->view;
+}
+
+void links_tcp_server_unref(links_tcp_server *ls)
+{
+    tcp_server *s = server_of(ls);
+    if (s->referenced)
+        ev_unref(s->net->loop);
+    s->referenced = false;
 }
 
 int links_tcp_listen(links_tcp_server **out, const char *host, int port,
@@ -185,7 +194,7 @@ void links_tcp_stop(links_tcp_server *ls)
     listener_close(&s->listener);
     unix_file_remove(&s->file);
     waitq_wake_all(&s->acceptors, 0);
-    ev_unref(s->net->loop);
+    links_tcp_server_unref(ls);
 }
 
 int links_tcp_drained(links_tcp_server *ls, double timeout_ms)

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "lease.h"
 #include "lua/sched.h"
+#include "modules/metrics/metrics.h"
 #include "modules/net/lent.h"
 #include "modules/net/sock.h"
 #include "process.h"
@@ -47,7 +48,8 @@ static void end_way(links_way *way)
 static bool answer(links_way *way)
 {
     lent_answer reply = {0};
-    int fd = lease_lend(&way->who, &way->in, &reply.lease);
+    int fd = way->in.kind == LENT_MEMORY ? metrics_lend(way->in.what)
+                                         : lease_lend(&way->who, &way->in, &reply.lease);
     reply.rc = fd < 0 ? fd : 0;
     ssize_t n;
     if (fd < 0)
@@ -68,6 +70,7 @@ static bool take(links_way *way)
     case LENT_UNIX:
     case LENT_UDP:
     case LENT_NAMED:
+    case LENT_MEMORY:
         return answer(way);
     case LENT_RELEASE:
         lease_release(&way->who, in->lease);

@@ -158,6 +158,9 @@ LINKS_API void links_process_abort(void);
 LINKS_API void links_process_memory(double *rss, double *heap);
 LINKS_API void links_process_cpu(double *user, double *sys);
 
+/* How many descriptors are open; -1 where the system does not tell. */
+LINKS_API int links_process_fds(void);
+
 LINKS_API int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 LINKS_API int links_process_setgid(double gid);
 

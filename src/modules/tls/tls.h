@@ -147,4 +147,7 @@ LINKS_API int links_cert_text(const char *pem, size_t len, int what, const char 
  * each, for so many days: the length of both in PEM, key first, at *out until the next call. */
 LINKS_API int links_cert_make(const char *names, int days, const char **out);
 
+/* Handshakes of this process: done, those of them that took up a session again, failed. */
+LINKS_API void links_tls_totals(double out[3]);
+
 #endif

@@ -329,6 +329,18 @@ static int result_of(tls *t, int rc)
 
 /* --- the handshake --------------------------------------------------------------------------------- */
 
+/* Of all contexts, those that are gone included. */
+static struct {
+    double done, resumed, failed;
+} totals;
+
+void links_tls_totals(double out[3])
+{
+    out[0] = totals.done;
+    out[1] = totals.resumed;
+    out[2] = totals.failed;
+}
+
 static void end_handshake(tls *t, int rc)
 {
     stream *s = t->stream;
@@ -339,11 +351,14 @@ static void end_handshake(tls *t, int rc)
         t->open = true;
         counts->handshakes++;
         counts->resumed += SSL_session_reused(t->ssl);
+        totals.done++;
+        totals.resumed += SSL_session_reused(t->ssl);
         s->writable = !t->out;
         stream_resume(s);
     } else {
         t->error = rc;
         counts->failed++;
+        totals.failed++;
     }
     s->readable = true;
     waitq_wake_all(&t->waiters, 0);

@@ -4,6 +4,7 @@
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
+local pools = require "links.pools"
 local task = require "links.task"
 local tcp_ffi = require "links.tcp.ffi"
 local timer = require "links.timer"
@@ -214,7 +215,8 @@ function methods:close()
 end
 
 local function new(options)
-    return setmetatable({ _options = options, _origins = {}, _idle = {}, _closed = false }, Pool)
+    return pools.add("http",
+        setmetatable({ _options = options, _origins = {}, _idle = {}, _closed = false }, Pool))
 end
 
 return { new = new }

@@ -1,0 +1,17 @@
+/*
+ * Memory that the processes of a cluster have in common without a name: a descriptor that one of
+ * them makes and lends to the others (net/lent.h). It is there for as long as one of them is.
+ */
+#ifndef LINKS_MODULES_METRICS_MEMORY_H
+#define LINKS_MODULES_METRICS_MEMORY_H
+
+#include <stddef.h>
+
+/* A descriptor of `size` zero bytes, which no exec passes on. Or -errno. */
+int memory_open(size_t size);
+
+/* Maps them, or the first of them; in the place of what is `at`, where that is not NULL. NULL with
+ * errno set. */
+void *memory_map(int fd, size_t size, void *at);
+
+#endif

@@ -1,0 +1,215 @@
+package.path = "tests/support/?.lua;" .. package.path
+local program = require "program"
+
+-- Runs code in which told() is what the watchdog has said last, nil before it has.
+local function run(code, environment)
+    return program.eval([[
+        local process, report = require "process", require "links.report"
+        local said = {}
+        report.write = function(level, text) said[#said + 1] = level .. ": " .. text end
+        local function told() return said[#said] end
+        local BOUND = 1e11
+        ]] .. code, environment)
+end
+
+-- The loops end as soon as something is told; they are bounded, should nothing ever be.
+local function says(code, ...)
+    local result = run(code)
+    assert.equal("", result.err)
+    for _, pattern in ipairs { ... } do assert.matches(pattern, result.out) end
+    return result.out
+end
+
+describe("the watchdog", function()
+    it("tells of a task that holds the loop, by its name and where it is, while it does", function()
+        says([[
+            local function compute()
+                local i = 0
+                repeat
+                    i = i + #tostring(i)
+                until told() or i > BOUND
+            end
+            process.watchdog(20)
+            local t = require("task").spawn(compute)
+            t.name = "the slow one"
+            t:join()
+            print(told())
+        ]], "^warn: task 2 %(the slow one%) has held the loop for %d+ ms\n", "stack traceback:\n",
+            ":%d+: in function")
+    end)
+
+    it("gets out of a loop that has been compiled", function()
+        says([[
+            process.watchdog(20)
+            local i, n = 0, 0
+            while not said[1] and i < BOUND do
+                i = i + 1
+            end
+            print(told())
+        ]], "has held the loop", ":%d+: in ")
+    end)
+
+    it("gets out of a compiled loop on one line, and through calls that were inlined", function()
+        says([[
+            process.watchdog(20)
+            local function add(a, b) return a + b end
+            local i = 0 while not said[1] and i < BOUND do i = add(i, 1) end
+            print(told())
+        ]], "has held the loop")
+    end)
+
+    it("tells of a coroutine in the task, and of who has resumed it", function()
+        says([[
+            process.watchdog(20)
+            local function inner()
+                local i = 0
+                while not said[1] and i < BOUND do i = i + 1 end
+            end
+            local function outer() coroutine.wrap(inner)() end
+            outer()
+            print(told())
+        ]], "in function <.-\nresumed by:\n.*in function 'outer'")
+    end)
+
+    it("tells once of what comes again soon at the same place", function()
+        local out = says([[
+            process.watchdog(20)
+            -- All on one line, which is the place.
+            assert(loadstring(([=[
+                local said, BOUND = ...
+                local places = require("links.core").watchdogState.places
+                local function is_noted()
+                    for _, place in pairs(places) do if place.more > 0 then return true end end
+                end
+                local i = 0
+                while not said[1] and i < BOUND do i = i + 1 end
+                require("timer").sleep(1)
+                while not said[2] and not is_noted() and i < BOUND do i = i + 1 end
+            ]=]):gsub("\n", " "), "=place"))(said, BOUND)
+            print(#said == 1 or said[2]:match("loop for (%d+) ms"))
+        ]])
+        -- One that has taken ten times as long is told of in any case.
+        assert.is_true(out == "true\n" or tonumber(out) >= 200, out)
+    end)
+
+    it("tells again of a task that goes on, when it has taken ten times as long", function()
+        says([[
+            process.watchdog(10)
+            local i = 0
+            while not said[2] and i < BOUND do i = i + 1 end
+            print(#said)
+            print(said[2])
+        ]], "^2\n", "has held the loop for %d%d%d+ ms")
+    end)
+
+    it("tells of a call that blocks, when it returns", function()
+        says([[
+            process.watchdog(20)
+            local n = 0
+            repeat
+                os.execute("sleep 0.2")
+                n = n + 1
+            until said[1] or n > 100
+            print(told())
+        ]], "has held the loop")
+    end)
+
+    it("waits in nobody's name: what it tells cannot park the task that is told of", function()
+        says([[
+            process.watchdog(20)
+            local timer = require "timer"
+            local refused
+            report.write = function()
+                local ok, err = pcall(timer.sleep, 1)
+                refused = tostring(ok) .. " " .. tostring(err)
+            end
+            local i = 0
+            while not refused and i < BOUND do i = i + 1 end
+            print(refused, timer.sleep(1))
+        ]], "^false .*cannot yield inside a finalizer\ttrue\n")
+    end)
+
+    it("does no harm where its own telling fails", function()
+        says([[
+            process.watchdog(20)
+            local n = 0
+            report.write = function() n = n + 1; error("no luck") end
+            local i = 0
+            while n == 0 and i < BOUND do i = i + 1 end
+            print(require("timer").sleep(1), n > 0)
+        ]], "^true\ttrue\n")
+    end)
+
+    it("leaves finalizers and hooks of the program alone", function()
+        says([[
+            process.watchdog(20)
+            local lines, finalized = 0, 0
+            debug.sethook(function() lines = lines + 1 end, "l")
+            local function garbage()
+                local p = newproxy(true)
+                getmetatable(p).__gc = function() finalized = finalized + 1 end
+            end
+            local i = 0
+            while not said[1] and i < 1e8 do
+                i = i + 1
+                if i % 1000 == 0 then garbage() collectgarbage("step", 100) end
+            end
+            local hook, mask = debug.gethook()
+            debug.sethook()
+            collectgarbage() collectgarbage()
+            print(type(hook), mask, lines > 0, finalized > 0, said[1] ~= nil)
+        ]], "^function\tl\ttrue\ttrue\ttrue\n")
+    end)
+
+    it("gives the profiler to a program that wants it, and has it back after", function()
+        says([[
+            process.watchdog(20)
+            local profile, n = require "jit.profile", 0
+            profile.start("li1", function() n = n + 1 end)
+            local i = 0
+            while n < 3 and i < BOUND do i = i + 1 end
+            profile.stop()
+            print(n >= 3, #said)
+            i = 0
+            while not said[1] and i < BOUND do i = i + 1 end
+            print(told())
+        ]], "^true\t0\n", "has held the loop")
+    end)
+
+    it("is off at first, on where a program listens, and as the environment says", function()
+        says([[
+            print(process.watchdog())
+            local server = require("tcp").createServer(0, print, { host = "127.0.0.1" })
+            print(process.watchdog())
+            print(process.watchdog(50), process.watchdog(), process.watchdog(0), process.watchdog())
+            server:close()
+        ]], "^0\n3600000\n3600000\t50\t50\t0\n")
+        local result = program.run({ "-e", [[
+            local process = require "process"
+            local server = require("tcp").createServer(0, print, { host = "127.0.0.1" })
+            print(process.watchdog())
+            server:close()
+        ]] }, { env = { "LINKS_WATCHDOG=soon" } })
+        assert.equal("100\n", result.out)
+        assert.equal("links: LINKS_WATCHDOG must be a number of milliseconds, 0 to 3600000,"
+            .. " not soon\n", result.err)
+    end)
+
+    it("stays as the program has set it when it listens later", function()
+        says([[
+            process.watchdog(0)
+            local server = require("tcp").createServer(0, print, { host = "127.0.0.1" })
+            print(process.watchdog())
+            server:close()
+        ]], "^0\n")
+    end)
+
+    it("takes no other numbers", function()
+        local process = require "process"
+        for _, ms in ipairs { -1, 1.5, 3600001, "100" } do
+            local ok, message = pcall(function() return (process.watchdog(ms)) end)
+            assert.is_false(ok)
+            assert.matches("process.watchdog%(%[ms%]%) ms must be %[integer%]", message)
+        end
+    end)
+end)
