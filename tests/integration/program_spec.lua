@@ -50,7 +50,7 @@ describe("links SCRIPT", function()
     end)
 
     it("runs a script that is a pipe", function()
-        local result = program.shell([[echo 'print("piped", ...)' | $LINKS /dev/stdin x]])
+        local result = program.shell([[echo 'print("piped", ...)' | "$LINKS" /dev/stdin x]])
         assert.equal("piped\tx", output(result))
     end)
 
@@ -412,7 +412,7 @@ describe("a signal", function()
     end)
 
     it("ignored by the parent stays ignored", function()
-        local result = program.shell [[trap '' TERM; $LINKS -e '
+        local result = program.shell [[trap '' TERM; "$LINKS" -e '
             os.execute("kill -TERM $PPID") require("timer").sleep(20) print "alive"']]
         assert.equal("alive", output(result))
     end)
@@ -428,7 +428,7 @@ describe("the program", function()
     end)
 
     it("honours LUA_PATH and LUA_CPATH", function()
-        local result = program.shell [[LUA_PATH='/l/?.lua;;' LUA_CPATH='/c/?.so' $LINKS -e '
+        local result = program.shell [[LUA_PATH='/l/?.lua;;' LUA_CPATH='/c/?.so' "$LINKS" -e '
             print(package.path:sub(1, 10), package.cpath)']]
         assert.equal("/l/?.lua;.\t/c/?.so", output(result))
     end)
@@ -531,13 +531,13 @@ describe("the program", function()
 
     it("starts within a gigabyte of addresses", function()
         if program.sanitized then return pending("the sanitizer needs more") end
-        local result = program.shell [[ulimit -v 1000000; $LINKS -e 'print "small"']]
+        local result = program.shell [[ulimit -v 1000000; "$LINKS" -e 'print "small"']]
         assert.equal("small", output(result))
     end)
 
     it("raises an error where memory runs out, and goes on", function()
         if program.sanitized then return pending("the sanitizer needs more") end
-        local result = program.shell [[ulimit -v 400000; $LINKS -e '
+        local result = program.shell [[ulimit -v 400000; "$LINKS" -e '
             local ok, err = pcall(function()
                 local t = {}
                 for i = 1, 1e9 do t[i] = ("x"):rep(1e6) .. i end

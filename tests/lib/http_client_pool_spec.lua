@@ -4,6 +4,7 @@ local http = require "http"
 local origin = require "origin"
 local process = require "process"
 local sockets = require "sockets"
+local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
 local tools = require "tools"
@@ -145,9 +146,9 @@ describe("the connections of a client", function()
     end)
 
     it("are closed when the client is, and whoever waits is told", function()
-        local client = new { maxPerHost = 1 }
+        local client, go = new { maxPerHost = 1 }, sync.event()
         local url = origin.serve(function()
-            timer.sleep(20)
+            go:wait()
             return origin.answer("x")
         end)
         local first = task.spawn(function() return client:get(url) end)
@@ -156,6 +157,7 @@ describe("the connections of a client", function()
         sockets.eventually(function() return client:stats().waiting == 1 end)
         client:close()
         assert.equal("CLOSED", select(3, second:join()).name)
+        go:set()
         assert.equal("x", select(2, first:join()).body)
         assert.same({ active = 0, idle = 0, waiting = 0, hosts = 0 }, client:stats())
     end)
