@@ -23,8 +23,8 @@ local function make_copy()
     os.execute(("cp '%s' '%s'; chmod 755 '%s' '%s'"):format(program.LINKS, copy, folder, copy))
 end
 
-local function run(code)
-    return assert(process.run(program.LINKS, { "-e", code }))
+local function run(code, env)
+    return assert(process.run(program.LINKS, { "-e", code }, { env = env, timeout = 60000 }))
 end
 
 -- What a process says of itself: its ids, groups and whether programs may give it more.
@@ -64,7 +64,8 @@ describe("process.dropPrivileges", function()
             local process = require "process"
             assert(process.dropPrivileges { uid = %d, gid = %d, chroot = %q })
             print(process.cwd(), io.open("/only"):read("*a"), io.open("/etc/passwd"))
-        ]]):format(NOBODY, NOBODY, folder))
+        ]]):format(NOBODY, NOBODY, folder), { ASAN_OPTIONS = "detect_leaks=0" })
+        -- A sanitizer's search for leaks would need /proc, and waits for it for ever.
         assert.equal("/\there\tnil", result.stdout:match("^[^\t]*\t[^\t]*\t%a*"), result.stderr)
     end)
 
@@ -102,7 +103,8 @@ describe("process.dropPrivileges", function()
             assert.equal("EINVAL", err.name)
         end
         local _, err = process.dropPrivileges({ groups = { "no-such-group" } })
-        assert.equal("EINVAL: there is no group no-such-group (setgroups)", tostring(err))
+        assert.equal(program.is_root() and "EINVAL: there is no group no-such-group (setgroups)"
+            or "EPERM: operation not permitted (setgroups)", tostring(err))
         program.raises("options.groups%[1%] must be", function()
             process.dropPrivileges({ groups = { {} } })
         end)
@@ -169,6 +171,7 @@ describe("the workers of a cluster", function()
             print(select(2, require("process").cluster { workers = 1, groups = { "nobody-s" } }))
         ]])
         prints(cluster, "EINVAL: there is no user no%-such%-user")
-        prints(cluster, "EINVAL: there is no group nobody%-s")
+        prints(cluster, program.is_root() and "EINVAL: there is no group nobody%-s"
+            or "EPERM: operation not permitted %(setgroups%)")
     end)
 end)
