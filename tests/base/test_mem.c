@@ -32,6 +32,15 @@ Test(mem, clears_what_is_asked_for_as_zero)
     mem_free(bytes);
 }
 
+Test(mem, copies_a_string_with_its_end)
+{
+    char text[] = "links";
+    char *copy = mem_strdup(text);
+    text[0] = 'L';
+    cr_assert_str_eq(copy, "links");
+    mem_free(copy);
+}
+
 Test(mem, keeps_the_bytes_when_it_grows)
 {
     char *bytes = mem_alloc(4);

@@ -170,6 +170,29 @@ describe("an upgrade", function()
         assert.is_false(is_there(pid_file))
     end)
 
+    it("hands over more sockets than the way to the new program takes at once", function()
+        local text = [[
+            local http, process = require "http", require "process"
+            local places = {}
+            for i = 1, 300 do places[i] = 0 end
+            process.cluster { workers = 1, pidFile = "PIDFILE" }
+            local server = assert(http.createServer(places, function() return "VERSION" end,
+                { host = "127.0.0.1" }))
+            local list = server:addresses()
+            print(("VERSION %d %d"):format(list[1].port, list[300].port))
+            io.stdout:flush()
+        ]]
+        text = text:gsub("PIDFILE", pid_file)
+        local cluster = clusters.start((text:gsub("VERSION", "old")))
+        local first, last = prints(cluster, "old (%d+ %d+)\n"):match("(%d+) (%d+)")
+        upgrade((text:gsub("VERSION", "new")))
+        assert.equal(first .. " " .. last, prints(cluster, "new (%d+ %d+)\n"))
+        for _, port in ipairs { first, last } do
+            local res = assert(http.get("http://127.0.0.1:" .. port, { headers = CLOSE }))
+            assert.equal("new", res.body)
+        end
+    end)
+
     it("closes what the new program does not open", function()
         local path = folder .. "/socket"
         local cluster = clusters.start((code():gsub("io.write", ([[

@@ -354,7 +354,11 @@ int lease_restore(int fd, const char *text)
                    &chosen, &shared, &owns, &end);
     if (n < 10 || !end || text[end] != ' ' || set_path(&what, text + end + 1) < 0)
         return -EPROTO;
+    if (port < 0 || port > UINT16_MAX || chosen < 0 || chosen > UINT16_MAX)
+        return -EPROTO;
     if (!has_path(&what) && address_parse(&what.at, ip, port) < 0)
+        return -EPROTO;
+    if (shared != 0 && slot != 0)
         return -EPROTO;
     if (!is_sound(&what, slot) || (has_path(&what) ? 0 : what.at.family) != family)
         return -EPROTO;
