@@ -54,7 +54,7 @@ local function start(before, after, env)
     eventually("all workers", function()
         local target = fs.lstat(socket_path) and socket_path or tostring(child.pid)
         local out = tool("admin", target, "memory").stdout
-        return out:find("worker 0:\nheap") and out:find("worker 1:\nheap")
+        return out:find("worker 0:\n%l+ %d") and out:find("worker 1:\n%l+ %d")
     end)
     return "http://127.0.0.1:" .. port
 end
@@ -86,7 +86,7 @@ describe("the admin socket of a cluster", function()
         assert.matches("^worker 1:\n", out)
         assert.is_nil(out:find("worker 0", 1, true))
         assert.matches("http/server.lua:%d+", out)
-        assert.matches("^master:\nheap", tool("admin", socket_path, "@master memory").stdout)
+        assert.matches("^master:\n%l+ %d", tool("admin", socket_path, "@master memory").stdout)
         fails(1, "there is no worker 2", "admin", socket_path, "@2", "tasks")
         assert.matches("worker 0:\nlevel debug", tool("admin", socket_path, "log-level",
             "debug").stdout)
@@ -116,7 +116,7 @@ describe("the admin socket of a cluster", function()
             out = tool("admin", socket_path, "memory").stdout
             return out:find("error: no answer: it is held, or stopped\n", 1, true)
         end)
-        assert.matches("worker %d:\nheap", out)
+        assert.matches("worker %d:\n%l+ %d", out)
         for id = 0, 1 do
             if out:find("worker " .. id .. ":\nerror", 1, true) then
                 local pid = text and tool("admin", socket_path, "json", "@master", "stats")
@@ -145,7 +145,7 @@ describe("the admin socket of a cluster", function()
             return pid and pid ~= old and pid
         end)
         eventually("its socket by its number", function()
-            return tool("admin", new, "memory").stdout:find("worker 1:\nheap")
+            return tool("admin", new, "memory").stdout:find("worker 1:\n%l+ %d")
         end)
         process.kill(tonumber(new), "SIGTERM")
         eventually("its end", function() return program.has_ended(tonumber(new)) end)
