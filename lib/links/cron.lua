@@ -156,12 +156,12 @@ end
 local Job = {}
 Job.__index = Job
 
-local function run(job)
+local function run(job, due)
     if job.busy then return end -- its last run goes on
     job.busy = true
     local ok, err = xpcall(job.fn, function(err)
         return type(err) == "string" and debug.traceback(err, 2) or err
-    end)
+    end, due)
     job.busy = false
     if not ok then error(err, 0) end
 end
@@ -170,12 +170,12 @@ local arm
 
 local function look(job)
     if not job.due then return end -- cancelled in the turn in which its timer fired
-    local time = cron.now()
-    local is_due = time >= job.due
+    local time, due = cron.now(), job.due
+    local is_due = time >= due
     if is_due or time < job.looked then job.due = cron.next(job.plan, math.floor(time)) end
     job.looked = time
     arm(job)
-    if is_due then run(job) end
+    if is_due then run(job, due) end
 end
 
 function arm(job)

@@ -173,10 +173,12 @@ local CRON_OPTIONS = {
 --- while the process was busy. One that the clock's change in autumn repeats comes twice.
 ---
 --- @param expression  string    such as "*/5 * * * *"
---- @param fn          function  what to run; it may wait
---- @param options     table     cluster: "one" runs it in one worker of process.cluster, the one
----                              with the number 0, "all" in each; without a cluster it makes no
----                              difference. Default: "one"
+--- @param fn          function  what to run: fn(due), the time it is run for, in seconds since
+---                              1970; it may wait
+--- @param options     table     cluster: "one" runs it in one worker of process.cluster, whichever
+---                              comes first, and not in any of them while the last run goes on; a
+---                              run is lost only if its worker is killed at it. "all" runs it in
+---                              each. Without a cluster it makes no difference. Default: "one"
 --- @return timer                :cancel() :ref() :unref() :armed()
 --- @raise                       the expression is wrong (the error says where) or no date ever fits
 ---                              it; an argument of another type, an unknown option
@@ -193,8 +195,9 @@ function timer.cron(expression, fn, options)
     local cron = require "links.cron"
     local plan, err = cron.parse(expression)
     if not plan then error(CRON .. " expression: " .. err, 2) end
-    local is_ours = options.cluster == "all" or (require("links.process").workerId or 0) == 0
-    local job = cron.start(plan, is_ours and fn or function() end)
+    local in_cluster = options.cluster == "one" and require("links.process").workerId
+    if in_cluster then fn = require("links.shared.once").wrap(expression, fn) end
+    local job = cron.start(plan, fn)
     if not job:armed() then error(CRON .. " expression: no date ever fits it", 2) end
     return job
 end
