@@ -4,6 +4,7 @@ local fs = require "fs"
 local http = require "http"
 local origin = require "origin"
 local sockets = require "sockets"
+local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
 local tools = require "tools"
@@ -80,15 +81,17 @@ describe("http.client.response", function()
         end)
 
         it("refuses a second reader, and the first one goes on", function()
+            local go = sync.event()
             local url = origin.serve(function(socket)
                 socket:write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
-                timer.sleep(30)
+                go:wait()
                 socket:write("ok")
             end)
             local res = assert(client:get(url, { stream = true }))
             local t = task.spawn(function() return res:read() end)
             task.yield()
             fails("EBUSY", res:read())
+            go:set()
             assert.equal("ok", select(2, t:join()))
         end)
 
