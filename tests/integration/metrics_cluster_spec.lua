@@ -37,13 +37,17 @@ io.write("port ", server:address().port, "\n")
 io.stdout:flush()
 ]]
 
-local script, child, text
+local folder, child, text
 
 local function start(user)
-    script = os.tmpname()
+    folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute("mkdir " .. folder) == 0)
+    local script = folder .. "/app.lua"
     program.write(script, (SERVER:gsub("USER", user or "")))
     assert(os.execute("chmod 644 " .. script) == 0)
-    child = assert(process.spawn(program.LINKS, { script }, { stderr = "stdout" }))
+    local links = user and program.copy_for_others(folder) or program.LINKS
+    child = assert(process.spawn(links, { script }, { stderr = "stdout" }))
     text = ""
     local running = child
     task.spawn(function()
@@ -58,7 +62,7 @@ after_each(function()
     child:kill("SIGTERM")
     if not child:wait(15000) then child:kill("SIGKILL") end
     child:wait(5000)
-    os.remove(script)
+    os.execute("rm -r " .. folder)
 end)
 
 local function get(url)
@@ -157,9 +161,11 @@ describe("the metrics of a cluster", function()
         if not program.is_root() then return pending("needs root") end
         local url = start('uid = "nobody"')
         local n = hit(url)
-        local body = scrape(url)
-        assert.equal(n, value_of(body, 'hits_total{who="all"}'))
-        assert.equal(2, value_of(body, 'links_cluster_workers{worker="master"}'))
+        eventually("numbers of the master", function()
+            local body = scrape(url)
+            assert.equal(n, value_of(body, 'hits_total{who="all"}'))
+            return value_of(body, 'links_cluster_workers{worker="master"}') == 2
+        end)
     end)
 
     it("come from a worker that cannot answer as it had told them before", function()

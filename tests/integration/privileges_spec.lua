@@ -9,19 +9,14 @@ local clusters = require "clusters"
 local prints = clusters.prints
 local NOBODY = 65534
 
-local folder, copy
+local folder
 
 before_each(function()
     clusters.before()
-    folder, copy = clusters.folder, clusters.folder .. "/links"
+    folder = clusters.folder
 end)
 
 after_each(clusters.after)
-
--- Others cannot run what lies below a folder that is root's alone, as /root is.
-local function make_copy()
-    os.execute(("cp '%s' '%s'; chmod 755 '%s' '%s'"):format(program.LINKS, copy, folder, copy))
-end
 
 local function run(code, env)
     return assert(process.run(program.LINKS, { "-e", code }, { env = env, timeout = 60000 }))
@@ -88,7 +83,7 @@ describe("process.dropPrivileges", function()
             print(select(2, process.dropPrivileges({ chroot = "/" })).name)
         ]]
         if program.is_root() then
-            make_copy()
+            local copy = program.copy_for_others(folder)
             local result = assert(process.run(copy, { "-e", code },
                 { uid = NOBODY, gid = NOBODY, cwd = "/" }))
             assert.equal("true\nEPERM\nEPERM\nEPERM\n", result.stdout, result.stderr)
@@ -116,7 +111,7 @@ describe("the workers of a cluster", function()
     it("have the user, the groups and the limits that they are to have", function()
         if not program.is_root() then return pending("needs root") end
         if jit.os ~= "Linux" then return pending("needs /proc") end
-        make_copy()
+        local copy = program.copy_for_others(folder)
         local cluster = clusters.start_by(copy, SAY .. ([[
             local process = require "process"
             assert(process.cluster { workers = 1, uid = %d, gid = %d, groups = { 9 },

@@ -87,6 +87,14 @@ function program.steadily(ms, fn)
     end
 end
 
+-- A copy of links in a folder that is opened to all: others cannot run what lies below a folder
+-- that is root's alone, as /root is. Returns its path.
+function program.copy_for_others(folder)
+    local copy = folder .. "/links"
+    os.execute(("cp '%s' '%s'; chmod 755 '%s' '%s'"):format(program.LINKS, copy, folder, copy))
+    return copy
+end
+
 -- A processor that this process may run on.
 function program.a_processor()
     local status = io.open("/proc/self/status")
