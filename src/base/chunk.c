@@ -39,6 +39,7 @@ chunk *chunk_get(chunk_pool *pool)
         return chunk_new(pool, CHUNK_SIZE);
     pool->used++;
     pool->free = c->next;
+    mem_prefetch(c->next, sizeof(*c));
     if (--pool->nfree < pool->spare)
         pool->spare = pool->nfree;
     c->next = NULL;

@@ -55,6 +55,7 @@ http_request *http_request_new(http_conn *c)
     if (r) {
         s->free_requests = r->next_free;
         s->nfree--;
+        mem_prefetch(r->next_free, sizeof(*r)); /* likely the next connection's */
     } else {
         r = mem_alloc(sizeof(*r) - sizeof(http_head) + http_head_size(s->limits.header_count));
         list_init(&r->link);
