@@ -2,6 +2,8 @@
 local http = require "http"
 local process = require "process"
 local task = require "task"
+local timer = require "timer"
+local manager = require "manager"
 local program = require "tools"
 
 local eventually = program.eventually
@@ -55,6 +57,8 @@ function clusters.after()
         for pid in cluster.text:gmatch("the new program %((%d+)%)") do
             end_of_process(tonumber(pid))
         end
+        cluster.is_over = true
+        if cluster.listener then cluster.listener:join() end
     end
     assert(os.execute("rm -r " .. clusters.folder) == 0)
 end
@@ -86,11 +90,28 @@ function clusters.adopt(child, read)
     return self
 end
 
+-- Notes in .serves when a cluster says that it does. All that it says is taken, or it would wait.
+local function listen(self, ear)
+    self.listener = task.spawn(function()
+        while not self.is_over do
+            local text = ear.take()
+            if text and text:find("READY=1", 1, true) then self.serves = true end
+            if not text then timer.sleep(2) end
+        end
+        ear.close()
+    end)
+end
+
 -- Starts a program by a links.
 function clusters.start_by(links, code, ...)
     if code then program.write(clusters.script, code) end
     local arguments = select("#", ...) > 0 and { ... } or { clusters.script }
-    return clusters.adopt(assert(process.spawn(links, arguments, { stderr = "stdout" })))
+    local path = clusters.folder .. "/notify" .. #list
+    local ear = manager.ear(path)
+    local self = clusters.adopt(assert(process.spawn(links, arguments,
+        { stderr = "stdout", env = { NOTIFY_SOCKET = path } })))
+    listen(self, ear)
+    return self
 end
 
 function clusters.start(code, ...) return clusters.start_by(program.LINKS, code, ...) end
@@ -101,8 +122,18 @@ function clusters.prints(self, pattern)
     return ok and found or error(found .. " in: " .. self.text, 2)
 end
 
+-- Waits until it serves: before, the end of a worker is that of the cluster.
+function clusters.await(self)
+    if self.listener then
+        eventually("the cluster to serve", function() return self.serves end)
+    end
+end
+
+-- The port that it serves, once it does.
 function clusters.port_of(self)
-    return tonumber(clusters.prints(self, "port (%d+)\n"))
+    local port = tonumber(clusters.prints(self, "port (%d+)\n"))
+    clusters.await(self)
+    return port
 end
 
 -- One request, on a connection of its own unless `kept`: worker, pid and version.

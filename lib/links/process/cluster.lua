@@ -266,7 +266,6 @@ function process.cluster(options)
         signature = CLUSTER, program = path, argv = command_line(o), options = o,
         cwd = folder_of(o, public),
         started_as = upgrade.program() or path,
-        reload_signal = C.links_signal_number(o.reload or "SIGHUP"),
     }
     local master = Master.new(about, o.cpuAffinity and processors() or nil)
     take_signals(master, o, public)

@@ -330,7 +330,7 @@ function Master:finish()
         self:drain(w)
     end
     while next(self.alive) or heir and not heir.status do
-        core.park(self.ends, nil, "end of the workers")
+        if core.park(self.ends, nil, "end of the workers") ~= 0 then break end
     end
     C.links_cluster_close()
 end
@@ -340,7 +340,11 @@ end
 function Master:begin(way)
     self.reloading = true -- one that is asked for meanwhile comes next
     local fresh, why = self:start_all(self.slots)
-    if fresh and way and not upgrade.succeed(way) then fresh, why = nil, "the cluster ends" end
+    if fresh and way then
+        local ok, again = upgrade.succeed(way)
+        if not ok then fresh, why = nil, "the cluster ends" end
+        self.again = self.again or again
+    end
     self:settle()
     if not fresh then
         self:finish()

@@ -17,7 +17,7 @@ local C, AGAIN, STDIO = binding.C, binding.AGAIN, binding.STDIO
 
 local upgrade = {}
 
-local READY, GO = 1, 2
+local READY, GO, RELOAD = 1, 2, 3
 local INHERIT = { STDIO.inherit, STDIO.inherit, STDIO.inherit }
 local PATH_MAX = 4096
 -- Milliseconds for the new program to get to its workers, which have readyTimeout.
@@ -62,15 +62,16 @@ end
 
 --- Tells the old master that the workers serve, and waits until it lets go, or has gone.
 ---
---- @param way  cdata  of upgrade.take
---- @return boolean    false where this process is ending instead
+--- @param way  cdata      of upgrade.take
+--- @return boolean        false where this process is ending instead
+--- @return boolean        the old one was asked to reload meanwhile
 function upgrade.succeed(way)
     C.links_handover_tell(way, READY)
     local word = next_word(way)
     if not word and C.links_ending_due() ~= 0 then return false end
     -- One that was killed meanwhile had no time for its word.
     notify.main_pid(C.getpid())
-    return true
+    return true, word == RELOAD
 end
 
 -- --- The old one -------------------------------------------------------------------------------
@@ -158,7 +159,17 @@ end
 -- Ends it, and waits for that.
 local function stop(heir)
     C.links_child_stop(heir.handle)
-    while not heir.status do core.park(heir.queue, nil, "end of a new program") end
+    while not heir.status do
+        if core.park(heir.queue, nil, "end of a new program") ~= 0 then return end
+    end
+end
+
+-- The manager hears of the new one before that may speak. It may have died just now.
+local function let_go(master, heir)
+    notify.main_pid(heir.pid)
+    if C.links_handover_tell(heir.way, master.again and RELOAD or GO) == 0 then return true end
+    notify.main_pid(C.getpid())
+    return nil, "has gone when it was ready"
 end
 
 local function begin(master)
@@ -172,19 +183,10 @@ local function begin(master)
     core.spawn(listen, heir)
     core.spawn(watch, master, heir)
     local ok, why = await(master, heir)
+    if ok then ok, why = let_go(master, heir) end
     if ok then return heir end
     stop(heir)
     return nil, "the new one (" .. heir.pid .. ") " .. why
-end
-
-local function hand_over(master, heir)
-    report.write("warn", "cluster: the new program (" .. heir.pid .. ") serves, and this one ends")
-    master.has_heir = true
-    C.links_cluster_own(0)
-    notify.main_pid(heir.pid)
-    C.links_handover_tell(heir.way, GO)
-    if master.again then C.links_child_kill(heir.handle, master.reload_signal) end
-    C.links_ending_quit(0)
 end
 
 local function roll_back(master, why)
@@ -209,10 +211,16 @@ function upgrade.run(master)
     end
     master.upgrading = true
     while master.reloading and not master.ending do
-        core.park(master.settled, nil, "end of a reload")
+        if core.park(master.settled, nil, "end of a reload") ~= 0 then return end
     end
     local heir, why = begin(master)
-    if heir then return hand_over(master, heir) end
+    if heir then
+        report.write("warn",
+            "cluster: the new program (" .. heir.pid .. ") serves, and this one ends")
+        master.has_heir = true
+        C.links_cluster_own(0)
+        return C.links_ending_quit(0)
+    end
     roll_back(master, why)
     master.upgrading = false
     if master.again and not master.ending then

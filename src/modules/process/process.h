@@ -226,8 +226,6 @@ LINKS_API void links_cluster_own(int own);
 
 /* --- another program in a master's place: handover.c ------------------------------------------ */
 
-enum { LINKS_HANDOVER_READY = 1, LINKS_HANDOVER_GO = 2 };
-
 typedef struct links_handover links_handover;
 
 /* Gives all sockets to the process at the other end of that socket, which is the handover's from then
@@ -242,7 +240,7 @@ LINKS_API int links_handover_take(links_handover **handover);
 /* Another master has started this process, and its sockets have not been taken. */
 LINKS_API int links_handover_wanted(void);
 
-/* Says a word, one of the above. 0, LINKS_EOF, -errno. */
+/* Says a word, from 1 to 127; lib/links/process/upgrade.lua has them. 0, LINKS_EOF, -errno. */
 LINKS_API int links_handover_tell(links_handover *handover, int word);
 
 /* The next word of the other; LINKS_EOF where it has gone, -errno where the sockets could not be
