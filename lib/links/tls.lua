@@ -45,7 +45,8 @@ local tls = {}
 ---                        clientAuth      "none"    of servers: "request" or "require" the client's
 ---                                                  certificate, which must be trusted by `ca`
 ---                        verifyDepth     9         certificates between the peer's and a trusted
----                        insecure        false     clients: trust anybody; says so once on stderr
+---                        insecure        false     clients: trust anybody; says so once, as a
+---                                                  warning
 ---                        checkHost       true      clients: false: the certificate may be for
 ---                                                  another name
 ---                        sessionTickets  true      servers: clients come back without a whole

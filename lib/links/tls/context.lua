@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local check = require "links.check"
 local core = require "links.core"
 local errors = require "links.errors"
+local report = require "links.report"
 local binding = require "links.tls.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
@@ -206,8 +207,8 @@ local warned = false
 local function warn_insecure()
     if warned then return end
     warned = true
-    io.stderr:write("links: tls: insecure: certificates are not verified, anybody may be at the ",
-        "other end\n")
+    report.write("warn",
+        "tls: insecure: certificates are not verified, anybody may be at the other end")
 end
 
 local function to_c(o)
@@ -285,7 +286,7 @@ local function look_again()
             ctx._look = look
             local ok, err = ctx:reload()
             if not ok then
-                io.stderr:write("links: tls: ", tostring(err), "; what was there before is kept\n")
+                report.write("error", "tls: " .. tostring(err) .. "; what was there before is kept")
             end
         end
     end
@@ -313,15 +314,15 @@ local function asker(handle, number)
 end
 
 local function answer(handle, number, fn, name)
-    local ok, with = xpcall(fn, debug.traceback, name, asker(handle, number))
+    local ok, with = xpcall(fn, report.trace, name, asker(handle, number))
     local other
     if not ok then
-        io.stderr:write("links: tls: error in onServerName: ", tostring(with), "\n")
+        report.write("error", "tls: error in onServerName: " .. with)
         with = false
     elseif getmetatable(with) == Context then
         other = with._h
     elseif with ~= nil and with ~= false then
-        io.stderr:write("links: tls: onServerName must return a context, false or nil\n")
+        report.write("error", "tls: onServerName must return a context, false or nil")
         with = false
     end
     C.links_tls_answer(handle, number, other, with == false and 1 or 0)
