@@ -40,6 +40,7 @@ context.OPTIONS = {
     sessionTickets = { default = true, type = "boolean" },
     ticketKeys = { default = "shared", type = "string" },
     watch = { default = true, type = "boolean" },
+    ktls = { default = "auto", type = "string|boolean" },
     handshakeTimeout = { default = 10000, type = "integer", min = 0, max = INT_MAX },
     onServerName = { type = "function" },
     sni = { type = "table" },
@@ -102,6 +103,10 @@ function context.check(signature, options, level)
     if o.protocols == "" then o.protocols = nil end
     if o.ticketKeys ~= "shared" and #o.ticketKeys < 32 then
         error(signature .. ' options.ticketKeys must be "shared" or a secret of 32 bytes or more',
+            level + 1)
+    end
+    if type(o.ktls) == "string" and o.ktls ~= "auto" then
+        error(('%s options.ktls must be "auto", true or false, not %q'):format(signature, o.ktls),
             level + 1)
     end
     if o.context and getmetatable(o.context) ~= Context then
@@ -219,6 +224,7 @@ local function to_c(o)
     c.client_cert, c.verify_depth = o.auth, o.verifyDepth
     c.insecure, c.check_host = o.insecure and 1 or 0, o.checkHost and 1 or 0
     c.tickets, c.handshake_timeout = o.sessionTickets and 1 or 0, o.handshakeTimeout
+    c.ktls = (o.ktls == true or o.ktls == "auto" and o.server) and 1 or 0
     c.asks = o.onServerName and 1 or 0
     return c
 end
