@@ -45,7 +45,8 @@ local tls = {}
 ---                        clientAuth      "none"    of servers: "request" or "require" the client's
 ---                                                  certificate, which must be trusted by `ca`
 ---                        verifyDepth     9         certificates between the peer's and a trusted
----                        insecure        false     clients: trust anybody; says so once on stderr
+---                        insecure        false     clients: trust anybody; says so once, as a
+---                                                  warning
 ---                        checkHost       true      clients: false: the certificate may be for
 ---                                                  another name
 ---                        sessionTickets  true      servers: clients come back without a whole
@@ -58,6 +59,13 @@ local tls = {}
 ---                                                  hours
 ---                        watch           true      look for other contents of the files, every 400
 ---                                                  ms
+---                        ktls            "auto"    the kernel encrypts what is written, where it has
+---                                                  TLS 1.3 and the cipher, so that files do not
+---                                                  pass through the process; elsewhere nothing
+---                                                  changes. "auto": of servers; true: of clients
+---                                                  too; false: never. Linux, with the module tls
+---                                                  loaded. A peer that asks for new keys then, as
+---                                                  none does in the first 100 GB, is broken off
 ---                        handshakeTimeout 10000    ms; 0: none
 ---                        sni             nil       other certificates by name: {["*.example.com"]
 ---                                                  = {cert =, key =}}, or contexts; what they do

@@ -170,6 +170,16 @@ describe("what links says", function()
         assert.truthy(r.traceback:find("(command line):2", 1, true))
     end)
 
+    it("is a line also where it is about TLS", function()
+        local result = program.eval([[
+            require("log").configure { format = "json" }
+            require("tls").createContext { insecure = true }
+        ]])
+        local r = require("json").decode(result.err)
+        assert.same({ "warn", "links" }, { r.level, r.logger })
+        assert.truthy(r.message:find("^tls: insecure: "), r.message)
+    end)
+
     it("is seen by who has started the program, where it is the last", function()
         program.with_file("", function(file)
             local result = program.eval(([[

@@ -162,6 +162,37 @@ describe("tls", function()
         os.remove(path)
     end)
 
+    -- Sends a file between two texts; whether the kernel has encrypted them.
+    local function with_ktls(ktls)
+        local path, text = os.tmpname(), ("0123456789"):rep(300000)
+        assert(fs.writeFile(path, text))
+        local used
+        local port = serve(function(socket)
+            used = socket:tlsInfo().ktls
+            socket:write("head")
+            socket:sendFile(path)
+            socket:write("tail")
+            socket:shutdown()
+            socket:read(1)
+        end, { ktls = ktls })
+        local socket = connect(port)
+        local data, err = socket:readAll(10000000)
+        os.remove(path)
+        assert.is_nil(err)
+        assert.truthy(data == "head" .. text .. "tail")
+        assert.is_false(socket:tlsInfo().ktls)
+        return used
+    end
+
+    it("does without the kernel's where that is asked for", function()
+        assert.is_false(with_ktls(false))
+    end)
+
+    it("is the kernel's work where it has TLS", function()
+        local used = with_ktls("auto")
+        if not used then return pending("needs a kernel with TLS, and a libssl that uses it") end
+    end)
+
     it("is piped from and to sockets in the open", function()
         local data = ("pipe "):rep(200000)
         local a, b = both()
@@ -472,6 +503,7 @@ describe("the options of tls", function()
             { minVersion = "1.3", maxVersion = "1.2" })
         raises("clientAuth must be", tls.createContext, { clientAuth = "maybe" })
         raises("alpn[1]", tls.createContext, { alpn = { "" } })
+        raises('ktls must be "auto", true or false', tls.createContext, { ktls = "on" })
         raises("ticketKeys", tls.createContext, { ticketKeys = "short" })
         raises('unknown option "watched"', tls.createServer, 0, print,
             { cert = pair.cert, key = pair.key, watched = true })

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "modules/tls/ktls.h"
 
 enum { PATIENCE_S = 20, BIG = 700000 };
 
@@ -636,4 +637,62 @@ Test(tls, that_is_idle_holds_no_buffer)
     AWAIT(server.s.out_len == 0);
     cr_assert_eq(n->chunks.used, 0);
     cr_assert_not(server.s.readable);
+}
+
+/* --- the kernel's TLS ---------------------------------------------------------------------------------- */
+
+/* A socket's BIO that says what it was told; it takes the keys for what is written. */
+static int told, taken;
+
+static long on_ctrl(BIO *bio, int command, long number, void *data)
+{
+    (void)bio;
+    (void)data;
+    told = command;
+    taken += (int)number;
+    return command == BIO_CTRL_GET_KTLS_SEND ? taken > 0 : 1;
+}
+
+Test(tls, gives_the_kernel_no_keys_that_it_must_not_have)
+{
+    enum { SET_KEYS = 72, RECORD_TYPE = 74 };
+    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "a kernel");
+    BIO_meth_set_ctrl(method, on_ctrl);
+    BIO *kernel = BIO_new(method);
+    with_other(TLS1_3_VERSION);
+    const SSL *ssl = tls_ssl_of(tls_of_stream(&server.s));
+    cr_assert_eq(ktls_ctrl(kernel, ssl, SET_KEYS, 0, NULL, true), 0, "of what is read");
+    cr_assert_eq(ktls_ctrl(kernel, ssl, SET_KEYS, 1, NULL, false), 0, "while something is kept");
+    cr_assert_eq(ktls_ctrl(kernel, ssl, BIO_CTRL_GET_KTLS_RECV, 0, NULL, true), 0);
+    cr_assert_eq(told, 0);
+    cr_assert_not(ktls_is_on(kernel));
+    cr_assert_eq(ktls_ctrl(kernel, ssl, SET_KEYS, 1, NULL, true), 1);
+    cr_assert(ktls_is_on(kernel));
+    cr_assert(ktls_is_ours(RECORD_TYPE) && !ktls_is_ours(BIO_CTRL_FLUSH));
+    cr_assert_not(ktls_is_on(NULL));
+    BIO_free(kernel);
+    BIO_meth_free(method);
+}
+
+Test(tls, gives_the_kernel_no_keys_of_tls_1_2)
+{
+    enum { SET_KEYS = 72 };
+    BIO *kernel = BIO_new(BIO_s_null());
+    with_other(TLS1_2_VERSION);
+    const SSL *ssl = tls_ssl_of(tls_of_stream(&server.s));
+    cr_assert_eq(ktls_ctrl(kernel, ssl, SET_KEYS, 1, NULL, true), 0);
+    BIO_free(kernel);
+}
+
+Test(tls, does_without_the_kernel_on_sockets_that_are_not_of_tcp)
+{
+    links_tls_options o = options_of(true);
+    o.ktls = 1;
+    begin_server(&o);
+    begin_other(TLS1_3_VERSION);
+    shake_hands();
+    const char *out;
+    cr_assert_eq(links_tls_text(tls_of_stream(&server.s), LINKS_TLS_KERNEL, &out), -1);
+    other_write("ping", 4);
+    AWAIT(server.ngot == 4);
 }

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local check = require "links.check"
 local core = require "links.core"
 local errors = require "links.errors"
+local report = require "links.report"
 local binding = require "links.tls.ffi"
 
 local C, AGAIN = binding.C, binding.AGAIN
@@ -39,6 +40,7 @@ context.OPTIONS = {
     sessionTickets = { default = true, type = "boolean" },
     ticketKeys = { default = "shared", type = "string" },
     watch = { default = true, type = "boolean" },
+    ktls = { default = "auto", type = "string|boolean" },
     handshakeTimeout = { default = 10000, type = "integer", min = 0, max = INT_MAX },
     onServerName = { type = "function" },
     sni = { type = "table" },
@@ -101,6 +103,10 @@ function context.check(signature, options, level)
     if o.protocols == "" then o.protocols = nil end
     if o.ticketKeys ~= "shared" and #o.ticketKeys < 32 then
         error(signature .. ' options.ticketKeys must be "shared" or a secret of 32 bytes or more',
+            level + 1)
+    end
+    if type(o.ktls) == "string" and o.ktls ~= "auto" then
+        error(('%s options.ktls must be "auto", true or false, not %q'):format(signature, o.ktls),
             level + 1)
     end
     if o.context and getmetatable(o.context) ~= Context then
@@ -206,8 +212,8 @@ local warned = false
 local function warn_insecure()
     if warned then return end
     warned = true
-    io.stderr:write("links: tls: insecure: certificates are not verified, anybody may be at the ",
-        "other end\n")
+    report.write("warn",
+        "tls: insecure: certificates are not verified, anybody may be at the other end")
 end
 
 local function to_c(o)
@@ -218,6 +224,7 @@ local function to_c(o)
     c.client_cert, c.verify_depth = o.auth, o.verifyDepth
     c.insecure, c.check_host = o.insecure and 1 or 0, o.checkHost and 1 or 0
     c.tickets, c.handshake_timeout = o.sessionTickets and 1 or 0, o.handshakeTimeout
+    c.ktls = (o.ktls == true or o.ktls == "auto" and o.server) and 1 or 0
     c.asks = o.onServerName and 1 or 0
     return c
 end
@@ -285,7 +292,7 @@ local function look_again()
             ctx._look = look
             local ok, err = ctx:reload()
             if not ok then
-                io.stderr:write("links: tls: ", tostring(err), "; what was there before is kept\n")
+                report.write("error", "tls: " .. tostring(err) .. "; what was there before is kept")
             end
         end
     end
@@ -313,15 +320,15 @@ local function asker(handle, number)
 end
 
 local function answer(handle, number, fn, name)
-    local ok, with = xpcall(fn, debug.traceback, name, asker(handle, number))
+    local ok, with = xpcall(fn, report.trace, name, asker(handle, number))
     local other
     if not ok then
-        io.stderr:write("links: tls: error in onServerName: ", tostring(with), "\n")
+        report.write("error", "tls: error in onServerName: " .. with)
         with = false
     elseif getmetatable(with) == Context then
         other = with._h
     elseif with ~= nil and with ~= false then
-        io.stderr:write("links: tls: onServerName must return a context, false or nil\n")
+        report.write("error", "tls: onServerName must return a context, false or nil")
         with = false
     end
     C.links_tls_answer(handle, number, other, with == false and 1 or 0)

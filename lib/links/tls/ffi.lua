@@ -14,6 +14,7 @@ typedef struct links_tls_options {
     int verify_depth;
     int tickets;
     int handshake_timeout;
+    int ktls;
     int asks;
 } links_tls_options;
 typedef struct links_tls_context {
@@ -63,6 +64,7 @@ return {
     AUTHORIZED = 5,
     PEER = 6,
     CHAIN = 7,
+    KERNEL = 8,
     -- Of links_cert_text.
     CERT = {
         subject = 0, issuer = 1, commonName = 2, names = 3, notBefore = 4, notAfter = 5,

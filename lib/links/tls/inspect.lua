@@ -49,6 +49,7 @@ function inspect.info(handle)
         serverName = text(handle, binding.SERVER_NAME),
         resumed = text(handle, binding.RESUMED) ~= nil,
         authorized = text(handle, binding.AUTHORIZED) ~= nil,
+        ktls = text(handle, binding.KERNEL) ~= nil,
         peer = pem and inspect.certificate(pem) or nil,
         chain = pem and chain_of(handle) or nil,
     }

@@ -18,6 +18,7 @@ local Socket = {}
 ---                serverName   the name that the client asked for; nil: none
 ---                resumed      whether an earlier session was taken up again
 ---                authorized   whether the peer has shown a certificate that is trusted
+---                ktls         whether the kernel encrypts what is written (see tls.createContext)
 ---                peer         nil where he has shown none; or his certificate: `subject`,
 ---                             `issuer`, `commonName`, `san` (an array, "DNS:example.com"),
 ---                             `notBefore`, `notAfter` ("2030-01-31T12:00:00Z"), `serial`,

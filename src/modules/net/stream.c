@@ -361,7 +361,7 @@ static ssize_t copy_file(stream *s, int fd, int64_t offset, size_t len)
 
 ssize_t stream_send_file(stream *s, int fd, int64_t offset, size_t len)
 {
-    if (s->transport)
+    if (s->transport && (!s->transport->passes_files || s->sealed))
         return copy_file(s, fd, offset, len);
     return transfer_file(s->io.fd, fd, offset, len);
 }

@@ -40,6 +40,7 @@ typedef struct transport_ops {
 
 struct transport {
     const transport_ops *ops;
+    bool passes_files; /* the system changes what it is given: files need not be read for that */
 };
 
 typedef struct stream_ops {

@@ -333,6 +333,7 @@ int links_tls_context_new(links_tls_context **out, const links_tls_options *o)
     c->check_host = o->check_host;
     c->insecure = o->insecure;
     c->asks = o->asks;
+    c->ktls = o->ktls;
     c->handshake_timeout = o->handshake_timeout;
     list_init(&c->asked);
     list_init(&c->waiting);
@@ -400,6 +401,7 @@ void links_tls_replace(links_tls_context *context, links_tls_context *with)
     memcpy(c->alpn, w->alpn, sizeof(c->alpn));
     c->alpn_len = w->alpn_len;
     c->handshake_timeout = w->handshake_timeout;
+    c->ktls = w->ktls;
 }
 
 void links_tls_secret(links_tls_context *context, const char *secret)

@@ -40,7 +40,7 @@ struct tls_context {
     links_tls_context view; /* first: Lua's pointer is ours */
     int refs;
     SSL_CTX *ssl;
-    bool server, check_host, insecure, asks, stopped;
+    bool server, check_host, insecure, asks, ktls, stopped;
     int handshake_timeout;
     unsigned char alpn[TLS_ALPN_MAX];
     size_t alpn_len;

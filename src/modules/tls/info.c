@@ -76,6 +76,8 @@ int links_tls_text(const links_tls *t, int what, const char **out)
         return SSL_session_reused(ssl) ? text(out, "1") : -1;
     case LINKS_TLS_AUTHORIZED:
         return is_verified(ssl) ? text(out, "1") : -1;
+    case LINKS_TLS_KERNEL:
+        return tls_is_kernels(t) ? text(out, "1") : -1;
     case LINKS_TLS_PEER:
         return peer_pem(ssl, out);
     case LINKS_TLS_CHAIN:

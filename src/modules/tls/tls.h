@@ -31,6 +31,7 @@ typedef struct links_tls_options {
     int verify_depth;
     int tickets;
     int handshake_timeout; /* milliseconds; 0: none */
+    int ktls;              /* the kernel may encrypt */
     int asks;              /* names nobody knows are asked for: links_tls_asked */
 } links_tls_options;
 
@@ -121,6 +122,7 @@ enum {
     LINKS_TLS_AUTHORIZED, /* "1" where the peer's certificate was verified */
     LINKS_TLS_PEER,       /* the certificate in PEM */
     LINKS_TLS_CHAIN,      /* those that came behind it */
+    LINKS_TLS_KERNEL,     /* "1" where the kernel encrypts what is written */
 };
 
 /* One of these of a connection as text: its length, at *out until the next call; -1: none. */

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "modules/net/address.h"
 #include "modules/net/tcp_socket.h"
+#include "modules/tls/ktls.h"
 
 enum {
     RECORD_MAX = 16384,   /* bytes that one record holds */
@@ -29,6 +30,7 @@ typedef struct links_tls {
     transport base; /* first: the stream's pointer is ours */
     stream *stream; /* as of the last call: it may move */
     SSL *ssl;
+    BIO *kernel; /* of ktls.h; NULL: it is not to be had */
     tls_context *context;
     tls_asking asking;
     chunk *first;          /* what was read before; NULL: nothing */
@@ -46,6 +48,7 @@ typedef struct links_tls {
     bool plain_is_fine;
     bool over;      /* no more is to be made: the end has been said */
     bool then_shut; /* the socket, when everything has gone */
+    bool end_waits; /* the kernel could not take it */
 } tls;
 
 static tls *tls_of(transport *t) { return (tls *)t; }
@@ -171,12 +174,23 @@ static bool collect_kept(tls *t)
     return true;
 }
 
+/* What libssl has to say while the kernel encrypts: it goes at once, or libssl says it again. */
+static int write_to_kernel(BIO *bio, BIO *kernel, const char *data, int len)
+{
+    int n = BIO_write(kernel, data, len);
+    if (n <= 0 && BIO_should_retry(kernel))
+        BIO_set_retry_write(bio);
+    return n;
+}
+
 static int bio_write(BIO *bio, const char *data, int len)
 {
     tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     if (len <= 0)
         return 0;
+    if (ktls_is_on(t->kernel))
+        return write_to_kernel(bio, t->kernel, data, len);
     if (ncollected + (size_t)len > COLLECT_MAX) {
         keep(t, collected, ncollected);
         ncollected = 0;
@@ -238,9 +252,11 @@ static int bio_read(BIO *bio, char *data, int len)
 
 static long bio_ctrl(BIO *bio, int command, long number, void *data)
 {
-    (void)number;
-    (void)data;
-    const tls *t = BIO_get_data(bio);
+    tls *t = BIO_get_data(bio);
+    if (t->kernel && ktls_is_ours(command)) {
+        bool is_clear = ktls_only_asks(command) || flush(t) == 0;
+        return ktls_ctrl(t->kernel, t->ssl, command, number, data, is_clear);
+    }
     switch (command) {
     case BIO_CTRL_EOF:
         return t->eof;
@@ -312,6 +328,7 @@ static int result_of(tls *t, int rc)
 {
     switch (SSL_get_error(t->ssl, rc)) {
     case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
     case SSL_ERROR_WANT_CLIENT_HELLO_CB:
         return -EAGAIN;
     case SSL_ERROR_ZERO_RETURN:
@@ -354,6 +371,7 @@ static void end_handshake(tls *t, int rc)
         totals.done++;
         totals.resumed += SSL_session_reused(t->ssl);
         s->writable = !t->out;
+        t->base.passes_files = ktls_is_on(t->kernel);
         stream_resume(s);
     } else {
         t->error = rc;
@@ -432,6 +450,7 @@ static void release(tls *t)
     drop_kept(t);
     chunk_put(&t->stream->net->chunks, t->first);
     SSL_free(t->ssl);
+    BIO_free(t->kernel);
     tls_context_unref(t->asking.with);
     tls_context_unref(t->context);
     free(t->asking.name);
@@ -448,7 +467,8 @@ static bool on_event(transport *base, stream *s, int events)
     t->stream = s;
     if (events & (EV_READ | EV_EOF))
         t->empty = false;
-    if (t->open || !(events & (EV_READ | EV_EOF)))
+    bool kernel_waited = ktls_is_on(t->kernel) && events & EV_WRITE;
+    if (t->open || (!(events & (EV_READ | EV_EOF)) && !kernel_waited))
         return true;
     if (t->plain_is_fine && is_plain(s)) {
         s->transport = NULL;
@@ -527,6 +547,23 @@ static const char *next_piece(cursor *c, size_t *len)
     return merged;
 }
 
+/* The kernel makes records of them. */
+static ssize_t send_pieces(stream *s, const struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+    do
+        n = sendmsg(s->io.fd, &msg, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        s->writable = false;
+        return -EAGAIN;
+    }
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t say_the_end_again(tls *t);
+
 static ssize_t on_write(transport *base, stream *s, const struct iovec *iov, int count)
 {
     tls *t = tls_of(base);
@@ -545,6 +582,10 @@ static ssize_t on_write(transport *base, stream *s, const struct iovec *iov, int
         s->writable = false;
         return t->over ? -EPIPE : -EAGAIN;
     }
+    if (t->end_waits)
+        return say_the_end_again(t);
+    if (c.count && ktls_is_on(t->kernel))
+        return send_pieces(s, iov, count);
     while (c.count && taken < WRITE_MAX) {
         size_t len;
         const char *piece = next_piece(&c, &len);
@@ -593,8 +634,21 @@ static void say_the_end(tls *t)
         return;
     t->over = true;
     ERR_clear_error();
-    (void)SSL_shutdown(t->ssl);
+    t->end_waits = SSL_shutdown(t->ssl) < 0 && SSL_want_write(t->ssl);
     ERR_clear_error();
+}
+
+/* The stream comes back for it as for a byte that is kept. */
+static ssize_t say_the_end_again(tls *t)
+{
+    t->over = false;
+    say_the_end(t);
+    stream_sealed(t->stream, t->end_waits);
+    if (t->end_waits)
+        t->stream->writable = false;
+    else if (t->then_shut)
+        (void)shutdown(t->stream->io.fd, SHUT_WR);
+    return t->end_waits ? -EAGAIN : 0;
 }
 
 static void on_shutdown(transport *base, stream *s)
@@ -605,6 +659,11 @@ static void on_shutdown(transport *base, stream *s)
     t->then_shut = true;
     if (t->out || ncollected) {
         (void)flush(t);
+        return;
+    }
+    if (t->end_waits) {
+        s->writable = false;
+        stream_sealed(s, 1);
         return;
     }
     t->then_shut = false;
@@ -660,6 +719,8 @@ const char *tls_host_of_ssl(const SSL *ssl) { return ((tls *)SSL_get_app_data(ss
 
 const SSL *tls_ssl_of(const tls *t) { return t->ssl; }
 
+bool tls_is_kernels(const tls *t) { return ktls_is_on(t->kernel); }
+
 int tls_asking_fd(const tls_asking *asking)
 {
     return CONTAINER_OF(asking, tls, asking)->stream->io.fd;
@@ -686,6 +747,21 @@ static void expect(tls *t, const char *host)
         (void)X509_VERIFY_PARAM_set1_host(param, host, 0);
 }
 
+/* New keys for what we write, which the peer may ask for, do not get to the kernel: nothing more can
+ * be said then. */
+static void on_message(int is_sent, int version, int type, const void *data, size_t len, SSL *ssl,
+                       void *arg)
+{
+    (void)version;
+    (void)arg;
+    tls *t = SSL_get_app_data(ssl);
+    if (!is_sent || type != SSL3_RT_HANDSHAKE || !len ||
+        *(const unsigned char *)data != SSL3_MT_KEY_UPDATE || !ktls_is_on(t->kernel))
+        return;
+    explain(t, "the peer has asked for new keys, which the kernel cannot be given");
+    t->broken = LINKS_UNSUPPORTED;
+}
+
 bool tls_begin(stream *s) { return step(tls_of(s->transport)); }
 
 void tls_attach(stream *s, tls_context *context, const char *host, chunk *first)
@@ -704,6 +780,10 @@ void tls_attach(stream *s, tls_context *context, const char *host, chunk *first)
     SSL_set_app_data(t->ssl, t);
     BIO *bio = bio_new(t);
     SSL_set_bio(t->ssl, bio, bio);
+    if (context->ktls)
+        t->kernel = ktls_new(t->ssl, s->io.fd);
+    if (t->kernel)
+        SSL_set_msg_callback(t->ssl, on_message);
     if (context->server)
         SSL_set_accept_state(t->ssl);
     else

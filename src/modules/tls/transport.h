@@ -30,6 +30,9 @@ void tls_let_plain_through(stream *s);
 /* What libssl knows of it. */
 const SSL *tls_ssl_of(const struct links_tls *tls);
 
+/* Whether the kernel encrypts what is written. */
+bool tls_is_kernels(const struct links_tls *tls);
+
 /* --- for context.c ------------------------------------------------------------------------------ */
 
 typedef struct tls_asking {
