@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -199,6 +200,37 @@ Test(dict, without_eviction_is_full_but_replaces_what_is_there)
     cr_assert(has(d, "0", "other"), "the old value is not lost");
     cr_assert_eq(links_dict_delete(d, "1", 1, 0), 0);
     cr_assert_eq(put(d, key, "value"), 0);
+    links_dict_free(d);
+}
+
+static double clock_of_test_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1000 + (double)t.tv_nsec / 1e6;
+}
+
+Test(dict, remembers_a_rate_to_the_end_of_its_interval)
+{
+    enum { INTERVAL_MS = 20, BURST = 3, ENOUGH = 10 };
+    links_dict *d = open_dict(1 << 20, 4, 1);
+    int in_time = 0;
+    /* Those in which this process was held up say nothing. */
+    for (int i = 0; in_time < ENOUGH && i < 2000; i++) {
+        char key[16];
+        size_t len = (size_t)snprintf(key, sizeof(key), "%d", i);
+        double begun = clock_of_test_ms();
+        cr_assert_eq(links_dict_rate(d, key, len, INTERVAL_MS, BURST, 1), 1);
+        cr_assert_eq(d->number, BURST - 1);
+        while (clock_of_test_ms() < begun + INTERVAL_MS * 0.96) {
+        }
+        cr_assert_eq(links_dict_rate(d, key, len, INTERVAL_MS, BURST, 1), 1);
+        if (clock_of_test_ms() >= begun + INTERVAL_MS)
+            continue;
+        cr_assert_eq(d->number, BURST - 2, "it forgot the first one");
+        in_time++;
+    }
+    cr_assert_eq(in_time, ENOUGH);
     links_dict_free(d);
 }
 

@@ -382,8 +382,9 @@ int links_dict_rate(links_dict *view, const char *bytes, size_t len, double inte
             b->version = ++s->version;
             shard_use(s, item);
         } else if (used > 0) {
+            /* Its time of life begins with a whole millisecond, which may be nearly over. */
             shard_value value = {NULL, 0, DICT_NUMBER, now + used};
-            int64_t made = put(d, s, &key, &value, shard_find(s, &key), used, true);
+            int64_t made = put(d, s, &key, &value, shard_find(s, &key), used + 1, true);
             rc = made < 0 ? (int)made : 1;
         }
     }
