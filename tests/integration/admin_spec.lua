@@ -235,9 +235,9 @@ describe("links profile", function()
         end)
         local run = assert(process.spawn(program.LINKS, { "profile", "-i", "1", socket_path,
             "3000" }))
-        eventually("samples of both workers", function()
-            local out = tool("admin", socket_path, "json profile 0.001").stdout
-            return select(2, out:gsub("somebody else is sampling", "")) == 3
+        eventually("samples of all processes", function()
+            local out = tool("admin", socket_path, "tasks").stdout
+            return select(2, out:gsub("waiting  samples ", "")) == 3
         end)
         -- Processor time is what counts, so these are some samples in any case.
         for _ = 1, 40 do assert(http.get(url .. "/work", { timeout = 60000 })) end
