@@ -264,6 +264,22 @@ function benches.log()
     assert(logger:stats().dropped == 0)
 end
 
+function benches.metrics()
+    local metrics = require "metrics"
+    local counter, histogram = metrics.counter("bench"), metrics.histogram("bench_seconds")
+    local labelled = metrics.counter("bench_by_kind", { labels = { "kind" } })
+    local run = {
+        { "counter:inc", 0.005, function() counter:inc() end },
+        { "counter:labels(...):inc", 0.01, function() labelled:labels("tea"):inc() end },
+        { "histogram:observe", 0.02, function() histogram:observe(0.03) end },
+    }
+    for _, case in ipairs(run) do
+        row("metrics: " .. case[1], time_of(1000000, function(count)
+            for _ = 1, count do case[3]() end
+        end), "us", case[2])
+    end
+end
+
 local name = arg[1] or "none"
 local bench = benches[name]
 if not bench then

@@ -7,7 +7,7 @@ set -eu
 
 need taskset
 need_links
-[ $# -gt 0 ] || set -- spawn channel coroutine sleep timers memory dns log
+[ $# -gt 0 ] || set -- spawn channel coroutine sleep timers memory dns log metrics
 describe_machine
 for name; do
     result=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/micro.lua" "$name") || die "$name failed"

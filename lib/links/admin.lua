@@ -16,6 +16,7 @@
 --- | `log-level [MODULE] LEVEL` | sets a level, as log.setLevel |
 --- | `log-tail [LINES]` | the last lines that were logged, 20 of them |
 --- | `profile [SECONDS [MS]]` | where the time goes: a sample each MS (10) of processor time |
+--- | `profile-stop` | ends the profile that is under way, with what it has so far |
 --- | `drain` | ends the program as SIGTERM does |
 --- | `help` | this list |
 ---
@@ -62,6 +63,7 @@ gc                          collect garbage
 log-level [MODULE] LEVEL    set a level: debug, info, warn, error, fatal, off
 log-tail [LINES]            the last lines that were logged
 profile [SECONDS [MS]]      where the time goes, as folded stacks
+profile-stop                ends that now, with what it has
 drain                       end the program, as SIGTERM does
 Before a command: @0 or @master for one process; json for the answer as JSON.
 ]=]

@@ -227,6 +227,28 @@ describe("links profile", function()
         fails(1, "there is no worker 5", "profile", "-w", "5", socket_path, "0.1")
     end)
 
+    it("ends at ctrl-C, with what there is so far", function()
+        local url = start(nil, nil, { LINKS_ADMIN = socket_path })
+        local go = true
+        local busy = task.spawn(function()
+            while go do assert(http.get(url .. "/work", { timeout = 60000 })) end
+        end)
+        local run = assert(process.spawn(program.LINKS, { "profile", "-i", "1", socket_path,
+            "3000" }))
+        eventually("samples of all processes", function()
+            local out = tool("admin", socket_path, "tasks").stdout
+            return select(2, out:gsub("waiting  samples ", "")) == 3
+        end)
+        -- Processor time is what counts, so these are some samples in any case.
+        for _ = 1, 40 do assert(http.get(url .. "/work", { timeout = 60000 })) end
+        run:kill("SIGINT")
+        local status = assert(run:wait(20000))
+        go = false
+        busy:join()
+        assert.equal(0, status.code)
+        assert.matches(" %d+\n", (run:readAll()))
+    end)
+
     it("says so where there is nothing to show, or nobody", function()
         start(nil, nil, { LINKS_ADMIN = socket_path })
         fails(1, "links profile: no samples", "profile", "-w", "master", "-i", "1000", socket_path,

@@ -97,7 +97,7 @@ describe("http.health", function()
         assert.equal('{"checks":{"slow":"timeout","stubborn":"timeout","well":"ok"},'
             .. '"status":"failed"}\n', body)
         eventually("the end of the slow one", function() return cancelled end)
-        assert.equal("ETIMEDOUT", cancelled)
+        assert.is_true(cancelled == "ETIMEDOUT" or cancelled == "ECANCELED")
     end)
 
     it("runs the checks once for all who ask meanwhile, and for a while after", function()

@@ -2,6 +2,7 @@
 -- command is a function of its arguments that returns a table, or nil and a message; it runs in a
 -- task.
 local core = require "links.core"
+local errors = require "links.errors"
 local ipc = require "links.process.ipc"
 local listening = require "links.listening"
 local pools = require "links.pools"
@@ -161,11 +162,8 @@ end
 
 -- --- Profiles -----------------------------------------------------------------------------------
 
-local function profiled(began, slept, ...)
-    local stacks, lost = core.profileStop()
-    if not slept then return nil, tostring((...)) end
-    return { stacks = stacks, lost = lost, ms = core.now() - began }
-end
+local ETIMEDOUT = -errors.code("ETIMEDOUT")
+local stop = core.queue() -- who samples
 
 -- The samples of so many milliseconds, by stack.
 function commands.profile(args)
@@ -173,7 +171,19 @@ function commands.profile(args)
     if not core.profileStart(interval) then
         return nil, "somebody else is sampling this process"
     end
-    return profiled(core.now(), require("links.timer").sleep(ms))
+    local began = core.now()
+    local status = core.park(stop, ms, "samples")
+    local stacks, lost = core.profileStop()
+    if status ~= 0 and status ~= ETIMEDOUT then
+        return nil, tostring(errors.new(status, "profile"))
+    end
+    return { stacks = stacks, lost = lost, ms = core.now() - began }
+end
+
+-- The one that is under way ends now, with what it has.
+commands["profile-stop"] = function()
+    core.wakeAll(stop)
+    return {}
 end
 
 -- --- For all processes --------------------------------------------------------------------------

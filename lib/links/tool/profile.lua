@@ -1,4 +1,5 @@
 -- links profile: samples a running program, and prints where it spends its time.
+local process = require "links.process"
 local client = require "links.tool.client"
 local show = require "links.admin.show"
 
@@ -7,7 +8,7 @@ usage: links profile [-t] [-i MS] [-w WORKER] PID|PATH [SECONDS]
   -t         a table of functions, and not the stacks (folded, as flame graphs want them)
   -i MS      a sample each MS of processor time, 1 to 1000. Default: 10
   -w WORKER  of this worker only, a number or "master"
-  SECONDS    for how long, up to 3600. Default: 10
+  SECONDS    for how long, up to 3600. Default: 10. Ctrl-C ends it, with what there is so far
 ]]
 
 local ROWS = 40
@@ -60,9 +61,12 @@ return function(...)
     local interval = client.number("profile", USAGE, options.i, 10, 1, 1000)
     local seconds = client.number("profile", USAGE, rest[2], 10, 0.001, 3600)
     local asked = client.connect("profile", rest[1])
-    local command = ("profile %g %d"):format(seconds, interval)
-    if options.w then command = "@" .. options.w .. " " .. command end
-    local folded = asked:ask(command, seconds * 1000 + 10000)
+    local whom = options.w and "@" .. options.w .. " " or ""
+    process.on("SIGINT", function()
+        client.connect("profile", rest[1]):ask(whom .. "profile-stop")
+    end)
+    local folded = asked:ask(("%sprofile %g %d"):format(whom, seconds, interval),
+        seconds * 1000 + 10000)
     if folded == "" then
         return client.fail("profile", "no samples: it did not compute in that time")
     end
