@@ -59,9 +59,9 @@ local tls = {}
 ---                                                  hours
 ---                        watch           true      look for other contents of the files, every 400
 ---                                                  ms
----                        ktls            "auto"    the kernel encrypts what is written, where it has
----                                                  TLS 1.3 and the cipher, so that files do not
----                                                  pass through the process; elsewhere nothing
+---                        ktls            "auto"    the kernel encrypts what is written, where it
+---                                                  has TLS 1.3 and the cipher, so that files do
+---                                                  not pass through the process; elsewhere nothing
 ---                                                  changes. "auto": of servers; true: of clients
 ---                                                  too; false: never. Linux, with the module tls
 ---                                                  loaded. A peer that asks for new keys then, as
