@@ -578,7 +578,9 @@ Test(tls, fails_a_write_whose_peer_has_gone)
     static char much[BIG];
     stream_append(&server.s, much, BIG);
     AWAIT(server.failed);
-    cr_assert(server.failed == -EPIPE || server.failed == -ECONNRESET);
+    /* By the write, or because the end was read before. */
+    cr_assert(server.failed == -EPIPE || server.failed == -ECONNRESET ||
+              server.failed == LINKS_TLS_TRUNCATED);
 }
 
 /* --- ends in the middle ------------------------------------------------------------------------------- */
