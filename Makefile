@@ -43,7 +43,7 @@ hardening_cflags := -fstack-protector-strong \
                     $(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 else
 # Fortified functions hide their arguments from the sanitizers.
-sanitize_cflags := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize_cflags := -DLINKS_SANITIZED -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 sanitize_cflags := $(patsubst -fsanitize=fuzzer%,-fsanitize=fuzzer-no-link%,$(sanitize_cflags))
 sanitize_ldflags := $(patsubst -fsanitize=fuzzer$(comma)%,-fsanitize=%,-fsanitize=$(SANITIZE))
 endif
