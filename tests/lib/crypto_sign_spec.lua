@@ -74,6 +74,18 @@ describe("crypto.sign", function()
         end
     end)
 
+    it("takes no RSA signature without its leading zero, as RFC 8017 (8.2.2) has it", function()
+        local pair, n = pair_of("rsa"), 0
+        local private = assert(crypto.key(pair.privateKey))
+        local signature
+        repeat
+            n = n + 1
+            signature = crypto.sign("RS256", private, "message " .. n)
+        until signature:byte(1) == 0
+        assert.is_true(crypto.verify("RS256", pair.publicKey, "message " .. n, signature))
+        assert.is_false(crypto.verify("RS256", pair.publicKey, "message " .. n, signature:sub(2)))
+    end)
+
     it("makes what the public key verifies, and nobody else's", function()
         for kind, ways in pairs(WAYS) do
             local pair = pair_of(kind)

@@ -458,8 +458,8 @@ describe("socket:sendFile", function()
     local path, text = os.tmpname(), {}
 
     setup(function()
-        for i = 1, 300000 do text[i] = ("%07d\n"):format(i) end
-        text = table.concat(text)
+        for i = 1, 3000 do text[i] = ("%07d\n"):format(i) end
+        text = table.concat(text):rep(100)
         local file = assert(io.open(path, "wb"))
         file:write(text)
         file:close()
@@ -488,7 +488,7 @@ describe("socket:sendFile", function()
         assert.equal(16, client:sendFile(fd, 0, 16))
         assert.equal("0000001\n0000002\n", peer:read(16))
         assert.equal(8, client:sendFile(fd, #text - 8))
-        assert.equal("0300000\n", peer:read(8))
+        assert.equal("0003000\n", peer:read(8))
         assert.equal(0, client:sendFile(fd, #text))
         assert.equal(0, client:sendFile(fd, #text + 100, 5))
         assert.equal(3, client:sendFile(fd, #text - 3, 100))

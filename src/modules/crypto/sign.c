@@ -226,6 +226,10 @@ int links_key_verify(const links_key *k, int how, int alg, const void *data, siz
         if (!signature_len)
             return 0;
     }
+    /* RFC 8017, 8.1.2 and 8.2.2: libcrypto takes one without its leading zero for the same number. */
+    if (EVP_PKEY_is_a(key_of(k)->pkey, "RSA") &&
+        signature_len != (size_t)EVP_PKEY_get_size(key_of(k)->pkey))
+        return 0;
     EVP_MD_CTX *verify = EVP_MD_CTX_new();
     int ok = verify && EVP_DigestVerifyInit(verify, &ctx, md, NULL, key_of(k)->pkey) > 0 &&
              set_padding(ctx, how) &&
