@@ -19,9 +19,12 @@ local type = type
 local INT_MAX = 2 ^ 31 - 1
 local PIECES = 64 -- of one writev
 
+-- Of a fixed size each: where these were arrays of a variable size, the length of a piece was now
+-- and then written over the object behind it (LuaJIT of January 2023, under load).
+local one_piece = ffi.typeof("links_tcp_bytes[1]")
+local many_pieces = ffi.typeof("links_tcp_bytes[" .. PIECES .. "]")
 local pointer = ffi.new("const void *[1]") -- only to see what can be one
 local bytes = ffi.typeof("const char *")
-local piece_array = ffi.typeof("links_tcp_bytes[?]")
 local handle_type = ffi.typeof("links_tcp *")
 local server_type = ffi.typeof("links_tcp_server *")
 
@@ -34,7 +37,7 @@ end
 
 -- Writes `len` bytes at `at`, which `anchor` keeps alive.
 local function write_bytes(handle, at, len, anchor, done)
-    local piece = piece_array(1)
+    local piece = one_piece()
     while done < len do
         piece[0].data, piece[0].len = at + done, len - done
         local n = call(C.links_tcp_writev, 1, handle, piece, 1)
@@ -58,7 +61,7 @@ local function fill(pieces, list, from, skip)
 end
 
 local function write_list(handle, list)
-    local pieces = piece_array(PIECES)
+    local pieces = many_pieces()
     local from, skip, done = 1, 0, 0
     while from <= #list do
         local n = call(C.links_tcp_writev, 1, handle, pieces, fill(pieces, list, from, skip))
