@@ -342,6 +342,27 @@ describe("http.static", function()
             { ["Accept-Encoding"] = "gzip" }).body)
     end)
 
+    it("sends siblings of Zstandard where it is told that there are some", function()
+        write("root/site.css", "plain")
+        write("root/site.css.zst", "(as zstd)")
+        write("root/site.css.gz", zlib.gzip("plain"))
+        write("root/site.css.br", "(as brotli)")
+        local port = static { precompressed = { "gz", "zst", "br" } }
+        for accept, coding in pairs {
+            zstd = "zstd", ["gzip, zstd"] = "zstd", ["zstd, br"] = "br", ["zstd;q=0, gzip"] = "gzip",
+            ["br;q=0.9, zstd"] = "zstd", zst = false,
+        } do
+            local res = get(port, "/site.css", { ["Accept-Encoding"] = accept })
+            assert.equal(coding or nil, res.headers["content-encoding"], accept)
+        end
+        assert.equal("(as zstd)", get(port, "/site.css", { ["Accept-Encoding"] = "zstd" }).body)
+        local res = get(static(), "/site.css", { ["Accept-Encoding"] = "zstd" })
+        assert.same({ "plain", "Accept-Encoding" }, { res.body, res.headers.vary })
+        write("root/only.css", "plain")
+        write("root/only.css.zst", "(as zstd)")
+        assert.equal("Accept-Encoding", get(port, "/only.css").headers.vary)
+    end)
+
     it("notices that a file has changed, has gone, or has come", function()
         local port = static { cacheCheck = 0 }
         assert.equal(404, get(port, "/new").status)

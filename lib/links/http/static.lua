@@ -23,7 +23,7 @@ typedef struct links_http_files_options {
     int cache_file_size;
     int cache_check;
     int links;
-    int dotfiles, etag, last_modified, ranges, gzip, br;
+    int dotfiles, etag, last_modified, ranges, gzip, zstd, br;
 } links_http_files_options;
 typedef struct links_http_files {
     double ticket;
@@ -45,6 +45,8 @@ local find = string.find
 local C, AGAIN, CLOSED = binding.C, binding.AGAIN, binding.CLOSED
 local new_error, wait = errors.new, core.wait
 local DECODED = 1
+-- The suffixes of compressed siblings, and the names that C has for them.
+local CODINGS = { gz = "gzip", zst = "zstd", br = "br" }
 local LINKS = { none = 0, inside = 1, follow = 2 }
 local EISDIR, UNSUPPORTED = -errors.code("EISDIR"), binding.UNSUPPORTED
 local LISTING_MAX = 10000
@@ -72,7 +74,7 @@ local function to_c(folder, o)
     c.cache_files, c.cache_file_size, c.cache_check = o.cacheFiles, o.cacheFileSize, o.cacheCheck
     c.links, c.dotfiles = LINKS[o.symlinks], o.dotfiles
     c.etag, c.last_modified, c.ranges = o.etag, o.lastModified, o.ranges
-    c.gzip, c.br = o.gzip, o.br
+    for _, suffix in ipairs(o.precompressed or {}) do c[CODINGS[suffix]] = true end
     local files = ffi.gc(C.links_http_files_new(folder, c), C.links_http_files_free)
     for extension, kind in pairs(mime) do C.links_http_files_type(files, extension, kind) end
     for extension, kind in pairs(o.types or {}) do
@@ -257,15 +259,12 @@ local function check_static(signature, o)
     if o.index and (#o.index > 255 or o.index:find("[/%z]")) then
         error(signature .. " options.index must be the name of a file", 4)
     end
-    local known = { gz = true, br = true }
     if o.precompressed == nil or o.precompressed == true then o.precompressed = { "br", "gz" } end
-    for _, name in ipairs(o.precompressed or {}) do
-        if not known[name] then
-            error(signature .. ' options.precompressed must be a list of "br" and "gz"', 4)
+    for _, suffix in ipairs(o.precompressed or {}) do
+        if not CODINGS[suffix] then
+            error(signature .. ' options.precompressed must be a list of "br", "zst" and "gz"', 4)
         end
-        o[name == "gz" and "gzip" or "br"] = true
     end
-    o.gzip, o.br = o.gzip or false, o.br or false
 end
 
 -- The answer where there is no file to send.
@@ -352,8 +351,10 @@ end
 ---                         lastModified   true           send Last-Modified
 ---                         ranges         true           answer requests for ranges
 ---                         precompressed  {"br", "gz"}   send file.br or file.gz, where there is
----                                                       one, to who
----                                                       accepts it; false: never
+---                                                       one, to who accepts it; file.zst only
+---                                                       where "zst" is listed; of those that a
+---                                                       client likes equally: br, zst, gz. false:
+---                                                       never
 ---                         cacheFiles     1024           files kept open or in memory; 0: none
 ---                         cacheFileSize  65536          bytes up to which a file is kept in memory
 ---                         cacheCheck     1000           ms until a file that is kept is looked at
@@ -443,7 +444,7 @@ local function sender(o)
     files = to_c(o.root and path.resolve(o.root) or "/", {
         maxAge = o.maxAge, immutable = o.immutable, etag = o.etag, lastModified = o.lastModified,
         ranges = o.ranges, dotfiles = not o.root, symlinks = o.root and "inside" or "follow",
-        index = false, gzip = false, br = false,
+        index = false,
         cacheFiles = 256, cacheFileSize = 65536, cacheCheck = 1000,
     })
     senders[key], nsenders = files, nsenders + 1

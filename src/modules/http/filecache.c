@@ -15,8 +15,8 @@
 
 enum { FIRST_SLOTS = 64 };
 
-static const char *const suffixes[VERSIONS] = {"", ".gz", ".br"};
-static const char *const codings[VERSIONS] = {"", "gzip", "br"};
+static const char *const suffixes[VERSIONS] = {"", ".gz", ".zst", ".br"};
+static const char *const codings[VERSIONS] = {"", "gzip", "zstd", "br"};
 
 /* --- opening, on a thread ---------------------------------------------------------------------- */
 
@@ -193,7 +193,7 @@ static const char *type_of(const http_files *f, const char *path, size_t len)
 }
 
 /* The fields of an answer with this version, made once. */
-static void make_fields(const http_files *f, const file_entry *e, file_version *v, int i, bool vary)
+static void make_fields(const http_files *f, const file_entry *e, file_version *v, int i)
 {
     char text[1024], date[32];
     const links_http_files_options *o = &f->options;
@@ -217,7 +217,7 @@ static void make_fields(const http_files *f, const file_entry *e, file_version *
                   f->cache_control, *f->cache_control ? "\r\n" : "");
     n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%s%s%s%s",
                   o->ranges ? "Accept-Ranges: bytes\r\n" : "",
-                  vary ? "Vary: Accept-Encoding\r\n" : "", i ? "Content-Encoding: " : "",
+                  e->varies ? "Vary: Accept-Encoding\r\n" : "", i ? "Content-Encoding: " : "",
                   codings[i], i ? "\r\n" : "");
     assert(n < (int)sizeof(text)); /* the parts have limits of their own */
     mem_free(v->fields);
@@ -334,14 +334,16 @@ static void over(work *w)
     if (!e)
         return;
     http_files *f = l->files;
-    bool vary = l->found[VERSION_GZIP].there || l->found[VERSION_BR].there;
-    bool varied = e->versions[VERSION_GZIP].there || e->versions[VERSION_BR].there;
+    bool varied = e->varies;
+    e->varies = false;
+    for (int i = VERSION_PLAIN + 1; i < VERSIONS; i++)
+        e->varies = e->varies || l->found[i].there;
     e->load = NULL;
     l->entry = NULL;
     w->owned = false;
     e->rc = w->result < 0 ? w->result : l->rc;
     e->checked_ms = ev_now_ms(sched_loop());
-    bool changed = vary != varied;
+    bool changed = e->varies != varied;
     for (int i = 0; i < VERSIONS; i++) {
         changed = changed || (l->found[i].there && !l->found[i].unchanged);
         take_version(&e->versions[i], &l->found[i]);
@@ -352,7 +354,7 @@ static void over(work *w)
         e->modified_s = ns / 1000000000 - (ns % 1000000000 < 0);
         for (int i = 0; i < VERSIONS; i++)
             if (e->versions[i].there && changed)
-                make_fields(f, e, &e->versions[i], i, vary);
+                make_fields(f, e, &e->versions[i], i);
     } else {
         /* The first to go: who asks for what is not there must not drive out what is. */
         list_remove(&e->link);
@@ -394,6 +396,7 @@ static int start_load(http_files *f, file_entry *e)
     l->links = f->options.links;
     l->memory_max = f->options.cache_files ? f->options.cache_file_size : 0;
     l->wanted[VERSION_GZIP] = f->options.gzip;
+    l->wanted[VERSION_ZSTD] = f->options.zstd;
     l->wanted[VERSION_BR] = f->options.br;
     for (int i = 0; i < VERSIONS; i++) {
         l->found[i].fd = -1;

@@ -18,7 +18,8 @@ enum {
     FILES_TYPES = 256,     /* slots for media types */
 };
 
-enum { VERSION_PLAIN, VERSION_GZIP, VERSION_BR, VERSIONS };
+/* Of versions that a client likes equally it gets the last. */
+enum { VERSION_PLAIN, VERSION_GZIP, VERSION_ZSTD, VERSION_BR, VERSIONS };
 
 /* What tells one state of a file from another. */
 typedef struct file_identity {
@@ -49,6 +50,7 @@ typedef struct file_entry {
     int64_t checked_ms;
     file_load *load; /* going on */
     waitq waiters;
+    bool varies; /* there are compressed siblings */
     int64_t modified_s;
     file_version versions[VERSIONS];
     size_t len;

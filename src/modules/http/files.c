@@ -135,9 +135,9 @@ int links_http_accepts(const links_http_req *lr, const char *coding)
  * itself is always welcome, but only who names it may like it better. */
 static const file_version *choose_version(const file_entry *e, const wishes *w)
 {
-    static const char *const names[VERSIONS] = {"identity", "gzip", "br"};
+    static const char *const names[VERSIONS] = {"identity", "gzip", "zstd", "br"};
     const file_version *best = &e->versions[VERSION_PLAIN];
-    if (!w->encoding.text || !(e->versions[VERSION_GZIP].there || e->versions[VERSION_BR].there))
+    if (!w->encoding.text || !e->varies)
         return best;
     int best_q = 0;
     for (int i = VERSIONS - 1; i > 0; i--) {

@@ -21,7 +21,7 @@ typedef struct links_http_files_options {
     int cache_file_size;       /* up to so many bytes one is kept in memory */
     int cache_check;           /* ms that pass before a file is looked at again */
     int links;
-    int dotfiles, etag, last_modified, ranges, gzip, br;
+    int dotfiles, etag, last_modified, ranges, gzip, zstd, br;
 } links_http_files_options;
 
 /* The fields that Lua may read. */
