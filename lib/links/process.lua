@@ -725,15 +725,6 @@ local DAEMON_OPTIONS = {
 }
 local is_daemon = false
 
--- The command line once more.
-local function command_line()
-    local list = {}
-    while C.links_process_argument(#list) ~= nil do
-        list[#list + 1] = ffi.string(C.links_process_argument(#list))
-    end
-    return list
-end
-
 --- Goes on in the background: in a session of its own, with /dev/null for standard input and
 --- output.
 ---
@@ -767,7 +758,7 @@ function process.daemon(options)
     local path, err = program()
     if not path then return nil, err end
     o.env, o.detached, o.stdin = { [DAEMON] = "1" }, true, "null"
-    local what = start.describe(signature, path, command_line(), o, INHERIT)
+    local what = start.describe(signature, path, start.command_line(), o, INHERIT)
     local handle, failure = start.now(what)
     if not handle then return nil, failure end
     io.stdout:flush()
@@ -825,7 +816,7 @@ local title
 
 local getters = {
     ppid = function() return C.links_process_ppid() end,
-    title = function() return title or table.concat(command_line(), " ") end,
+    title = function() return title or table.concat(start.command_line(), " ") end,
     shutdownTimeout = function() return shutdown_timeout end,
 }
 

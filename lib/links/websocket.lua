@@ -40,7 +40,7 @@
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
-local process = require "links.process"
+local worker = require "links.process.worker"
 local binding = require "links.websocket.ffi"
 local hubs = require "links.websocket.hub"
 local sockets = require "links.websocket.socket"
@@ -48,11 +48,8 @@ local sockets = require "links.websocket.socket"
 local C = binding.C
 local websocket = {}
 
--- The workers of a cluster are those of one master.
-if process.workerId then
-    local cluster = require("links.shared.own").program() .. ":" .. process.ppid
-    C.links_ws_bus(cluster, #cluster)
-end
+-- The workers of a cluster, and during an upgrade those of both masters.
+if worker.cluster then C.links_ws_bus(worker.cluster, #worker.cluster) end
 
 -- Private: the function of HTTP that serves a route (also router:ws).
 function websocket._route(signature, handler, options, level)
@@ -255,8 +252,9 @@ local PUBLISH_OPTIONS = {
 --- than `maxBuffered` bytes to take is served by `onOverflow`.
 ---
 --- Other workers get it through shared memory, and those that have no subscription for it are not
---- disturbed. What one process publishes arrives in the order of publishing. A worker that does not
---- come to take what is published, up to 2 MiB of it, loses what comes then: websocket.stats.
+--- disturbed; during a reload or an upgrade, old workers and new ones are one cluster. What one
+--- process publishes arrives in the order of publishing. A worker that does not come to take what
+--- is published, up to 2 MiB of it, loses what comes then: websocket.stats.
 ---
 --- @param topic    string         its name, up to 255 bytes
 --- @param data     string|number  the message; 1536 KiB at most in a worker of a cluster

@@ -5,6 +5,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local process = require "process"
 local udp = require "udp"
+local websocket = require "websocket"
 local program = require "tools"
 local clusters = require "clusters"
 local manager = require "manager"
@@ -345,6 +346,80 @@ describe("an upgrade that fails", function()
         program.raises("options.upgrade must be another signal than options.reload", function()
             process.cluster({ reload = "SIGUSR2", upgrade = "USR2" })
         end)
+    end)
+end)
+
+describe("what is published during an upgrade", function()
+    -- Worker 1 of a version other than the first waits for a word: until then both programs serve.
+    local function version(number)
+        return (([[
+            local http, process, timer, websocket =
+                require "http", require "process", require "timer", require "websocket"
+            process.cluster { workers = WORKERS, pidFile = "PIDFILE" }
+            while process.workerId == 1 and not io.open("FOLDER/go") do
+                assert(not io.open("FOLDER/fail"), "told to fail")
+                timer.sleep(5)
+            end
+            local app = http.router()
+            app:ws("/", function(ws)
+                ws:write("VERSION")
+                ws:subscribe("topic")
+                for text in function() return (ws:read()) end do
+                    websocket.publish("topic", text)
+                end
+            end)
+            local server = assert(http.createServer(0, app, { host = "127.0.0.1" }))
+            io.write("port ", server:address().port, "\n")
+            io.stdout:flush()
+        ]]):gsub("%u%u%u%u+", {
+            WORKERS = number == 1 and 1 or 2, PIDFILE = pid_file, FOLDER = folder,
+            VERSION = number,
+        }))
+    end
+
+    local function connect(port, wanted)
+        return eventually("a connection to version " .. wanted, function()
+            local ws = websocket.connect("ws://127.0.0.1:" .. port .. "/", { timeout = 20000 })
+            if ws and ws:read(20000) == wanted then return ws end
+            if ws then ws:close() end
+        end)
+    end
+
+    -- A connection to each of both programs, the new one of which waits.
+    local function both()
+        local cluster = clusters.start(version(1))
+        local port = port_of(cluster)
+        local old = connect(port, "1")
+        clusters.rewrite(version(2))
+        process.kill(master(), "SIGUSR2")
+        return port, old, connect(port, "2"), cluster
+    end
+
+    it("reaches the connections of both programs", function()
+        local _, old, new = both()
+        local before = tonumber(program.read(pid_file .. ".old"))
+        assert(new:write("from the new one"))
+        assert.equal("from the new one", old:read(20000))
+        assert.equal("from the new one", new:read(20000))
+        assert(old:write("from the old one"))
+        assert.equal("from the old one", new:read(20000))
+        program.write(folder .. "/go", "")
+        successor_of(before)
+        assert(new:write("alone"))
+        assert.equal("alone", new:read(20000))
+        new:close()
+    end)
+
+    it("goes on where the new program fails", function()
+        local port, old, new, cluster = both()
+        program.write(folder .. "/fail", "")
+        prints(cluster, "the upgrade has failed, and this program goes on")
+        local other = connect(port, "1")
+        assert(other:write("still there"))
+        assert.equal("still there", old:read(20000))
+        old:close()
+        new:close()
+        other:close()
     end)
 end)
 

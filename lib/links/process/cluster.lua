@@ -138,16 +138,12 @@ local function program()
 end
 
 -- The command line of a worker: that of this process, or its file.
-local function command_line(o)
+local function command_of_worker(o)
     if o.file then
         local file = o.file:find("^-") and "./" .. o.file or o.file
         return { ffi.string(C.links_process_argument(0)), file, unpack(o.args or {}) }
     end
-    local list = {}
-    while C.links_process_argument(#list) ~= nil do
-        list[#list + 1] = ffi.string(C.links_process_argument(#list))
-    end
-    return list
+    return start.command_line()
 end
 
 -- Whether workers may run as what they would.
@@ -263,7 +259,7 @@ function process.cluster(options)
     end
     running = true
     local about = {
-        signature = CLUSTER, program = path, argv = command_line(o), options = o,
+        signature = CLUSTER, program = path, argv = command_of_worker(o), options = o,
         cwd = folder_of(o, public),
         started_as = upgrade.program() or path,
     }

@@ -32,11 +32,14 @@ local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number
 -- For the cluster's metrics.
 local counts = { restarts = 0, reloads = 0, failed = 0 }
 
+local function random_hex(bytes)
+    return require("links.codec").hex.encode(require("links.http.random")(bytes))
+end
+
 -- What all workers make the keys of their TLS session tickets from, so that a client may come back
 -- to another one, and after a reload.
 local function ticket_secret()
-    local secret = os.getenv("LINKS_TICKET_SECRET")
-    return secret or require("links.codec").hex.encode(require("links.http.random")(32))
+    return os.getenv("LINKS_TICKET_SECRET") or random_hex(32)
 end
 
 -- A task that goes on where somebody cancels all of them.
@@ -119,7 +122,7 @@ function Master:start(slot)
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
         uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = not o.chroot and self.cwd or nil,
         env = {
-            LINKS_WORKER = worker.settings(slot.id, #self.slots, o),
+            LINKS_WORKER = worker.settings(slot.id, #self.slots, self.cluster, o),
             LINKS_TICKET_SECRET = self.ticket_secret,
         },
     }, { fd, STDIO.inherit, STDIO.inherit })
@@ -369,6 +372,7 @@ end
 function Master.new(about, cpus)
     local self = setmetatable(about, Master)
     self.ticket_secret = ticket_secret()
+    self.cluster = upgrade.cluster() or random_hex(16)
     self.slots, self.alive, self.ends, self.generation = {}, {}, core.queue(), 1
     self.settled = core.queue() -- who waits for the end of a reload
     core.clusterCounts = counts

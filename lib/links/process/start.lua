@@ -67,6 +67,15 @@ function start.environ()
     end
 end
 
+--- The command line of this process: an array of strings.
+function start.command_line()
+    local list = {}
+    while C.links_process_argument(#list) ~= nil do
+        list[#list + 1] = ffi.string(C.links_process_argument(#list))
+    end
+    return list
+end
+
 --- Raises unless the name and the value could stand in an environment; `false` is for no value.
 function start.check_variable(signature, name, value, level)
     if type(name) ~= "string" or name == "" or name:find("[=%z]") then

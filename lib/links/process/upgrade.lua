@@ -18,6 +18,7 @@ local C, AGAIN, STDIO = binding.C, binding.AGAIN, binding.STDIO
 local upgrade = {}
 
 local READY, GO, RELOAD = 1, 2, 3
+local CLUSTER = "LINKS_CLUSTER"
 local INHERIT = { STDIO.inherit, STDIO.inherit, STDIO.inherit }
 local PATH_MAX = 4096
 -- Milliseconds for the new program to get to its workers, which have readyTimeout.
@@ -60,6 +61,16 @@ function upgrade.take()
     return way
 end
 
+--- What names the cluster of the master whose place this process takes: for all that its workers
+--- share with those of the old one.
+---
+--- @return string  hexadecimal digits; nil: there is no such master, or it knows of no name
+function upgrade.cluster()
+    local name = os.getenv(CLUSTER)
+    C.links_process_setenv(CLUSTER, nil)
+    return core.isHeir and name and name:match("^%x+$")
+end
+
 --- Tells the old master that the workers serve, and waits until it lets go, or has gone.
 ---
 --- @param way  cdata      of upgrade.take
@@ -92,22 +103,14 @@ function upgrade.folder()
     return text_of(C.links_process_start_cwd, "getcwd")
 end
 
-local function command_line()
-    local list = {}
-    while C.links_process_argument(#list) ~= nil do
-        list[#list + 1] = ffi.string(C.links_process_argument(#list))
-    end
-    return list
-end
-
 -- Starts the new program: what is known of it, or nil and an error.
 local function start_heir(master)
     local cwd, err = upgrade.folder()
     if not cwd then return nil, err end
     local env = notify.environment()
-    env.LINKS_TICKET_SECRET = master.ticket_secret
+    env.LINKS_TICKET_SECRET, env[CLUSTER] = master.ticket_secret, master.cluster
     env.LINKS_ADMIN = core.adminState and core.adminState.environment
-    local what = start.describe(master.signature, master.started_as, command_line(),
+    local what = start.describe(master.signature, master.started_as, start.command_line(),
         { cwd = cwd, env = env }, INHERIT)
     what.heir = true
     local handle, fd = start.now(what)

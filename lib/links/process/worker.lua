@@ -21,25 +21,27 @@ local worker = {
 }
 
 -- Written by worker.settings, which see.
-local SETTINGS = "^(%d+) (%d+) (%d+) (%d+) (%d+) (.*)$"
+local SETTINGS = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$"
 
 --- What a master tells a worker at its start, as one line.
 ---
 --- @param id  integer     its number
 --- @param count  integer  how many there are
+--- @param cluster  string what names the cluster, and stays through upgrades: hexadecimal digits
 --- @param options  table  of process.cluster
 --- @return string
-function worker.settings(id, count, options)
-    return ("%d %d %d %d %.0f %s"):format(id, count, options.shutdownTimeout, options.maxRequests,
-        options.maxMemory, options.title)
+function worker.settings(id, count, cluster, options)
+    return ("%d %d %d %d %.0f %s %s"):format(id, count, options.shutdownTimeout,
+        options.maxRequests, options.maxMemory, cluster, options.title)
 end
 
 local function read_settings()
     local text = C.links_worker_settings()
     if text == nil then return end
-    local id, count, timeout, requests, memory, title = ffi.string(text):match(SETTINGS)
+    local id, count, timeout, requests, memory, cluster, title =
+        ffi.string(text):match(SETTINGS)
     worker.id, worker.count = tonumber(id), tonumber(count)
-    worker.timeout, worker.title = tonumber(timeout), title
+    worker.timeout, worker.cluster, worker.title = tonumber(timeout), cluster, title
     worker.max_requests, worker.max_memory = tonumber(requests), tonumber(memory)
     ipc.join(worker.count)
 end
