@@ -20,8 +20,32 @@ local MAX_KEY = 900
 -- What tells the other processes that a key has changed: a number for each of so many groups.
 local GENERATIONS = 256
 local DICT_SIZE = 2 ^ 24
+local WEAK = { __mode = "k" }
+
+-- What is counted of the caches of a name in this process, for links.metrics: values found in this
+-- process and in shared memory, not found, and given though they had expired.
+local counted = {}
+
+-- Private: by name.
+cache._counted = counted
+
+local function count_for(name, made)
+    local counts = counted[name]
+    if not counts then
+        counts = { near = 0, far = 0, missed = 0, stale = 0, all = setmetatable({}, WEAK) }
+        counted[name] = counts
+    end
+    counts.all[made] = true
+    return counts
+end
 
 -- --- the cache of one process -------------------------------------------------------------------
+
+local function check_name(signature, what, name)
+    if name == "" or #name > 64 then
+        error(signature .. " " .. what .. " must have 1 to 64 bytes", 3)
+    end
+end
 
 local Lru = {}
 Lru.__index = Lru
@@ -31,7 +55,9 @@ Lru.__name = "lru cache"
 --- used for longest when one more comes. A get or a set costs the same however large it is.
 ---
 --- @param size     integer  how many
---- @param options  table    ttl  0  ms until a value expires; 0: never
+--- @param options  table    ttl   0    ms until a value expires; 0: never
+---                          name  nil  by which the metrics count it, 1 to 64 bytes; nil: they do
+---                                     not
 --- @return cache
 --- @raise                   an argument of another type; an unknown option
 --- @usage local users = require("cache").lru(2)
@@ -43,13 +69,18 @@ Lru.__name = "lru cache"
 function cache.lru(size, options)
     local signature = "cache.lru(size[, options])"
     check.integer(signature, "size", size, 1, 2 ^ 26)
-    local o = check.options(signature, options, { ttl = { default = 0, type = "timeout" } })
+    local o = check.options(signature, options, {
+        ttl = { default = 0, type = "timeout" }, name = { type = "string" },
+    })
+    if o.name then check_name(signature, "options.name", o.name) end
     -- A ring: `newer` and `older` by place; place 0 is between the newest and the oldest.
-    return setmetatable({
+    local made = setmetatable({
         size = size, ttl = o.ttl, count = 0, free = {},
         places = {}, keys = {}, values = {}, expires = {},
         newer = { [0] = 0 }, older = { [0] = 0 },
     }, Lru)
+    if o.name then made.counts = count_for(o.name, made) end
+    return made
 end
 
 local function unlink(self, place)
@@ -77,13 +108,17 @@ end
 --- @return any       the value; nil where there is none or it has expired
 --- @usage assert(require("cache").lru(10):get("a") == nil)
 function Lru:get(key)
-    local place = self.places[key]
-    if not place then return nil end
-    local expires = self.expires[place]
+    local place, counts = self.places[key], self.counts
+    local expires = place and self.expires[place]
     if expires and expires <= timer.now() then
         drop(self, place)
+        place = nil
+    end
+    if not place then
+        if counts then counts.missed = counts.missed + 1 end
         return nil
     end
+    if counts then counts.near = counts.near + 1 end
     if self.older[0] ~= place then
         unlink(self, place)
         link(self, place)
@@ -174,15 +209,17 @@ local OPTIONS = {
 function cache.new(name, options)
     local signature = "cache.new(name[, options])"
     check.type(signature, "name", name, "string")
-    if name == "" or #name > 64 then error(signature .. " name must have 1 to 64 bytes", 2) end
+    check_name(signature, "name", name)
     local o = check.options(signature, options, OPTIONS)
     local dict, err = o.dict, nil
     if not dict then dict, err = own.open("cache", DICT_SIZE) end
     if not dict then return nil, err end
-    return setmetatable({
+    local made = setmetatable({
         name = name, dict = dict, options = o, near = cache.lru(o.lruSize),
         epoch_key = "e:" .. name,
     }, Cache)
+    made.counts = count_for(name, made)
+    return made
 end
 
 local function group_of(key)
@@ -191,21 +228,37 @@ local function group_of(key)
     return hash % GENERATIONS
 end
 
+-- A number that others change. It begins where no earlier one can have been: what was evicted and
+-- begins anew is not to look like what it was.
+local function number_of(dict, name)
+    return dict:get(name) or dict:incr(name, 0, math.floor(own.clock() * 1000)) or 0
+end
+
+local function change(dict, name)
+    return dict:incr(name, 1, math.floor(own.clock() * 1000))
+end
+
+-- Where a key's value is, the number of its group, and what says that it is being loaded.
 local function names_of(self, key)
-    local epoch = self.dict:get(self.epoch_key) or 0
-    local prefix = self.name .. ":" .. epoch .. ":"
-    return "k:" .. prefix .. key, "g:" .. prefix .. group_of(key)
+    local epoch = number_of(self.dict, self.epoch_key)
+    if epoch ~= self.epoch then
+        self.epoch, self.prefix = epoch, ("%s:%d:"):format(self.name, epoch)
+    end
+    local prefix = self.prefix
+    return "k:" .. prefix .. key, "g:" .. prefix .. group_of(key), "f:" .. prefix .. key
+end
+
+-- The value of a group's number is read before the value is: should another process write in
+-- between, what is kept here is out of date at once.
+local function keep_near(self, name, generation, value, ttl)
+    if ttl == 0 and self.options.ttl > 0 then return end
+    self.near:set(name, { value = value, generation = generation }, ttl)
 end
 
 -- What this process knows; nil where it has to look further.
-local function look_near(self, name, generation_name)
+local function look_near(self, name, generation)
     local entry = self.near:get(name)
-    if entry and entry.generation == (self.dict:get(generation_name) or 0) then return entry end
-end
-
-local function keep_near(self, name, generation_name, value, ttl)
-    if ttl == 0 and self.options.ttl > 0 then return end
-    self.near:set(name, { value = value, generation = self.dict:get(generation_name) or 0 }, ttl)
+    if entry and entry.generation == generation then return entry end
 end
 
 -- Of shared memory: found, value, ms that are left (0: for ever).
@@ -226,43 +279,88 @@ local function keep_far(self, name, value, ttl)
     return self.dict:set(name, value, life)
 end
 
+-- What others have, and what is being loaded, is out of date.
+local function forget(self, name, generation_name, flight)
+    self.dict:delete(flight)
+    self.dict:delete(name)
+    change(self.dict, generation_name)
+end
+
 local function given(value)
     if value == json_null then return nil end
     return value
 end
 
-local function load(self, key, loader, ttl, name, generation_name)
+-- What there is where the loader has failed: a value that has expired, or none.
+local function make_do(self, name, err)
+    local _, stale = look_far(self, name)
+    if stale == nil then return nil, err, 3 end
+    self.counts.stale = self.counts.stale + 1
+    return given(stale), err, 4
+end
+
+-- Those who waited for this are not to try the same one after the other.
+local function tell_failure(self, name, err)
+    local dict, life = self.dict, self.options.lockTimeout
+    local about = { at = own.clock(), error = err }
+    if life > 0 and not dict:set("x:" .. name, about, life) then
+        about.error = tostring(err)
+        dict:set("x:" .. name, about, life)
+    end
+end
+
+local function failure_since(self, name, began)
+    local about = self.dict:get("x:" .. name)
+    if about and about.at >= began then return errors.revive(about.error) end
+end
+
+local function load(self, key, loader, ttl, name, generation_name, flight)
+    local dict = self.dict
+    local generation = number_of(dict, generation_name)
+    -- It is gone afterwards where the key was written or forgotten meanwhile: then what the loader
+    -- has found may be older than that.
+    local marked = dict:set(flight, true, self.options.lockTimeout * 2)
     local ok, value, err, own_ttl = pcall(loader, key)
+    if not ok or value == nil and err ~= nil then dict:delete(flight) end
     if not ok then error(value, 0) end
     if value == nil and err ~= nil then
-        local _, stale = look_far(self, name)
-        if stale ~= nil then return given(stale), err, 4 end
-        return nil, err, 3
+        tell_failure(self, name, err)
+        return make_do(self, name, err)
     end
     local life = own_ttl or ttl
     if value == nil then value, life = json_null, own_ttl or self.options.negativeTtl end
     local kept, problem = keep_far(self, name, value, life)
-    keep_near(self, name, generation_name, value, life)
+    if marked and not dict:delete(flight) then
+        forget(self, name, generation_name, flight)
+    else
+        keep_near(self, name, generation, value, life)
+    end
     return given(value), not kept and problem or nil, 3
 end
 
 -- One task of this process, and of the others, loads; the others look again when it is done.
-local function load_once(self, key, loader, ttl, name, generation_name)
+local function load_once(self, key, loader, ttl, name, generation_name, flight)
+    local began = own.clock()
     local held, err = lock.acquire("cache:" .. name, {
         wait = self.options.lockTimeout, ttl = math.max(self.options.lockTimeout, 1) * 2,
     })
-    if not held then
-        local _, stale = look_far(self, name)
-        if stale ~= nil then return given(stale), err, 4 end
-        return nil, err, 3
-    end
+    if not held then return make_do(self, name, err) end
+    local generation = number_of(self.dict, generation_name)
     local found, value, left = look_far(self, name)
     if found then
         held:release()
-        keep_near(self, name, generation_name, value, left)
+        keep_near(self, name, generation, value, left)
+        self.counts.far = self.counts.far + 1
         return given(value), nil, 2
     end
-    local ok, result, problem, level = pcall(load, self, key, loader, ttl, name, generation_name)
+    self.counts.missed = self.counts.missed + 1
+    local failure = failure_since(self, name, began)
+    if failure then
+        held:release()
+        return make_do(self, name, failure)
+    end
+    local ok, result, problem, level = pcall(load, self, key, loader, ttl, name, generation_name,
+        flight)
     held:release()
     if not ok then error(result, 0) end
     return result, problem, level
@@ -301,16 +399,24 @@ function Cache:get(key, loader, options)
         ttl = check.options(signature, options, { ttl = { default = ttl, type = "timeout" } }).ttl
     end
     if #key > MAX_KEY then return nil, new_error(TOO_LARGE, "cache") end
-    local name, generation_name = names_of(self, key)
-    local entry = look_near(self, name, generation_name)
-    if entry then return given(entry.value), nil, 1 end
+    local name, generation_name, flight = names_of(self, key)
+    local generation, counts = number_of(self.dict, generation_name), self.counts
+    local entry = look_near(self, name, generation)
+    if entry then
+        counts.near = counts.near + 1
+        return given(entry.value), nil, 1
+    end
     local found, value, left = look_far(self, name)
     if found then
-        keep_near(self, name, generation_name, value, left)
+        counts.far = counts.far + 1
+        keep_near(self, name, generation, value, left)
         return given(value), nil, 2
     end
-    if not loader then return nil end
-    return load_once(self, key, loader, ttl, name, generation_name)
+    if loader then
+        return load_once(self, key, loader, ttl, name, generation_name, flight)
+    end
+    counts.missed = counts.missed + 1
+    return nil
 end
 
 --- Writes a value in all levels; the other processes see it at once.
@@ -331,11 +437,14 @@ function Cache:set(key, value, options)
     local o = check.options(signature, options, { ttl = { default = default, type = "timeout" } })
     if #key > MAX_KEY then return nil, new_error(TOO_LARGE, "cache") end
     if value == nil then value = json_null end
-    local name, generation_name = names_of(self, key)
+    local name, generation_name, flight = names_of(self, key)
+    local before = number_of(self.dict, generation_name)
+    self.dict:delete(flight)
     local ok, err = keep_far(self, name, value, o.ttl)
     if not ok then return nil, err end
-    self.dict:incr(generation_name, 1, 0)
-    keep_near(self, name, generation_name, value, o.ttl)
+    local generation = change(self.dict, generation_name)
+    -- Otherwise another process has written at the same time, and its value may be the one.
+    if generation == before + 1 then keep_near(self, name, generation, value, o.ttl) end
     return true
 end
 
@@ -349,10 +458,9 @@ end
 --- assert(cache:peek("a") == nil)
 function Cache:delete(key)
     check_key("cache:delete(key)", key)
-    local name, generation_name = names_of(self, key)
+    local name, generation_name, flight = names_of(self, key)
     self.near:delete(name)
-    self.dict:delete(name)
-    self.dict:incr(generation_name, 1, 0)
+    forget(self, name, generation_name, flight)
 end
 
 --- Forgets everything, in all levels of all processes.
@@ -363,7 +471,7 @@ end
 --- assert(cache:peek("a") == nil)
 function Cache:purge()
     -- What was kept under the last epoch is found by nobody, and makes room when it is needed.
-    self.dict:incr(self.epoch_key, 1, 0)
+    change(self.dict, self.epoch_key)
     self.near = cache.lru(self.options.lruSize)
 end
 
@@ -377,7 +485,7 @@ end
 function Cache:peek(key)
     check_key("cache:peek(key)", key)
     local name, generation_name = names_of(self, key)
-    local entry = look_near(self, name, generation_name)
+    local entry = look_near(self, name, number_of(self.dict, generation_name))
     if entry then return given(entry.value), 1 end
     local found, value = look_far(self, name)
     if found then return given(value), 2 end

@@ -84,6 +84,14 @@ function errors.new(code, syscall, extra)
     return err
 end
 
+-- Private: an error that has come as a plain table from another process, as one again.
+function errors.revive(value)
+    if type(value) == "table" and type(value.code) == "number" and value.name and value.message then
+        return setmetatable(value, Error)
+    end
+    return value
+end
+
 --- Whether a value is an error of links.
 ---
 --- @param value  any      what to look at

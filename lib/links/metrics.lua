@@ -10,7 +10,7 @@
 ---
 --- A metric with labels has a series for each combination of their values, and those are not to
 --- come from a client: paths, user agents, ids. Beyond `maxSeries` of them, label values are
---- counted in `links_metrics_refused_series_total` only. There is room for some 5000 series of one
+--- counted in `links_metrics_refused_series_total` only. There is room for some 8000 series of one
 --- number in a process.
 ---
 --- What links measures (a label `worker` says of whom, in a cluster):
@@ -25,9 +25,26 @@
 ---   `links_gc_cycles_total`
 --- - requests to all HTTP servers, heads and bodies, since the program has loaded this module:
 ---   `links_http_requests_total` (by `status`; 499 is a client who left),
----   `links_http_requests_in_flight`, `links_http_request_seconds` (a histogram),
----   `links_http_received_bytes_total`, `links_http_sent_bytes_total`
---- - their connections: `links_http_connections` (by `state`), `links_http_accepted_total`
+---   `links_http_request_seconds` (a histogram), `links_http_requests_in_flight`,
+---   `links_http_received_bytes_total`, `links_http_sent_bytes_total`. Where a router has found the
+---   route, the first two are by `method` and `route` too: those that the program has written,
+---   "GET" (for HEAD as well; "*" for all) and "/user/:id", never a path that a client has sent. So
+---   the first 1000 routes that are asked for are counted; the requests of further ones are among
+---   those that have no route, which have neither label
+--- - their connections: `links_http_connections` (by `state`), `links_http_accepted_total`; and of
+---   TCP servers: `links_tcp_connections`, `links_tcp_accepted_total`
+--- - WebSockets, of servers and clients: `links_websocket_connections`,
+---   `links_websocket_opened_total`, messages (`links_websocket_received_messages_total`,
+---   `links_websocket_sent_messages_total`: a published one for each receiver), bytes of frames
+---   (`links_websocket_received_bytes_total`, `links_websocket_sent_bytes_total`),
+---   `links_websocket_dropped_total` (by `by`: a connection that had too much to send, a worker
+---   whose inbox was full), `links_websocket_topics`, `links_websocket_subscriptions`
+--- - caches of cache.new, and of cache.lru that have a name: `links_cache_hits_total` (by `cache`
+---   and `level`: process, shared), `links_cache_misses_total`, `links_cache_stale_total`,
+---   `links_cache_entries`: the values in the process
+--- - shared dictionaries that are open, by `dict`: `links_shared_items`, `links_shared_bytes` (by
+---   `state`: used, free), `links_shared_hits_total`, `links_shared_misses_total`,
+---   `links_shared_evictions_total`
 --- - TLS handshakes, as server and as client: `links_tls_handshakes_total` (by `result`: full,
 ---   resumed, failed)
 --- - look-ups: `links_dns_queries_total`, `links_dns_timeouts_total`, `links_dns_failures_total`,
@@ -42,6 +59,7 @@ local check = require "links.check"
 local binding = require "links.metrics.ffi"
 local builtin = require "links.metrics.builtin"
 local family = require "links.metrics.family"
+local write_labels = require "links.metrics.labels"
 local system = require "links.system"
 
 local C = binding.C
@@ -171,7 +189,7 @@ function find_series(self, ...)
     local known = self._family
     local names = known.labels
     if #names == 0 then error(LABELS .. " this metric has no labels", 3) end
-    local text = family.labels(names, values_of(names, ...))
+    local text = write_labels(names, values_of(names, ...))
     local series = self._series[text]
     if series then return series end
     local cells = known.cells_of[text]

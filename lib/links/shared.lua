@@ -47,6 +47,7 @@ int links_dict_len(links_dict *d, const char *key, size_t key_len);
 int links_dict_keys(links_dict *d, int max);
 double links_dict_flush(links_dict *d, int only_expired);
 void links_dict_stats(links_dict *d, double out[7]);
+void links_dict_counts(const links_dict *d, double out[3]);
 ]]
 local C = ffi.C
 local new_error = errors.new

@@ -383,4 +383,82 @@ describe("cache.new", function()
         assert.has_error(function() c:get(1) end)
         assert.has_error(function() c:get("k", 5) end)
     end)
+
+    it("does not keep what was loaded while the key was written or forgotten", function()
+        local a, dict = new()
+        local b = new { dict = dict }
+        local function load_while(change)
+            return a:get("k", function()
+                change()
+                return "old"
+            end)
+        end
+        assert.equal("old", load_while(function() b:delete("k") end))
+        assert.is_nil(a:peek("k"))
+        assert.is_nil(b:peek("k"))
+        assert.equal("old", load_while(function() b:set("k", "new") end))
+        assert.not_equal("old", a:peek("k"))
+        assert.not_equal("old", b:peek("k"))
+        b:delete("k")
+        assert.equal("old", load_while(function() b:delete("another") end))
+        assert.equal("old", b:peek("k"))
+    end)
+
+    it("keeps nothing that another process has overwritten at the same moment", function()
+        local a, dict = new()
+        local b = new { dict = dict }
+        -- Another process writes between what `a` reads of shared memory and what it notes of it.
+        local moment
+        local watched = setmetatable({
+            get = function(_, name)
+                local value = dict:get(name)
+                if name:find("^k:") and moment then moment = moment() end
+                return value
+            end,
+        }, { __index = function(_, name)
+            return function(_, ...) return dict[name](dict, ...) end
+        end })
+        a.dict = watched
+        b:set("k", 1)
+        moment = function() b:set("k", 2) end
+        assert.equal(1, a:get("k"))
+        assert.equal(2, a:get("k"))
+    end)
+
+    it("does not take what was evicted and begins anew for what it was", function()
+        local a, dict = new()
+        local b = new { dict = dict }
+        a:set("k", 1)
+        assert.equal(1, b:get("k"))
+        for _, key in ipairs(dict:keys()) do
+            if key:find("^g:") or key:find("^e:") then dict:delete(key) end
+        end
+        assert.is_nil(b:peek("k"))
+        a:set("k", 2)
+        assert.equal(2, b:get("k"))
+    end)
+
+    it("tries a loader that fails once for all who wait for it", function()
+        local c = new()
+        local calls, tasks = 0, {}
+        local failure = require("links.errors").new(111, "connect")
+        for i = 1, 20 do
+            tasks[i] = task.spawn(function()
+                local value, err, level = c:get("k", function()
+                    calls = calls + 1
+                    timer.sleep(20)
+                    return nil, failure
+                end)
+                assert(value == nil and level == 3)
+                return err
+            end)
+        end
+        for i = 1, 20 do
+            local err = select(2, tasks[i]:join())
+            assert.equal("ECONNREFUSED", err.name)
+            assert.equal(tostring(failure), tostring(err))
+        end
+        assert.equal(1, calls)
+        assert.equal("yes", c:get("k", function() return "yes" end))
+    end)
 end)

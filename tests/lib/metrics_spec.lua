@@ -284,27 +284,33 @@ describe("a server's requests", function()
         return assert(http.createServer(0, handler, { host = "127.0.0.1" }))
     end
 
-    it("are counted by status, with their bytes and their time", function()
+    -- How much each series has grown, of what a second text says.
+    local function growth(before)
+        return function(text, series)
+            return (value_of(text, series) or 0) - (value_of(before, series) or 0)
+        end
+    end
+
+    it("are counted by route and status, with their bytes and their time", function()
         local app = http.router()
         app:get("/metrics", metrics.handler())
         app:get("/hello", function() return "hello" end)
         local server = serve(app)
         local url = "http://127.0.0.1:" .. server:address().port
-        local before = metrics.text()
+        local grown = growth(metrics.text())
         for _ = 1, 3 do assert.equal("hello", assert(http.get(url .. "/hello")).body) end
         assert.equal(404, assert(http.get(url .. "/nothing")).status)
         local res = assert(http.get(url .. "/metrics"))
         assert.equal("text/plain; version=0.0.4; charset=utf-8", res.headers["content-type"])
-        local function grown(series)
-            return value_of(res.body, series) - (value_of(before, series) or 0)
-        end
-        assert.equal(3, grown('links_http_requests_total{status="200"}'))
-        assert.equal(1, grown('links_http_requests_total{status="404"}'))
-        assert.equal(4, grown("links_http_request_seconds_count"))
-        assert.equal(1, grown("links_http_requests_in_flight"))
-        assert.is_true(grown("links_http_sent_bytes_total") > 400)
-        assert.is_true(grown("links_http_received_bytes_total") > 200)
-        assert.is_true(grown("links_http_accepted_total") >= 1)
+        local text, route = res.body, 'method="GET",route="/hello"'
+        assert.equal(3, grown(text, "links_http_requests_total{" .. route .. ',status="200"}'))
+        assert.equal(1, grown(text, 'links_http_requests_total{status="404"}'))
+        assert.equal(3, grown(text, "links_http_request_seconds_count{" .. route .. "}"))
+        assert.equal(1, grown(text, "links_http_request_seconds_count"))
+        assert.equal(1, grown(text, "links_http_requests_in_flight"))
+        assert.is_true(grown(text, "links_http_sent_bytes_total") > 400)
+        assert.is_true(grown(text, "links_http_received_bytes_total") > 200)
+        assert.is_true(grown(text, "links_http_accepted_total") >= 1)
         res = assert(http.get(url .. "/metrics", { headers = {
             accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
         } }))
@@ -315,6 +321,64 @@ describe("a server's requests", function()
         assert.equal(0, value_of(metrics.text(), "links_http_requests_in_flight"))
     end)
 
+    it("are their route's whichever way it is found, and no client makes a label", function()
+        local app, inner = http.router(), http.router()
+        app:get("/user/:id", function() return 201 end)
+        app:get("/word/:id<%a+>", function() return 201 end)
+        app:all("/any", function() return 201 end)
+        inner:get('/a"b/*rest', function() return 201 end)
+        app:mount("/inner", inner)
+        local server = serve(app)
+        local url = "http://127.0.0.1:" .. server:address().port
+        local before = metrics.text()
+        local grown = growth(before)
+        for _, path in ipairs {
+            "/user/1", "/user/%41", "/user/2/", "/word/x", "/any", "/inner/a%22b/c/d",
+            "/inner/a%22b/e", "/evil-1", "/evil-2/3",
+        } do
+            assert(http.get(url .. path))
+        end
+        assert(http.post(url .. "/any"))
+        local text = metrics.text()
+        for labels, n in pairs {
+            ['method="GET",route="/user/:id",status="201"'] = 3,
+            ['method="GET",route="/word/:id<%a+>",status="201"'] = 1,
+            ['method="*",route="/any",status="201"'] = 2,
+            ['method="GET",route="/inner/a\\"b/*rest",status="201"'] = 2,
+            ['status="404"'] = 2,
+        } do
+            assert.equal(n, grown(text, "links_http_requests_total{" .. labels .. "}"), labels)
+        end
+        assert.is_nil(text:find("evil", 1, true))
+        server:close()
+    end)
+
+    it("of more than a thousand routes are counted, the last ones without their route", function()
+        local result = program.eval [[
+            local http, metrics = require "http", require "metrics"
+            local app = http.router()
+            for i = 1, 1010 do app:get("/r" .. i, function() return "ok" end) end
+            local server = http.createServer(0, app, { host = "127.0.0.1" })
+            local url = "http://127.0.0.1:" .. server:address().port .. "/r"
+            for _ = 1, 2 do
+                for i = 1, 1010 do assert(http.get(url .. i)) end
+            end
+            local text = metrics.text()
+            local routes, requests, rest = {}, 0, 0
+            for labels, n in text:gmatch("\nlinks_http_requests_total{([^}]*)} (%d+)") do
+                local route = labels:match('route="([^"]*)"')
+                if route then routes[#routes + 1] = route else rest = rest + n end
+                requests = requests + n
+            end
+            print(#routes, requests, rest)
+            print(text:match("\nlinks_http_request_seconds_count (%d+)"))
+            metrics.counter("of_the_program"):inc()
+            print(metrics.text():match("\nof_the_program_total (%d+)"))
+            server:close()
+        ]]
+        assert.equal("1000\t2020\t20\n20\n1\n", result.out .. result.err)
+    end)
+
     it("that are refused, or whose client leaves, are counted too", function()
         local started
         local server = serve(function()
@@ -322,11 +386,8 @@ describe("a server's requests", function()
             timer.sleep(20000)
         end)
         local tcp = require "tcp"
-        local before = metrics.text()
-        local function grown(series)
-            local text = metrics.text()
-            return (value_of(text, series) or 0) - (value_of(before, series) or 0)
-        end
+        local grown_in = growth(metrics.text())
+        local function grown(series) return grown_in(metrics.text(), series) end
         local socket = assert(tcp.connect(server:address().port, "127.0.0.1"))
         assert(socket:write("GET / HTTP/1.1\r\n\r\n"))
         assert.matches("^HTTP/1.1 400", (socket:readAll()))
@@ -343,5 +404,86 @@ describe("a server's requests", function()
         assert.equal(1, grown('links_http_requests_total{status="499"}'))
         assert.equal(0, grown("links_http_requests_in_flight"))
         server:close(0)
+    end)
+end)
+
+describe("the metrics of other parts", function()
+    it("are those of WebSockets: connections, messages, bytes, topics, what was dropped", function()
+        local result = program.eval [[
+            local metrics, timer = require "metrics", require "timer"
+            local websocket = require "websocket"
+            local server = assert(websocket.createServer(0, function(ws)
+                ws:subscribe("news")
+                ws:subscribe("sport")
+                for message in function() return (ws:read()) end do ws:write(message) end
+            end, { host = "127.0.0.1", maxBuffered = 100, onOverflow = "dropNew" }))
+            local ws = assert(websocket.connect("ws://127.0.0.1:" .. server:address().port))
+            for _ = 1, 3 do
+                ws:write("hello")
+                assert(ws:read() == "hello")
+            end
+            websocket.publish("news", ("x"):rep(60))
+            websocket.publish("news", ("x"):rep(60))
+            assert(ws:read():len() == 60)
+            local function show(...)
+                local text, out = metrics.text(), {}
+                for i, name in ipairs { ... } do
+                    name = "\nlinks_websocket_" .. name:gsub("%p", "%%%0") .. " (%S+)\n"
+                    out[i] = text:match(name) or "nothing"
+                end
+                return table.concat(out, " ")
+            end
+            print(show("connections", "opened_total", "topics", "subscriptions"))
+            print(show("received_messages_total", "sent_messages_total",
+                'dropped_total{by="connection"}', "received_bytes_total", "sent_bytes_total"))
+            ws:close()
+            local give_up, now = timer.now() + 10000, nil
+            repeat
+                timer.sleep(1)
+                now = show("connections", "topics", "subscriptions")
+            until now == "0 0 0" or timer.now() > give_up
+            print(now)
+            server:close(0)
+        ]]
+        -- Both ends are in this process. A frame has a head of 2 bytes, a client's one of 6.
+        local bytes = 3 * (7 + 11) + 62
+        assert.equal(("2 2 2 2\n7 7 1 %d %d\n0 0 0\n"):format(bytes, bytes),
+            result.out .. result.err)
+    end)
+
+    it("are those of caches and of shared memory", function()
+        local result = program.eval [[
+            local cache, metrics, shared = require "cache", require "metrics", require "shared"
+            local dict = assert(shared.open("spec-metrics-" .. require("process").pid, 2^20))
+            local near = cache.lru(10, { name = "near" })
+            near:set("a", 1)
+            near:get("a")
+            near:get("b")
+            local users = assert(cache.new("users", { dict = dict, staleTtl = 1e6 }))
+            for _ = 1, 3 do users:get("1", function() return "Ada" end) end
+            assert(cache.new("users", { dict = dict }):get("1") == "Ada")
+            users:get("2", function() return "Bo", nil, 1 end)
+            require("timer").sleep(5)
+            assert(select(3, users:get("2", function() return nil, "no" end)) == 4)
+            dict:flush()
+            dict:set("key", ("x"):rep(300))
+            local text = metrics.text()
+            local function value(name)
+                return text:match("\nlinks_" .. name:gsub("%p", "%%%0") .. " (%S+)\n") or "nothing"
+            end
+            print(value('cache_hits_total{cache="near",level="process"}'),
+                value('cache_misses_total{cache="near"}'), value('cache_entries{cache="near"}'))
+            print(value('cache_hits_total{cache="users",level="process"}'),
+                value('cache_hits_total{cache="users",level="shared"}'),
+                value('cache_misses_total{cache="users"}'),
+                value('cache_stale_total{cache="users"}'))
+            local of = '{dict="' .. dict.name .. '"'
+            print(value("shared_items" .. of .. "}"), value("shared_bytes" .. of .. ',state="used"}'),
+                tonumber(value("shared_hits_total" .. of .. "}")) > 0,
+                tonumber(value("shared_misses_total" .. of .. "}")) > 0,
+                value("shared_evictions_total" .. of .. "}"))
+        ]]
+        assert.equal("1\t1\t1\n2\t1\t3\t1\n1\t384\ttrue\ttrue\t0\n",
+            result.out .. result.err)
     end)
 end)

@@ -22,7 +22,7 @@ static int add(int from, int kind) { return links_http_routes_child(routes, from
 
 static int end(int node)
 {
-    links_http_routes_end(routes, node);
+    links_http_routes_end(routes, node, 7);
     return node;
 }
 

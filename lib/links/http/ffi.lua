@@ -38,6 +38,7 @@ typedef struct links_http_req {
     double content_length;
     double key;
     int32_t id;
+    int32_t route;
     uint8_t method;
     uint8_t minor;
     uint8_t sent;
@@ -68,8 +69,9 @@ void links_http_abort(links_http_server *server);
 void links_http_free(links_http_server *server);
 void links_http_stats(links_http_server *server);
 int links_http_address(const links_http_server *server, int nth, links_http_place *place);
-void links_http_measure(int statuses, double *under_way, double *received, double *sent,
-                                  double *duration, const double *bounds, int nbounds);
+void links_http_measure(int statuses, int durations, double *under_way, double *received,
+                                  double *sent, const double *bounds, int nbounds);
+int links_http_route(const char *labels, size_t len);
 const char *links_http_method(int method);
 const char *links_http_path(const links_http_req *r, int *len);
 const char *links_http_query(const links_http_req *r, int *len);

@@ -21,6 +21,7 @@ local check = require "links.check"
 local codec = require "links.codec"
 local chain = require "links.http.chain"
 local tree = require "links.http.tree"
+local write_labels = require "links.metrics.labels"
 
 local router = {}
 
@@ -187,6 +188,7 @@ end
 local function dispatch_slowly(self, of_method, req, res, path)
     local route, status = of_method:find(path)
     if not route then return run_without_route(self, req, res, path, status) end
+    if req._r then req._r.route = route.number end
     if route.names[1] then req.params = route.bind(tree.values) end
     if route.version ~= self.version then build(self, route) end
     return route.run(req, res)
@@ -214,6 +216,7 @@ local function dispatch(self, req, res)
     -- Paths without parameters are found as they are; nothing in them needs a check.
     local route = node and node.leaf
     if not route then return dispatch_slowly(self, of_method, req, res, path) end
+    if r then r.route = route.number end
     if route.version ~= self.version then build(self, route) end
     return route.run(req, res)
 end
@@ -252,6 +255,19 @@ local function describe(route)
     return (route.method == OTHERS and "all" or route.method) .. " " .. route.path
 end
 
+local numbers = {}
+
+-- What the metrics count the requests of a route by.
+local function number_of(method, path)
+    local labels = write_labels({ "method", "route" }, { method, path })
+    local number = numbers[labels]
+    if not number then
+        number = binding.C.links_http_route(labels, #labels)
+        numbers[labels] = number
+    end
+    return number
+end
+
 -- The same route as part of a router that `mount` is mounted in.
 local function outer_route(mount, route)
     local segments = { slash = route.segments.slash }
@@ -269,7 +285,7 @@ local function outer_route(mount, route)
         method = route.method, path = path, name = route.name, meta = route.meta, names = names,
         segments = segments, handler = route.handler, make = route.make,
         middleware = route.middleware, owners = owners, keeps_slash = route.keeps_slash,
-        version = 0,
+        version = 0, number = number_of(route.method, path),
         bind = bound.bind, bind_slices = bound.bind_slices, bound = bound,
     }, Route)
 end
@@ -317,7 +333,8 @@ local function add(self, signature, method, path, about, level)
         method = method, path = path, segments = segments, names = names, version = 0,
         keeps_slash = last ~= nil and last.kind == "rest", handler = about.handler,
         make = about.make, middleware = about.middleware, name = about.name,
-        meta = about.meta, owners = { { router = self, skip = 0 } },
+        number = number_of(method, path), meta = about.meta,
+        owners = { { router = self, skip = 0 } },
         bind = bound.bind, bind_slices = bound.bind_slices, bound = bound,
     }, Route)
     message = everywhere(self, route, conflict)

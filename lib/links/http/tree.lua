@@ -20,9 +20,9 @@ links_http_routes *links_http_routes_new(void);
 void links_http_routes_free(links_http_routes *routes);
 int links_http_routes_child(links_http_routes *routes, int node, int kind,
                                       const char *text, size_t len);
-void links_http_routes_end(links_http_routes *routes, int node);
+void links_http_routes_end(links_http_routes *routes, int node, int route);
 void links_http_routes_hide(links_http_routes *routes, int node);
-int links_http_routes_find(const links_http_routes *routes, const links_http_req *r,
+int links_http_routes_find(const links_http_routes *routes, links_http_req *r,
                                      links_http_value *values);
 ]]
 local C = binding.C
@@ -272,7 +272,7 @@ local function insert_for_c(self, path, node)
         at = C.links_http_routes_child(routes, at, kind, text, #text)
     end
     if values > MAX_VALUES then return end
-    C.links_http_routes_end(routes, at)
+    C.links_http_routes_end(routes, at, node.leaf.number)
     self.nodes[at] = node
 end
 

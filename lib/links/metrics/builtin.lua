@@ -9,6 +9,7 @@ local http = require "links.http.ffi"
 local ipc = require "links.process.ipc"
 local listening = require "links.listening"
 local log = require "links.log.ffi"
+local write_labels = require "links.metrics.labels"
 local pools = require "links.pools"
 local process_ffi = require "links.process.ffi"
 local report = require "links.report"
@@ -43,7 +44,7 @@ local function cells_of(kind, name, help, labels, bounds)
     for _, pair in ipairs(labels) do
         names[#names + 1], values[#values + 1] = pair[1], pair[2]
     end
-    local text = family.labels(names, values)
+    local text = write_labels(names, values)
     local key = name .. "\0" .. text
     local cells = state.cells[key]
     if cells then return cells, key end
@@ -133,10 +134,16 @@ local function loop_metrics()
     counter("links_gc_cycles_total", "How often Lua's collector has come round.", core.gcCycles())
 end
 
+-- How many connections have come to all servers of a kind, those that are gone included.
+local function accepted(kind, server, n)
+    state[kind] = (state[kind] or 0) + n - (state.seen[server] or 0)
+    state.seen[server] = n
+end
+
 local STATES = { "idle", "reading", "writing", "upgraded" }
 
 local function http_metrics()
-    local sums, more = { busy = 0 }, 0
+    local sums = { busy = 0 }
     for _, name in ipairs(STATES) do sums[name] = 0 end
     for _, server in ipairs(listening.servers()) do
         if server._h and server.stats and server._served then
@@ -147,15 +154,26 @@ local function http_metrics()
                 rest = rest - stats[name]
             end
             sums.busy = sums.busy + math.max(rest, 0)
-            more = more + stats.accepted - (state.seen[server] or 0)
-            state.seen[server] = stats.accepted
+            accepted("http", server, stats.accepted)
         end
     end
     for name, n in pairs(sums) do
         gauge("links_http_connections", "Connections of HTTP servers.", n, "state", name)
     end
-    state.accepted = (state.accepted or 0) + more
-    counter("links_http_accepted_total", "Connections that came.", state.accepted)
+    counter("links_http_accepted_total", "Connections that came.", state.http or 0)
+end
+
+local function tcp_metrics()
+    local connections = 0
+    for _, server in ipairs(listening.servers()) do
+        if server.stats and not server._served then
+            local stats = server:stats()
+            connections = connections + stats.connections
+            accepted("tcp", server, stats.accepted)
+        end
+    end
+    gauge("links_tcp_connections", "Connections of TCP servers.", connections)
+    counter("links_tcp_accepted_total", "Connections that came to them.", state.tcp or 0)
 end
 
 local totals = ffi.new("double[3]")
@@ -209,9 +227,78 @@ local function cluster_metrics()
     counter("links_cluster_reloads_total", "Reloads.", counts.failed, "result", "failed")
 end
 
+local bus = ffi.new("double[5]")
+
+local function websocket_metrics()
+    local websocket = package.loaded["links.websocket"] and require "links.websocket.ffi"
+    if not websocket then return end
+    local counts = websocket.C.links_ws_counted()
+    gauge("links_websocket_connections", "WebSockets.", counts.connections)
+    counter("links_websocket_opened_total", "WebSockets that were opened.", counts.opened)
+    counter("links_websocket_received_messages_total", "Messages that came.", counts.received)
+    counter("links_websocket_sent_messages_total", "Messages to send, to each receiver.",
+        counts.sent)
+    counter("links_websocket_received_bytes_total", "Bytes of frames that came.",
+        counts.received_bytes)
+    counter("links_websocket_sent_bytes_total", "Bytes of frames to send.", counts.sent_bytes)
+    websocket.C.links_ws_bus_stats(bus)
+    local name, help = "links_websocket_dropped_total", "Messages that were not sent."
+    counter(name, help, counts.dropped, "by", "connection")
+    counter(name, help, bus[2], "by", "worker")
+    gauge("links_websocket_topics", "Topics that somebody is subscribed to.", counts.topics)
+    gauge("links_websocket_subscriptions", "Subscriptions.", counts.subscriptions)
+end
+
+-- Sets the numbers of one cache, or of those with one name.
+local function cache_counts(name, counts)
+    local function set(metric, help, value, level)
+        local labels = with_worker("cache", name)
+        if level then table.insert(labels, 2, { "level", level }) end
+        local cells, key = cells_of(COUNTER, metric, help, labels)
+        cells[0] = state.bases[key] + value
+    end
+    local entries = 0
+    for made in pairs(counts.all) do entries = entries + (made.near or made).count end
+    local hits = "links_cache_hits_total"
+    set(hits, "Values that a cache had.", counts.near, "process")
+    set(hits, "Values that a cache had.", counts.far, "shared")
+    set("links_cache_misses_total", "Values that it did not have.", counts.missed)
+    set("links_cache_stale_total", "Expired values that it gave.", counts.stale)
+    gauge("links_cache_entries", "Values in the process.", entries, "cache", name)
+end
+
+local function cache_metrics()
+    local cache = package.loaded["links.cache"]
+    for name, counts in pairs(cache and cache._counted or {}) do cache_counts(name, counts) end
+end
+
+-- What all processes see alike: it is the same whoever says it.
+local function same(name, help, value, labels)
+    cells_of(binding.MAX, name, help, labels)[0] = value
+end
+
+local dict_counts = ffi.new("double[3]")
+
+local function shared_metrics()
+    local shared = package.loaded["links.shared"]
+    for _, dict in pairs(shared and shared._opened or {}) do
+        local stats, name = dict:stats(), dict.name
+        local bytes = "links_shared_bytes"
+        same("links_shared_items", "Keys of a shared dictionary.", stats.items, {{ "dict", name }})
+        same(bytes, "Its memory.", stats.free, {{ "dict", name }, { "state", "free" }})
+        same(bytes, "Its memory.", stats.capacity - stats.free,
+            {{ "dict", name }, { "state", "used" }})
+        ffi.C.links_dict_counts(dict.handle, dict_counts)
+        counter("links_shared_hits_total", "Keys that were found.", dict_counts[0], "dict", name)
+        counter("links_shared_misses_total", "Keys that were not.", dict_counts[1], "dict", name)
+        counter("links_shared_evictions_total", "Keys that made room for others.", dict_counts[2],
+            "dict", name)
+    end
+end
+
 local PARTS = {
-    process_metrics, loop_metrics, http_metrics, tls_metrics, dns_metrics, pool_metrics,
-    cluster_metrics,
+    process_metrics, loop_metrics, http_metrics, tcp_metrics, tls_metrics, dns_metrics,
+    pool_metrics, cluster_metrics, websocket_metrics, cache_metrics, shared_metrics,
     function()
         counter("links_log_dropped_total", "Lines that no log could take.",
             log.C.links_log_dropped())
@@ -228,14 +315,15 @@ local function measure_http()
         kind = COUNTER, name = "links_http_requests_total", labels = { "status" }, bounds = {},
         help = "Requests to HTTP servers, by the status of their answer.", max = 600,
     }
-    local bounds = ffi.new("double[?]", #DURATIONS, DURATIONS)
-    http.C.links_http_measure(statuses.place,
+    local durations = family.get {
+        kind = HISTOGRAM, name = "links_http_request_seconds", labels = {}, bounds = DURATIONS,
+        help = "From the end of a request's head to the end of its answer.", max = 1000,
+    }
+    http.C.links_http_measure(statuses.place, durations.place,
         (cells_of(SUM, "links_http_requests_in_flight", "Requests that are under way.", {})),
         (cells_of(COUNTER, "links_http_received_bytes_total", "Bytes of requests.", {})),
         (cells_of(COUNTER, "links_http_sent_bytes_total", "Bytes of answers.", {})),
-        (cells_of(HISTOGRAM, "links_http_request_seconds",
-            "From the end of a request's head to the end of its answer.", {}, DURATIONS)),
-        bounds, #DURATIONS)
+        durations.bounds_c, #DURATIONS)
 end
 
 --- Begins to measure. Once is enough.

@@ -5,6 +5,7 @@ local core = require "links.core"
 local binding = require "links.metrics.ffi"
 local ipc = require "links.process.ipc"
 local report = require "links.report"
+local write_labels = require "links.metrics.labels"
 
 local C = binding.C
 
@@ -25,26 +26,6 @@ local function open()
     report.write("warn", "metrics: this process counts by itself: " .. tostring(err))
 end
 
--- --- Labels -------------------------------------------------------------------------------------
-
-local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
-
-local function escaped(value)
-    local text = tostring(value)
-    if text:find('[\\"\n]') then text = text:gsub('[\\"\n]', ESCAPES) end
-    if text:find("[\128-\255]") and not require("links.codec").utf8valid(text) then
-        text = text:gsub("[\128-\255]", "?")
-    end
-    return text
-end
-
---- The labels as they are written out: a="1",b="2".
-function family.labels(names, values)
-    local parts = {}
-    for i, name in ipairs(names) do parts[i] = name .. '="' .. escaped(values[i]) .. '"' end
-    return table.concat(parts, ",")
-end
-
 -- --- Series -------------------------------------------------------------------------------------
 
 local Family = {}
@@ -56,8 +37,8 @@ local function nowhere(self)
     return self.lost
 end
 
---- The cells of the series with these labels, as family.labels has written them out; made if need
---- be. Beyond the metric's limit, or where the memory is full, they are counted and go nowhere.
+--- The cells of the series with these labels, as links.metrics.labels writes them; made if
+--- need be. Beyond the limit, or where the memory is full, they are counted and go nowhere.
 function Family:cells(text)
     if self.n >= self.max or #text > LABELS_MAX or self.place < 0 then
         family.refused(self)
@@ -99,7 +80,7 @@ function family.refused(of)
     counter.by_name = counter.by_name or {}
     local cells = counter.by_name[of.name]
     if not cells then
-        cells = counter:cells(family.labels(REFUSED.labels, { of.name }))
+        cells = counter:cells(write_labels(REFUSED.labels, { of.name }))
         counter.by_name[of.name] = cells
     end
     cells[0] = cells[0] + 1

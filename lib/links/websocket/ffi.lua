@@ -63,6 +63,13 @@ double links_ws_publish(const char *topic, size_t topic_len, const char *data, s
                                   int kind, const links_ws *except, int everywhere);
 double links_ws_count(const char *topic, size_t len);
 void links_ws_bus(const char *cluster, size_t len);
+typedef struct links_ws_counts {
+    double connections, opened;
+    double received, sent, dropped;
+    double received_bytes, sent_bytes;
+    double topics, subscriptions;
+} links_ws_counts;
+const links_ws_counts *links_ws_counted(void);
 void links_ws_bus_stats(double out[5]);
 ]]
 

@@ -63,6 +63,7 @@ typedef struct links_http_req {
     double content_length; /* -1: not known beforehand */
     double key;            /* see links_http_is_live */
     int32_t id;     /* as links_http_meet gave it: of its memory, which others use after it */
+    int32_t route;  /* Lua may set it: what it is counted as, see links_http_route */
     uint8_t method; /* see links_http_method */
     uint8_t minor;  /* of HTTP/1.minor */
     uint8_t sent;   /* the head of the answer is on its way */
@@ -149,11 +150,15 @@ LINKS_API int links_http_address(const links_http_server *server, int nth, links
 
 /* --- metrics ---------------------------------------------------------------------------------- */
 
-/* Begins to count. `statuses` is the metric whose series are made as they are needed, `duration` a
- * histogram of seconds with these bounds, the others are a cell each; all of metrics.h, and there
+/* Begins to count. `statuses` and `durations`, a histogram of seconds with these bounds, are metrics
+ * whose series are made as they are needed, the others are a cell each; all of metrics.h, and there
  * for as long as the process is. */
-LINKS_API void links_http_measure(int statuses, double *under_way, double *received, double *sent,
-                                  double *duration, const double *bounds, int nbounds);
+LINKS_API void links_http_measure(int statuses, int durations, double *under_way, double *received,
+                                  double *sent, const double *bounds, int nbounds);
+
+/* A number for a route whose requests are counted with these labels, as they are written out; 0,
+ * which is none, where there are 65535. */
+LINKS_API int links_http_route(const char *labels, size_t len);
 
 /* --- the request --------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@ enum { FIRST_EDGES = 64, FIRST_NODES = 16 };
 
 typedef struct node {
     int params[LINKS_HTTP_REST]; /* children by kind less one; 0: none, for the root is nobody's */
+    int route;
     bool ends, hides;
 } node;
 
@@ -117,7 +118,11 @@ int links_http_routes_child(links_http_routes *t, int from, int kind, const char
     return to;
 }
 
-void links_http_routes_end(links_http_routes *t, int at) { t->nodes[at].ends = true; }
+void links_http_routes_end(links_http_routes *t, int at, int route)
+{
+    t->nodes[at].ends = true;
+    t->nodes[at].route = route;
+}
 
 void links_http_routes_hide(links_http_routes *t, int at) { t->nodes[at].hides = true; }
 
@@ -177,9 +182,16 @@ static int param_child(const node *n, const char *segment, int32_t len, const ch
     return -1;
 }
 
+static int arrive(const node *nodes, int at, links_http_req *r)
+{
+    if (!nodes[at].ends)
+        return -1;
+    r->route = nodes[at].route;
+    return at;
+}
+
 /* The first way down is the right one where it arrives at a route; Lua tries the others. */
-int links_http_routes_find(const links_http_routes *t, const links_http_req *r,
-                           links_http_value *values)
+int links_http_routes_find(const links_http_routes *t, links_http_req *r, links_http_value *values)
 {
     int path_len, count = 0, at = 0;
     const char *path = links_http_path(r, &path_len), *end = path + path_len;
@@ -204,7 +216,7 @@ int links_http_routes_find(const links_http_routes *t, const links_http_req *r,
         }
         path += len;
         if (path == end)
-            return t->nodes[at].ends ? at : -1;
+            return arrive(t->nodes, at, r);
         path++;
     }
 }

@@ -33,15 +33,15 @@ LINKS_API void links_http_routes_free(links_http_routes *routes);
 LINKS_API int links_http_routes_child(links_http_routes *routes, int node, int kind,
                                       const char *text, size_t len);
 
-/* A route ends at this node. */
-LINKS_API void links_http_routes_end(links_http_routes *routes, int node);
+/* A route ends at this node; its requests are counted by this number of links_http_route's. */
+LINKS_API void links_http_routes_end(links_http_routes *routes, int node, int route);
 
 /* The node has children that only Lua can match. */
 LINKS_API void links_http_routes_hide(links_http_routes *routes, int node);
 
 /* The node at which the route of the request's path ends, with its parameters in `values`, which
- * stay as long as the request; -1: Lua is to look. */
-LINKS_API int links_http_routes_find(const links_http_routes *routes, const links_http_req *r,
+ * stay as long as the request, and the request noted to be the route's; -1: Lua is to look. */
+LINKS_API int links_http_routes_find(const links_http_routes *routes, links_http_req *r,
                                      links_http_value *values);
 
 #endif

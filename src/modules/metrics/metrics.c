@@ -12,9 +12,9 @@
 #include "modules/shared/lock.h"
 
 enum {
-    SLAB_SIZE = 524288, /* whole pages, on any system */
+    SLAB_SIZE = 1048576, /* whole pages, on any system */
     HEAD_SIZE = 256,
-    CELLS = 16384,
+    CELLS = 49152,
     RECORDS_SIZE = SLAB_SIZE - HEAD_SIZE - CELLS * 8,
     WORKERS_MAX = 1024,
     ALIGN = 8,
@@ -312,7 +312,7 @@ int links_metrics_family(int kind, const char *name, size_t len, const char *hel
 double *links_metrics_series(int family, const char *labels, size_t len)
 {
     slab *s = all.own;
-    if (!s || len > UINT16_MAX)
+    if (!s || family < 0 || len > UINT16_MAX)
         return NULL;
     /* What this process itself has added, its callers remember. */
     const links_metric *known;

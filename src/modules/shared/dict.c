@@ -31,7 +31,8 @@ typedef struct dict {
     header *header;
     char *scratch;
     size_t scratch_size;
-    uint32_t shards, evict; /* as asked for */
+    uint32_t shards, evict;           /* as asked for */
+    uint64_t hits, misses, evictions; /* of this process */
 } dict;
 
 static dict *dict_of(links_dict *d) { return (dict *)d; }
@@ -249,8 +250,10 @@ int links_dict_get(links_dict *view, const char *bytes, size_t len, int stale)
         rc = show(d, s, b);
         shard_use(s, item);
         s->hits++;
+        d->hits++;
     } else {
         s->misses++;
+        d->misses++;
     }
     give(s);
     return rc;
@@ -283,8 +286,12 @@ static int64_t put(dict *d, shard *s, const shard_key *key, const shard_value *v
                    double ttl, bool may_evict)
 {
     int64_t now = s->earliest == INT64_MAX && ttl <= 0 ? 0 : now_ms(d);
+    uint64_t evictions = s->evictions;
     reap(s, now, old);
-    return shard_put(s, key, value, old, ttl > 0 ? now + (int64_t)ceil(ttl) : 0, now, may_evict);
+    int64_t item =
+        shard_put(s, key, value, old, ttl > 0 ? now + (int64_t)ceil(ttl) : 0, now, may_evict);
+    d->evictions += s->evictions - evictions;
+    return item;
 }
 
 int links_dict_put(links_dict *view, const char *bytes, size_t key_len, int type, const char *data,
@@ -444,7 +451,9 @@ int links_dict_push(links_dict *view, const char *bytes, size_t key_len, int typ
     } else if (shard_block(s, old)->type != DICT_LIST) {
         item = LINKS_TYPE;
     }
+    uint64_t evictions = s->evictions;
     int rc = item < 0 ? (int)item : shard_push(s, (uint32_t)item, &value, left, now_ms(d));
+    d->evictions += s->evictions - evictions;
     if (item > 0) {
         view->number = shard_block(s, (uint32_t)item)->number;
         shard_use(s, (uint32_t)item);
@@ -557,4 +566,12 @@ void links_dict_stats(links_dict *view, double out[7])
         out[6] += (double)s->recoveries;
         give(s);
     }
+}
+
+void links_dict_counts(const links_dict *view, double out[3])
+{
+    const dict *d = (const dict *)view;
+    out[0] = (double)d->hits;
+    out[1] = (double)d->misses;
+    out[2] = (double)d->evictions;
 }

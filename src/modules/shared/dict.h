@@ -103,4 +103,7 @@ LINKS_API double links_dict_flush(links_dict *d, int only_expired);
 /* out: capacity and free bytes, items, hits, misses, evictions, recoveries. */
 LINKS_API void links_dict_stats(links_dict *d, double out[7]);
 
+/* out: the hits, misses and evictions that are this process's own. */
+LINKS_API void links_dict_counts(const links_dict *d, double out[3]);
+
 #endif

@@ -121,6 +121,9 @@ struct ws_hub {
     bool hooked, freed;
 };
 
+/* In hub.c; counted wherever it happens. */
+extern links_ws_counts ws_counts;
+
 static inline ws *ws_of(links_ws *w) { return (ws *)w; }
 
 static inline int64_t ws_now(const ws *w) { return ev_now_ms(w->stream.net->loop); }

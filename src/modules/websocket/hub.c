@@ -25,6 +25,10 @@ typedef struct ws_ip {
     uint32_t count;
 } ws_ip;
 
+links_ws_counts ws_counts;
+
+const links_ws_counts *links_ws_counted(void) { return &ws_counts; }
+
 static ws_hub *hub_of(links_ws_hub *h) { return (ws_hub *)h; }
 
 /* --- the end of the turn --------------------------------------------------------------------- */
@@ -281,6 +285,8 @@ void ws_hub_join(ws_hub *h, ws *w)
     }
     w->view.slot = h->nfree ? h->free_slots[--h->nfree] : ++h->nslots;
     h->view.connections++;
+    ws_counts.connections++;
+    ws_counts.opened++;
     h->refs++;
     list_push_back(&h->conns, &w->link);
     count_ip(w);
@@ -290,6 +296,7 @@ void ws_hub_leave(ws *w)
 {
     ws_hub *h = w->hub;
     h->view.connections--;
+    ws_counts.connections--;
     if (w->counted_ip)
         find_ip(h, &w->peer)->count--;
     if (!h->view.connections && waitq_wake_all(&h->idle, 0))

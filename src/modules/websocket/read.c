@@ -111,6 +111,8 @@ static int finish_piece(ws *w, const ws_piece *p)
     if (!p->ends && !(w->hub->options.pieces && have))
         return 0;
     w->last = p->ends;
+    if (p->ends)
+        ws_counts.received++;
     if (w->deaf) {
         w->in_place = false;
         w->big_len = 0;
@@ -238,8 +240,10 @@ static void make_room(ws *w)
 
 static ssize_t heard(ws *w, ssize_t n)
 {
-    if (n > 0)
+    if (n > 0) {
         w->heard_ms = ws_now(w);
+        ws_counts.received_bytes += (double)n;
+    }
     return n;
 }
 

@@ -89,6 +89,7 @@ static topic *make(const char *name, size_t len)
     t->next = buckets[t->hash & (nbuckets - 1)];
     buckets[t->hash & (nbuckets - 1)] = t;
     ntopics++;
+    ws_counts.topics++;
     return t;
 }
 
@@ -101,6 +102,7 @@ static void forget(topic *t)
     *at = t->next;
     list_remove(&t->link);
     mem_free(t);
+    ws_counts.topics--;
     if (--ntopics)
         return;
     mem_free(buckets);
@@ -124,6 +126,7 @@ static void end_sub(sub *s)
 {
     topic *t = s->topic;
     s->ws->nsubs--;
+    ws_counts.subscriptions--;
     list_remove(&s->of_ws);
     list_remove(&s->of_topic);
     mem_free(s);
@@ -156,6 +159,7 @@ int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
     list_push_back(&w->subs, &s->of_ws);
     t->count++;
     w->nsubs++;
+    ws_counts.subscriptions++;
     if (bus_is_on())
         bus_subscribed(name, len);
     return 1;

@@ -158,6 +158,16 @@ LINKS_API double links_ws_count(const char *topic, size_t len);
 /* This process is a worker of the cluster of that name. */
 LINKS_API void links_ws_bus(const char *cluster, size_t len);
 
+/* What this process has had to do with WebSockets so far, as server and as client. */
+typedef struct links_ws_counts {
+    double connections, opened;        /* there now, and in all */
+    double received, sent, dropped;    /* messages; those sent may be dropped later */
+    double received_bytes, sent_bytes; /* of frames, as they go over the wire */
+    double topics, subscriptions;      /* there now */
+} links_ws_counts;
+
+LINKS_API const links_ws_counts *links_ws_counted(void);
+
 /* out: the other workers with subscriptions, messages handed to them, messages that one of them had
  * no room for, messages that came from them, and such that did not because there was no room. */
 LINKS_API void links_ws_bus_stats(double out[5]);

@@ -120,6 +120,7 @@ void ws_flush(ws *w)
             ws_lose(w);
             return;
         }
+        ws_counts.sent_bytes += (double)n;
         written(w, (size_t)n);
     }
     ws_drained(w);
@@ -165,6 +166,7 @@ static void write_through(ws *w, int opcode, bool compressed, const char *data, 
 {
     uint8_t head[WS_HEAD_MAX];
     size_t head_len = ws_head(head, opcode, compressed, len, NULL);
+    ws_counts.sent_bytes += (double)(head_len + len);
     struct iovec iov[2] = {{head, head_len}, {(void *)data, len}};
     ssize_t n = stream_writev(&w->stream, iov, 2);
     if (n < 0 && n != -EAGAIN) {
@@ -190,6 +192,7 @@ static void write_direct(ws *w, int opcode, bool compressed, const char *data, s
     bool whole = len <= CHUNK_SIZE - WS_HEAD_MAX;
     uint8_t *at = (uint8_t *)stream_reserve(&w->stream, WS_HEAD_MAX + (whole ? len : 0));
     size_t n = ws_head(at, opcode, compressed, len, by);
+    ws_counts.sent_bytes += (double)(n + len);
     if (!whole) {
         stream_commit(&w->stream, n);
         append_payload(w, data, len, by);
@@ -215,6 +218,7 @@ static bool goes_direct(const ws *w)
 
 static void send_message(ws *w, int opcode, bool compressed, const char *data, size_t len)
 {
+    ws_counts.sent++;
     if (goes_direct(w)) {
         write_direct(w, opcode, compressed, data, len);
         return;
@@ -254,6 +258,12 @@ static bool is_too_much(const ws *w, size_t len)
            (double)(have + len) > w->hub->options.max_buffered;
 }
 
+static void count_dropped(ws *w)
+{
+    w->view.dropped++;
+    ws_counts.dropped++;
+}
+
 /* Drops the oldest messages of which nothing has gone yet until another of `len` bytes fits. */
 static void drop_oldest(ws *w, size_t len)
 {
@@ -264,7 +274,7 @@ static void drop_oldest(ws *w, size_t len)
             at = &before->next;
         } else {
             drop_node(w, at, before);
-            w->view.dropped++;
+            count_dropped(w);
         }
     }
 }
@@ -291,7 +301,7 @@ static int make_room(ws *w, size_t len, bool may_wait)
     }
     if (policy == LINKS_WS_BLOCK && may_wait)
         return sched_park(&w->writers, 0, SCHED_IO, "websocket write");
-    w->view.dropped++;
+    count_dropped(w);
     return LINKS_FULL;
 }
 
@@ -325,6 +335,7 @@ bool ws_send_shared(ws *w, ws_frame *f)
         return false;
     if (!w->client) {
         f->refs++;
+        ws_counts.sent++;
         add_node(w, f);
         return true;
     }
