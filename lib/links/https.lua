@@ -13,8 +13,8 @@ local https = {}
 --- @param handler  function       as for http.createServer
 --- @param options  table          those of http.createServer and tls.createContext, `cert` and
 ---                                `key` above all. Default of alpn: {"http/1.1"}
---- @return server                 as of http.createServer, and :setTls(options); `server.tls` is
----                                its context
+--- @return server                 as of http.createServer, and :setTls(options), as of
+---                                tls.createServer; `server.tls` is its context
 --- @return nil, err               as http.createServer and tls.createContext
 --- @raise                         an argument or an option of another type or out of bounds, or one
 ---                                that nobody knows

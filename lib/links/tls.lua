@@ -68,8 +68,9 @@ local tls = {}
 ---                                                  none does in the first 100 GB, is broken off
 ---                        handshakeTimeout 10000    ms; 0: none
 ---                        sni             nil       other certificates by name: {["*.example.com"]
----                                                  = {cert =, key =}}, or contexts; what they do
----                                                  not say is as here
+---                                                  = {cert =, key =}}, with other options if need
+---                                                  be, or contexts; what they do not say is as
+---                                                  here
 ---                        onServerName    nil       onServerName(name, from) for names that `sni`
 ---                                                  does not have: a context, nil for this one, or
 ---                                                  false to refuse; it may wait, the handshake
@@ -99,7 +100,10 @@ end
 --- @param options    table     those of tcp.createServer and tls.createContext, and
 ---                             onError  nil  onError(err, socket) for connections whose handshake
 ---                                           has failed
---- @return server              as of tcp.createServer, and :setTls(options)
+--- @return server              as of tcp.createServer, and :setTls(options), for the connections
+---                             that come from then on: those of tls.createContext, and what they
+---                             do not say stays as it was. It answers as tls.createContext does;
+---                             where it fails all is as before
 --- @return nil, err            as tcp.createServer and tls.createContext
 --- @raise                      an argument or an option of another type, or one that nobody knows
 --- @wait

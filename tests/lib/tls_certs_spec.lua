@@ -107,6 +107,32 @@ describe("a server's certificate", function()
         assert(connect(serve(good), "example.com", { crl = ca:crl() }))
     end)
 
+    it("may be on a list that is one context's and nobody else's", function()
+        local bundle, list = os.tmpname(), os.tmpname()
+        assert(fs.writeFile(bundle, ca.cert .. stranger.cert))
+        assert(fs.writeFile(list, ca:crl()))
+        local script = [[
+            local tls = require "tls"
+            local function try(port, options)
+                options.serverName = "example.com"
+                local socket, err = tls.connect(port, "127.0.0.1", options)
+                print(socket and "trusted" or err)
+            end
+            try(%d, { crl = %q })
+            try(%d, {})
+            try(%d, { crl = %q })
+        ]]
+        local other = serve(stranger:issue("example.com"))
+        local done = assert(process.run(tools.LINKS, { "-e",
+            script:format(serve(good), list, other, other, list) },
+            { env = { SSL_CERT_FILE = bundle } }))
+        os.remove(bundle)
+        os.remove(list)
+        local first, second, third = done.stdout:match("^(.-)\n(.-)\n(.-)\n$")
+        assert.same({ "trusted", "trusted" }, { first, second }, done.stderr)
+        assert.truthy(third:find("unable to get certificate CRL", 1, true), third)
+    end)
+
     it("may be pinned", function()
         local port = serve(good)
         local pin = tls.certificate(good.cert).fingerprint256
@@ -156,6 +182,45 @@ describe("server names", function()
         assert.equal("example.com", assert(connect(port, "127.0.0.1")):tlsInfo().peer.commonName)
         fails("TLS_HOSTNAME", connect(port, "a.b.example.net"))
         fails("TLS_HOSTNAME", connect(port, "example.net"))
+    end)
+
+    it("have options of their own, and what these do not say is as the server has it", function()
+        local ctx = assert(tls.createContext { server = true, cert = any.cert, key = any.key,
+            maxVersion = "1.2" })
+        local port = serve(good, { alpn = { "a" }, sni = {
+            ["www.example.com"] = { cert = www.cert .. www.key, minVersion = "1.3",
+                alpn = { "b" } },
+            ["*.example.net"] = ctx,
+            ["a.example.org"] = { curves = "P-384" },
+        }, maxVersion = "1.3" })
+        local function agreed(name, options)
+            local socket = assert(connect(port, name, with({ alpn = { "b", "a" } }, options)))
+            local info = socket:tlsInfo()
+            return info.version .. " " .. tostring(info.alpn)
+        end
+        assert.equal("TLSv1.3 b", agreed("www.example.com"))
+        fails("TLS_ALERT", connect(port, "www.example.com", { maxVersion = "1.2" }))
+        assert.equal("TLSv1.2 a", agreed("example.com", { maxVersion = "1.2" }))
+        assert.equal("TLSv1.2 nil", agreed("a.example.net"))
+        assert.equal("TLSv1.3 a", agreed("a.example.org", { curves = "P-384" }))
+        fails("TLS_ALERT", connect(port, "a.example.org", { curves = "X25519" }))
+        assert.equal("TLSv1.3 a", agreed("b.example.org", { curves = "X25519" }))
+    end)
+
+    it("have options that are checked as the server's are", function()
+        for text, sni in pairs {
+            ['options.sni["a"]: unknown option "crt" (did you mean "cert"?)'] = {
+                a = { crt = "" },
+            },
+            ['options.sni["a"]: options.minVersion must be'] = { a = { minVersion = "1.1" } },
+            ['options.sni["a"] must be [table], not "cert.pem"'] = { a = "cert.pem" },
+            ['options.sni["1"]'] = { { cert = "" } },
+        } do
+            local ok, message = pcall(function() tls.createContext { sni = sni } end)
+            assert.is_false(ok)
+            assert.truthy(message:find("^tests/lib/tls_certs_spec.lua:%d+: "), message)
+            assert.truthy(message:find(text, 1, true), message)
+        end
     end)
 
     it("are looked up by a function that may wait, while others go on", function()
@@ -380,6 +445,36 @@ describe("files of certificates", function()
         local own = ca:issue("example.com")
         assert(server:setTls { cert = own.cert, key = own.key })
         assert.equal(tls.certificate(own.cert).serial, served(port, "example.com").serial)
+    end)
+
+    it("are not all that setTls changes, and what it does not say stays", function()
+        local function nobody() return nil end
+        local port, server = serve(good, { clientAuth = "require", ca = ca.cert, alpn = { "a" } },
+            function(socket) socket:write(socket:tlsInfo().alpn or "none") end)
+        local function heard(options)
+            local socket, err = connect(port, "www.example.com", with({ alpn = { "a" } }, options))
+            if not socket then return err.name end
+            local text
+            text, err = socket:readAll()
+            return err and err.name or text
+        end
+        local www = ca:issue("www.example.com")
+        local alice = ca:issue("alice")
+        local shown = { cert = alice.cert, key = alice.key }
+        assert.equal("TLS_HOSTNAME", heard(shown))
+        assert(server:setTls { cert = www.cert .. www.key })
+        assert.equal("TLS_ALERT", heard {})
+        assert.equal("a", heard(shown))
+        local asked
+        local function ask(name) asked = name end
+        assert(server:setTls { clientAuth = "none", onServerName = ask })
+        assert.equal("a", heard {})
+        assert.equal("www.example.com", asked)
+        asked = nil
+        assert(server:setTls { onServerName = nobody })
+        assert.equal("a", heard {})
+        assert.is_nil(asked)
+        assert.has_error(function() server:setTls() end)
     end)
 end)
 

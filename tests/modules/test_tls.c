@@ -504,6 +504,36 @@ Test(tls, changes_keys_where_the_peer_asks_for_that)
     }
 }
 
+/* Whether the server puts an end to it. */
+static bool ends_key_updates(int kind, bool with_data)
+{
+    size_t had = 0;
+    for (int i = 0; i < 20000 && server.last == -EAGAIN; i++) {
+        cr_assert_eq(SSL_key_update(other, kind), 1);
+        (void)SSL_do_handshake(other);
+        if (with_data)
+            (void)SSL_write(other, "x", 1);
+        ev_loop_turn(loop, 0);
+        cr_assert_lt(server.s.sealed, 20000u, "%zu bytes are kept", server.s.sealed);
+        had = server.ngot;
+    }
+    return server.last == LINKS_PROTOCOL && (had > 0) == with_data;
+}
+
+Test(tls, ends_a_peer_who_changes_keys_and_says_nothing)
+{
+    with_other(TLS1_3_VERSION);
+    cr_assert(ends_key_updates(SSL_KEY_UPDATE_NOT_REQUESTED, false));
+}
+
+Test(tls, ends_a_peer_who_asks_for_new_keys_and_takes_none)
+{
+    int small = 4096;
+    with_other(TLS1_3_VERSION);
+    cr_assert_eq(setsockopt(server.s.io.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    cr_assert(ends_key_updates(SSL_KEY_UPDATE_REQUESTED, true));
+}
+
 Test(tls, fails_by_name_where_it_does_not_trust)
 {
     links_tls_options s = options_of(true), c = options_of(false);

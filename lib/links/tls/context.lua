@@ -83,6 +83,31 @@ local function protocols(signature, list, level)
     return table.concat(out)
 end
 
+-- Options with what others say differently; a certificate comes with its own key.
+function context.overlay(options, others)
+    local all = {}
+    for name, value in pairs(options) do all[name] = value end
+    if others.cert then all.key, all.passphrase = nil, nil end
+    for name, value in pairs(others) do all[name] = value end
+    return all
+end
+
+-- The options of each name that has no context of its own.
+local function check_names(signature, options, level)
+    local names, base = {}, context.overlay(options, {})
+    base.sni, base.onServerName = nil, nil
+    for name, about in pairs(options.sni) do
+        local label = ("options.sni[%q]"):format(tostring(name))
+        check.type(signature, label .. "'s name", name, "string", level + 1)
+        check.type(signature, label, about, "table", level + 1)
+        if getmetatable(about) ~= Context then
+            names[name] = context.check(signature .. " " .. label .. ":",
+                context.overlay(base, about), level + 1)
+        end
+    end
+    return names
+end
+
 -- Checks the options of the public function `signature`, and gives them in one form.
 function context.check(signature, options, level)
     level = (level or 1) + 1
@@ -112,6 +137,7 @@ function context.check(signature, options, level)
     if o.context and getmetatable(o.context) ~= Context then
         error(signature .. " options.context must be of tls.createContext", level + 1)
     end
+    o.given, o.names = options, o.sni and check_names(signature, options, level)
     return o
 end
 
@@ -234,13 +260,9 @@ local build
 local function add_names(handle, o, files)
     for name, about in pairs(o.sni or {}) do
         local ctx = about
-        if getmetatable(about) ~= Context then
-            local merged = {}
-            for key, value in pairs(o) do merged[key] = value end
-            merged.sni, merged.onServerName = nil, nil
-            for key, value in pairs(about) do merged[key] = value end
+        if o.names[name] then
             local err
-            ctx, err = build(merged, files)
+            ctx, err = build(o.names[name], files)
             if not ctx then return nil, err end
         end
         local rc = C.links_tls_name(handle, name, #name, ctx._h)
@@ -334,11 +356,12 @@ local function answer(handle, number, fn, name)
     C.links_tls_answer(handle, number, other, with == false and 1 or 0)
 end
 
-local function answer_all(handle, fn)
+-- `choice` has the function, which may be another one later.
+local function answer_all(handle, choice)
     while true do
         local number = C.links_tls_asked(handle, name_out, len_out, status_out)
         if number ~= 0 then
-            core.spawn(answer, handle, number, fn, ffi.string(name_out[0], len_out[0]))
+            core.spawn(answer, handle, number, choice.fn, ffi.string(name_out[0], len_out[0]))
         else
             local status = status_out[0]
             if status == AGAIN then status = core.wait() end
@@ -348,6 +371,20 @@ local function answer_all(handle, fn)
 end
 
 -- --- contexts as a program sees them -----------------------------------------------------------
+
+-- Whatever else the context was: now it is what `o` says, of these files.
+local function begin(ctx, o, files)
+    o.given = context.overlay(o.given or {}, {}) -- the program may use its table for something else
+    ctx._o, ctx._files, ctx._look = o, files, nil
+    watched[ctx] = nil
+    if o.watch then watch(ctx) end
+    if not o.onServerName then return end
+    if not ctx._choice then
+        ctx._choice = {}
+        core.spawn(answer_all, ctx._h, ctx._choice)
+    end
+    ctx._choice.fn = o.onServerName
+end
 
 -- A context of checked options that is as a program gets it.
 function context.new(o)
@@ -359,9 +396,7 @@ function context.new(o)
     local files = {}
     local ctx, err = build(o, files)
     if not ctx then return nil, err end
-    ctx._files = files
-    if o.watch then watch(ctx) end
-    if o.onServerName then core.spawn(answer_all, ctx._h, o.onServerName) end
+    begin(ctx, o, files)
     return ctx
 end
 
@@ -389,7 +424,9 @@ function context.client(o)
     if o.context then return o.context end
     local about = {}
     for name, value in pairs(o) do
-        if name ~= "serverName" and name ~= "pin" then about[name] = value end
+        if context.OPTIONS[name] and name ~= "serverName" and name ~= "pin" then
+            about[name] = value
+        end
     end
     local key = identity(about)
     if clients[key] then return clients[key] end
@@ -402,24 +439,23 @@ end
 
 -- Private: reads the files again.
 function Context:reload()
-    local files = {}
-    local other, err = build(self._o, files)
+    local o, files = self._o, {}
+    local other, err = build(o, files)
     if not other then return nil, err end
+    if self._o ~= o then return true end -- somebody has said otherwise meanwhile
     C.links_tls_replace(self._h, other._h)
     self._files = files
     return true
 end
 
--- Private: serves what other options say.
-function Context:become(o)
-    o.server = true
+-- Private: serves what other options say, and what they do not say as before.
+function Context:become(signature, options, level)
+    local o = context.check(signature, context.overlay(self._o.given, options), level + 1)
     local files = {}
     local other, err = build(o, files)
     if not other then return nil, err end
     C.links_tls_replace(self._h, other._h)
-    self._o, self._files, self._look = o, files, nil
-    watched[self] = nil
-    if o.watch then watch(self) end
+    begin(self, o, files)
     return true
 end
 

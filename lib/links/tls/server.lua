@@ -1,4 +1,5 @@
 -- What servers that speak TLS have in common, whatever else they speak.
+local check = require "links.check"
 local contexts = require "links.tls.context"
 
 local server = {}
@@ -29,7 +30,9 @@ function server.own(started, ctx, share)
         return close(self, ms)
     end
     function started.setTls(_, options)
-        local ok, err = ctx:become(contexts.check("server:setTls(options)", options))
+        local signature = "server:setTls(options)"
+        check.type(signature, "options", options, "table")
+        local ok, err = ctx:become(signature, options, 1)
         return ok, err
     end
     started.tls = ctx

@@ -93,9 +93,16 @@ static size_t name_of_hello(SSL *ssl, char *name, size_t size)
     return n;
 }
 
+/* What a connection has copied of the context that it began with does not change by itself. */
 static void use(SSL *ssl, const tls_context *c)
 {
     SSL_set_SSL_CTX(ssl, c->ssl);
+    (void)SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(c->ssl));
+    (void)SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(c->ssl));
+    if (c->curves)
+        (void)SSL_set1_groups_list(ssl, c->curves);
+    SSL_clear_options(ssl, SSL_OP_NO_TICKET);
+    SSL_set_options(ssl, SSL_CTX_get_options(c->ssl) & SSL_OP_NO_TICKET);
     SSL_set_verify(ssl, SSL_CTX_get_verify_mode(c->ssl), SSL_CTX_get_verify_callback(c->ssl));
     SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(c->ssl));
     (void)SSL_set_session_id_context(ssl, c->id, sizeof(c->id));
@@ -307,6 +314,7 @@ static int configure(tls_context *c, const links_tls_options *o)
         return tls_problem("ciphers of TLS 1.3");
     if (o->curves && !SSL_CTX_set1_groups_list(ssl, o->curves))
         return tls_problem("curves");
+    c->curves = o->curves ? strdup(o->curves) : NULL;
     if (o->alpn_len > TLS_ALPN_MAX)
         return tls_problem("alpn is too long");
     memcpy(c->alpn, o->alpn ? o->alpn : "", o->alpn_len);
@@ -374,6 +382,7 @@ void tls_context_unref(tls_context *c)
     drop_names(c);
     tls_sessions_drop(c);
     SSL_CTX_free(c->ssl);
+    free(c->curves);
     OPENSSL_cleanse(c->secret, sizeof(c->secret));
     OPENSSL_cleanse(c->tickets, sizeof(c->tickets));
     mem_free(c);
@@ -385,12 +394,21 @@ void links_tls_context_free(links_tls_context *context)
     tls_context_unref(tls_context_of(context));
 }
 
+static void use_secret(tls_context *c, const void *secret)
+{
+    memcpy(c->secret, secret, TLS_SECRET);
+    memset(c->tickets, 0, sizeof(c->tickets));
+}
+
 void links_tls_replace(links_tls_context *context, links_tls_context *with)
 {
     tls_context *c = tls_context_of(context), *w = tls_context_of(with);
     SSL_CTX *ssl = c->ssl;
+    char *curves = c->curves;
     c->ssl = w->ssl;
     w->ssl = ssl;
+    c->curves = w->curves;
+    w->curves = curves;
     drop_names(c);
     tls_sessions_drop(c);
     c->names = w->names;
@@ -402,13 +420,13 @@ void links_tls_replace(links_tls_context *context, links_tls_context *with)
     c->alpn_len = w->alpn_len;
     c->handshake_timeout = w->handshake_timeout;
     c->ktls = w->ktls;
+    c->asks = w->asks;
+    use_secret(c, w->secret);
 }
 
 void links_tls_secret(links_tls_context *context, const char *secret)
 {
-    tls_context *c = tls_context_of(context);
-    memcpy(c->secret, secret, TLS_SECRET);
-    memset(c->tickets, 0, sizeof(c->tickets));
+    use_secret(tls_context_of(context), secret);
 }
 
 /* --- certificates and keys ----------------------------------------------------------------------- */
@@ -527,27 +545,6 @@ int links_tls_trust(links_tls_context *context, const char *pem, size_t len)
     return 0;
 }
 
-int links_tls_revoke(links_tls_context *context, const char *pem, size_t len)
-{
-    tls_context *c = tls_context_of(context);
-    X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
-    int count = 0;
-    X509_CRL *crl;
-    ERR_clear_error();
-    BIO *in = memory(pem, len);
-    while ((crl = PEM_read_bio_X509_CRL(in, NULL, NULL, TLS_NO_PASSPHRASE))) {
-        count += X509_STORE_add_crl(store, crl);
-        X509_CRL_free(crl);
-    }
-    BIO_free(in);
-    if (!count || !is_at_end())
-        return tls_problem("crl");
-    ERR_clear_error();
-    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-    mix_id(c, pem, len);
-    return 0;
-}
-
 /* Where systems keep what they trust. */
 static const char *const bundles[] = {
     "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Alpine, Arch */
@@ -586,18 +583,59 @@ static X509_STORE *load_system_store(void)
     return NULL;
 }
 
+static X509_STORE *system_store; /* parsing all of it takes some ten milliseconds: once */
+
+static int no_system_store(void)
+{
+    return tls_problem(
+        "this system has no list of trusted certificates; install "
+        "ca-certificates, set SSL_CERT_FILE, or give ca");
+}
+
 int links_tls_trust_system(links_tls_context *context)
 {
-    static X509_STORE *system; /* parsing all of it takes some ten milliseconds: once */
     ERR_clear_error();
-    if (!system)
-        system = load_system_store();
-    if (!system)
-        return tls_problem(
-            "this system has no list of trusted certificates; install "
-            "ca-certificates, set SSL_CERT_FILE, or give ca");
-    X509_STORE_up_ref(system);
-    SSL_CTX_set_cert_store(tls_context_of(context)->ssl, system);
+    if (!system_store)
+        system_store = load_system_store();
+    if (!system_store)
+        return no_system_store();
+    X509_STORE_up_ref(system_store);
+    SSL_CTX_set_cert_store(tls_context_of(context)->ssl, system_store);
     ERR_clear_error();
+    return 0;
+}
+
+/* The system's is everybody's: a list of one context is nothing to the others. */
+static X509_STORE *store_of_its_own(const tls_context *c)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
+    if (store != system_store)
+        return store;
+    store = load_system_store();
+    if (store)
+        SSL_CTX_set_cert_store(c->ssl, store);
+    return store;
+}
+
+int links_tls_revoke(links_tls_context *context, const char *pem, size_t len)
+{
+    tls_context *c = tls_context_of(context);
+    X509_STORE *store = store_of_its_own(c);
+    int count = 0;
+    X509_CRL *crl;
+    if (!store)
+        return no_system_store();
+    ERR_clear_error();
+    BIO *in = memory(pem, len);
+    while ((crl = PEM_read_bio_X509_CRL(in, NULL, NULL, TLS_NO_PASSPHRASE))) {
+        count += X509_STORE_add_crl(store, crl);
+        X509_CRL_free(crl);
+    }
+    BIO_free(in);
+    if (!count || !is_at_end())
+        return tls_problem("crl");
+    ERR_clear_error();
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    mix_id(c, pem, len);
     return 0;
 }

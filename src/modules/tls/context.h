@@ -42,6 +42,7 @@ struct tls_context {
     SSL_CTX *ssl;
     bool server, check_host, insecure, asks, ktls, stopped;
     int handshake_timeout;
+    char *curves; /* as the options name them; NULL: the defaults */
     unsigned char alpn[TLS_ALPN_MAX];
     size_t alpn_len;
     unsigned char id[32]; /* of what clients are asked to show: their sessions are for no other */

@@ -22,6 +22,8 @@ enum {
     WRITE_MAX = 524288,   /* in one call: then the others have their turn */
     COLLECT_MAX = 131072, /* made by libssl in one go; what is beyond goes into chunks */
     MERGE_MAX = 4096,     /* a piece up to this shares a record with the next */
+    IDLE_MAX = 65536,     /* read without a byte for the program among it */
+    ANSWERS_MAX = 16384,  /* made for a peer who does not take them */
     REASON_MAX = 160,
     DISCARD_CALLS = 16,
 };
@@ -42,6 +44,8 @@ typedef struct links_tls {
     int error;        /* stays */
     int broken;       /* why nothing more can be sent; the next write meets it */
     int system_error; /* of the last call to the socket */
+    size_t idle;      /* bytes read since the program has got some */
+    size_t answers;   /* bytes that libssl has made of itself while the socket took nothing */
     bool open;        /* the handshake is over */
     bool empty;       /* the socket is: an event will tell of more */
     bool eof;         /* ... and will give no more */
@@ -206,6 +210,10 @@ static int bio_write(BIO *bio, const char *data, int len)
     return len;
 }
 
+/* Changes of keys and the like are no reason to go on for ever, as libssl would: it comes back with
+ * bytes for the program only. None needs more of them than a record. */
+static bool is_endless(const tls *t) { return t->idle > IDLE_MAX || t->answers > ANSWERS_MAX; }
+
 static int read_first(tls *t, char *data, int len)
 {
     chunk *c = t->first;
@@ -247,7 +255,9 @@ static int bio_read(BIO *bio, char *data, int len)
         t->eof = true;
     else if (n < len && !s->hung_up)
         t->empty = true;
-    return (int)n;
+    if (n > 0 && t->open)
+        t->idle += (size_t)n;
+    return is_endless(t) ? -1 : (int)n;
 }
 
 static long bio_ctrl(BIO *bio, int command, long number, void *data)
@@ -336,6 +346,8 @@ static int result_of(tls *t, int rc)
     case SSL_ERROR_SYSCALL:
         if (t->system_error)
             return -t->system_error;
+        if (is_endless(t))
+            return LINKS_PROTOCOL;
         return t->open ? LINKS_TLS_TRUNCATED : LINKS_TLS_HANDSHAKE;
     default:
         rc = ssl_failure(t);
@@ -479,6 +491,15 @@ static bool on_event(transport *base, stream *s, int events)
     return step(t);
 }
 
+/* An alert, or an answer to a change of keys. */
+static void send_answers(tls *t)
+{
+    t->answers += ncollected;
+    (void)flush(t);
+    if (!t->out)
+        t->answers = 0;
+}
+
 static ssize_t on_read(transport *base, stream *s, void *data, size_t len)
 {
     tls *t = tls_of(base);
@@ -497,8 +518,10 @@ static ssize_t on_read(transport *base, stream *s, void *data, size_t len)
         total += n > 0 ? (size_t)n : 0;
     } while (n > 0 && total < len && SSL_has_pending(t->ssl));
     int rc = n > 0 ? 0 : result_of(t, n);
+    if (total)
+        t->idle = 0;
     if (ncollected)
-        (void)flush(t); /* an alert, or an answer to a change of keys */
+        send_answers(t);
     if (rc < 0 && rc != -EAGAIN)
         t->error = rc;
     s->readable = total ? rc < 0 ? rc != -EAGAIN : SSL_has_pending(t->ssl) || !t->empty : false;
@@ -623,7 +646,7 @@ static bool on_quiet(transport *base, stream *s)
     if (rc < 0 && rc != -EAGAIN)
         t->error = rc;
     if (ncollected)
-        (void)flush(t);
+        send_answers(t);
     return rc == -EAGAIN;
 }
 
