@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -102,10 +103,19 @@ static int whole_ms(int64_t ns)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
+#ifdef SYS_epoll_wait
+/* In a process with a second thread, glibc's epoll_wait is a point at which the first one could be
+ * cancelled, which costs more than all else in it; nobody does that. */
+static int wait_coarse(ev_poll *poll, int max, int64_t timeout_ns)
+{
+    return (int)syscall(SYS_epoll_wait, poll->epfd, poll->batch, max, whole_ms(timeout_ns));
+}
+#else
 static int wait_coarse(ev_poll *poll, int max, int64_t timeout_ns)
 {
     return epoll_wait(poll->epfd, poll->batch, max, whole_ms(timeout_ns));
 }
+#endif
 
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
 /* For a poll or an endless sleep, epoll_wait says the same with less. */

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "filepart.h"
 #include "transfer.h"
+#include "wire.h"
 
 /* Chunks handed to one writev: 512 KiB, more than a socket takes at once. */
 enum { WRITE_CHUNKS = 32 };
@@ -30,7 +31,7 @@ static ssize_t socket_read(stream *s, void *data, size_t len)
 {
     ssize_t n;
     do
-        n = recv(s->io.fd, data, len, 0);
+        n = wire_recv(s->io.fd, data, len);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -43,7 +44,7 @@ static ssize_t transport_write(stream *s, const struct iovec *iov, int count, in
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t n;
     do
-        n = count == 1 ? send(s->io.fd, iov->iov_base, iov->iov_len, flags)
+        n = count == 1 ? wire_send(s->io.fd, iov->iov_base, iov->iov_len, flags)
                        : sendmsg(s->io.fd, &msg, flags);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;

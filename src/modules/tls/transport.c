@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "modules/net/address.h"
 #include "modules/net/tcp_socket.h"
+#include "modules/net/wire.h"
 #include "modules/tls/ktls.h"
 
 enum {
@@ -242,7 +243,7 @@ static int bio_read(BIO *bio, char *data, int len)
     }
     ssize_t n;
     do
-        n = recv(s->io.fd, data, (size_t)len, 0);
+        n = wire_recv(s->io.fd, data, (size_t)len);
     while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         t->empty = true;
