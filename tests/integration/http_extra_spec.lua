@@ -472,6 +472,29 @@ describe("the length of an answer", function()
     end)
 end)
 
+describe("keepAliveTimeout", function()
+    it("begins when the client has all of his answer, however slowly he takes it", function()
+        local size, answered = 16777216, false
+        local port, server = serve(function(_, res)
+            assert(res:finish(("x"):rep(size)))
+            answered = true
+        end, { keepAliveTimeout = 20, highWaterMark = size })
+        local c = wire.connect(port)
+        c:send(GET)
+        wire.eventually("the handler to be done", function() return answered end)
+        timer.sleep(200) -- more than the systems' buffers hold is still to come
+        assert.equal(1, server:connections())
+        local total = 0
+        wire.eventually("the end of the connection", function()
+            local n, errno = c:take()
+            total, c.buffer = total + (n or 0), ""
+            return n == 0 or errno
+        end)
+        assert.is_true(total > size, "only " .. total .. " bytes have come")
+        c:close()
+    end)
+end)
+
 describe("the fields of every answer", function()
     local function fields(options)
         local headers = wire.request(serve(function() return "x" end, options), GET).headers
