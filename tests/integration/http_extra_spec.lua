@@ -495,6 +495,21 @@ describe("keepAliveTimeout", function()
     end)
 end)
 
+describe("the limits of a head", function()
+    it("are each server's own, where there are several in a process", function()
+        local function size(req) return tostring(#req.headers.x) end
+        local large = serve(size, { maxHeaderSize = 600000 })
+        local small = serve(size, { maxHeaderSize = 100000 })
+        local function ask(port, n)
+            return wire.request(port, "GET / HTTP/1.1\r\nHost: a\r\nX: " .. ("x"):rep(n) ..
+                "\r\n\r\n")
+        end
+        assert.equal("500000", ask(large, 500000).body)
+        assert.equal("90000", ask(small, 90000).body)
+        assert.equal(431, ask(small, 100000).status)
+    end)
+end)
+
 describe("the fields of every answer", function()
     local function fields(options)
         local headers = wire.request(serve(function() return "x" end, options), GET).headers
