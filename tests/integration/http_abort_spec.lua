@@ -2,6 +2,7 @@
 package.path = "tests/support/?.lua;" .. package.path
 
 local serving = require "serving"
+local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
 local wire = require "wire"
@@ -216,6 +217,28 @@ describe("a handler", function()
         assert.equal("one", c:response().body)
         c:close()
         for _, name in pairs(seen) do assert.equal("CLOSED", name) end
+    end)
+
+    it("that returns an error does not blame its client for what another one did", function()
+        local errors = {
+            ["/timeout"] = function() return select(2, sync.event():wait(1)) end,
+            ["/deadline"] = function(req)
+                return select(2, task.withTimeout(1, function() return req:body() end))
+            end,
+            ["/odd"] = function()
+                local err = select(2, sync.event():wait(1))
+                err.status = 1006
+                return err
+            end,
+        }
+        local port = serve(function(req) return nil, errors[req.path](req) end)
+        for path in pairs(errors) do
+            local log = with_log(function()
+                assert.equal(500, wire.request(port, "POST " .. path ..
+                    " HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").status)
+            end)
+            assert.truthy(log:find("POST " .. path .. " returned ETIMEDOUT", 1, true), log)
+        end
     end)
 
     it("has its errors answered by onError, or by the server where that returns nothing", function()

@@ -423,6 +423,93 @@ describe("HEAD", function()
     end)
 end)
 
+describe("the length of an answer", function()
+    it("is that of the body that is given at once, whatever the handler has set", function()
+        local body
+        local port = serve(function(req, res)
+            res:setHeader("Content-Length", 7)
+            if req.path == "/finish" then return assert(res:finish(body)) end
+            return body
+        end)
+        for _, size in ipairs { 0, 5, 7, 9, 70000 } do
+            body = ("x"):rep(size)
+            local c = wire.connect(port)
+            for _, path in ipairs { "/", "/finish", "/" } do
+                c:send("GET " .. path .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+                local res = c:response()
+                assert.same({ tostring(size), size }, { res.headers["content-length"], #res.body })
+            end
+            c:close()
+        end
+    end)
+
+    it("is what the handler has set where there is no body to count", function()
+        local port = serve(function(req, res)
+            res:setHeader("content-length", 7)
+            if req.path == "/304" then return 304 end
+            return ""
+        end)
+        assert.equal("7", wire.request(port, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "HEAD").headers["content-length"])
+        assert.equal("7", wire.request(port,
+            "GET /304 HTTP/1.1\r\nHost: a\r\n\r\n").headers["content-length"])
+    end)
+
+    it("is none for 204 and for 101, which have no body", function()
+        local port = serve(function(req, res)
+            res:setHeader("Content-Length", 7)
+            if req.path == "/upgrade" then return req:upgrade("x"):close() end
+            if req.path == "/return" then return 204 end
+            res.status = 204
+            return res:finish()
+        end)
+        for _, path in ipairs { "/return", "/finish", "/upgrade" } do
+            local res = wire.request(port, "GET " .. path .. " HTTP/1.1\r\nHost: a\r\n" ..
+                "Connection: upgrade\r\nUpgrade: x\r\n\r\n")
+            assert.equal(path == "/upgrade" and 101 or 204, res.status)
+            assert.is_nil(res.headers["content-length"])
+        end
+    end)
+end)
+
+describe("keepAliveTimeout", function()
+    it("begins when the client has all of his answer, however slowly he takes it", function()
+        local size, answered = 16777216, false
+        local port, server = serve(function(_, res)
+            assert(res:finish(("x"):rep(size)))
+            answered = true
+        end, { keepAliveTimeout = 20, highWaterMark = size })
+        local c = wire.connect(port)
+        c:send(GET)
+        wire.eventually("the handler to be done", function() return answered end)
+        timer.sleep(200) -- more than the systems' buffers hold is still to come
+        assert.equal(1, server:connections())
+        local total = 0
+        wire.eventually("the end of the connection", function()
+            local n, errno = c:take()
+            total, c.buffer = total + (n or 0), ""
+            return n == 0 or errno
+        end)
+        assert.is_true(total > size, "only " .. total .. " bytes have come")
+        c:close()
+    end)
+end)
+
+describe("the limits of a head", function()
+    it("are each server's own, where there are several in a process", function()
+        local function size(req) return tostring(#req.headers.x) end
+        local large = serve(size, { maxHeaderSize = 600000 })
+        local small = serve(size, { maxHeaderSize = 100000 })
+        local function ask(port, n)
+            return wire.request(port, "GET / HTTP/1.1\r\nHost: a\r\nX: " .. ("x"):rep(n) ..
+                "\r\n\r\n")
+        end
+        assert.equal("500000", ask(large, 500000).body)
+        assert.equal("90000", ask(small, 90000).body)
+        assert.equal(431, ask(small, 100000).status)
+    end)
+end)
+
 describe("the fields of every answer", function()
     local function fields(options)
         local headers = wire.request(serve(function() return "x" end, options), GET).headers

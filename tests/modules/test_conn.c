@@ -220,6 +220,18 @@ Test(conn, keeps_the_head_where_it_is_while_the_body_comes)
     links_http_respond(r, 200, "", 0);
 }
 
+Test(conn, keeps_no_buffer_for_a_line_that_may_be_empty)
+{
+    http_conn *c = first_conn();
+    put("\r");
+    cr_assert_eq(c->state, CONN_IDLE);
+    cr_assert_eq(c->in->size, 1024);
+    put("\n\r");
+    cr_assert_eq(c->in->size, 1024);
+    put("\n" GET);
+    cr_assert_not_null(next_request(0));
+}
+
 Test(conn, refuses_a_client_that_sends_empty_lines_for_ever)
 {
     put("\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n" GET);

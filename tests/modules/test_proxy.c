@@ -80,6 +80,12 @@ Test(proxy, refuses_a_line_that_is_longer_than_the_specification_allows)
     cr_assert_eq(parse_bytes(line, 107), LINKS_PROTOCOL);
     memcpy(line + 105, "\r\n", 2);
     cr_assert_eq(parse_bytes(line, sizeof(line)), 107);
+    char longer[108];
+    memset(longer, 'x', sizeof(longer));
+    memcpy(longer, "PROXY UNKNOWN ", 14);
+    memcpy(longer + 106, "\r\n", 2);
+    for (size_t len = 107; len <= sizeof(longer); len++)
+        cr_assert_eq(parse_bytes(longer, len), LINKS_PROTOCOL);
 }
 
 Test(proxy, reads_version_2)

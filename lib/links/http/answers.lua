@@ -8,13 +8,20 @@ local C = binding.C
 
 local answers = {}
 
--- What a handler that returns `nil, err` of these has to tell its client.
+-- What a client is to be told whose request could not be read.
 local STATUS_OF = {
     HTTP_BODY_TOO_LARGE = 413,
     HTTP_BAD_FRAMING = 400,
     EOF = 400,
     ETIMEDOUT = 408,
 }
+
+--- Notes in an error of reading a request what the answer is where the handler returns it. The same
+--- error of another connection, such as a database's, is not the client's fault.
+function answers.of_request(err)
+    if not err.deadline then err.status = STATUS_OF[err.name] end
+    return err
+end
 
 -- What is wrong with a handler that returned nothing and had not answered before.
 answers.NONE = "returned without an answer"
@@ -44,8 +51,8 @@ end
 --- @raise                  what is no answer
 function answers.read(status, a, b, c)
     if a == nil and errors.is(b) then
-        local of_error = b.status or STATUS_OF[b.name]
-        if not of_error then return nil, b end
+        local of_error = tonumber(b.status)
+        if not of_error or of_error < 400 or of_error > 599 then return nil, b end
         return of_error, answers.phrase(of_error)
     end
     local body, headers = a, b

@@ -77,7 +77,9 @@ function request:body(max)
         local piece = read_piece(self, 65536)
         pieces[#pieces + 1] = piece
         total = total + #piece
-        if total > max then return nil, new_error("HTTP_BODY_TOO_LARGE", "http body") end
+        if total > max then
+            return nil, answers.of_request(new_error("HTTP_BODY_TOO_LARGE", "http body"))
+        end
     until piece == ""
     return table.concat(pieces)
 end

@@ -8,6 +8,7 @@ local bit = require "bit"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
+local answers = require "links.http.answers"
 local peer = require "links.http.peer"
 local random_bytes = require "links.http.random"
 
@@ -269,7 +270,8 @@ function middleware.bodyLimit(max)
             if not piece then return nil, err end
             total = total + #piece
             if total > max then
-                return nil, errors.new(errors.code("HTTP_BODY_TOO_LARGE"), "http read")
+                return nil, answers.of_request(
+                    errors.new(errors.code("HTTP_BODY_TOO_LARGE"), "http read"))
             end
             return piece
         end

@@ -20,6 +20,7 @@ local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
+local answers = require "links.http.answers"
 local binding = require "links.http.ffi"
 local fieldmap = require "links.http.fieldmap"
 
@@ -153,6 +154,8 @@ function methods:headerAll(name)
     return values
 end
 
+local function unread(status, what) return answers.of_request(new_error(status, what)) end
+
 -- A piece of the body; "" at its end; nil, status.
 local function read_piece(req, max, level)
     while true do
@@ -182,7 +185,7 @@ function methods:read(n)
     if n ~= nil then check.integer("req:read([n])", "n", n, 1, 2 ^ 30) end
     local piece, status = read_piece(self, n or READ_SIZE, 1)
     if piece then return piece ~= "" and piece or nil end
-    return nil, new_error(status, "http read")
+    return nil, unread(status, "http read")
 end
 
 --- Reads the whole body.
@@ -196,13 +199,13 @@ function methods:body(max)
     if max ~= nil then check.integer("req:body([max])", "max", max, 0, 2 ^ 53) end
     local pieces, total = {}, 0
     local r = handle(self)
-    if max and r.content_length > max then return nil, new_error(TOO_LARGE, "http body") end
+    if max and r.content_length > max then return nil, unread(TOO_LARGE, "http body") end
     while true do
         local piece, status = read_piece(self, READ_SIZE, 1)
-        if not piece then return nil, new_error(status, "http body") end
+        if not piece then return nil, unread(status, "http body") end
         if piece == "" then break end
         total = total + #piece
-        if max and total > max then return nil, new_error(TOO_LARGE, "http body") end
+        if max and total > max then return nil, unread(TOO_LARGE, "http body") end
         pieces[#pieces + 1] = piece
     end
     return #pieces == 1 and pieces[1] or table.concat(pieces)
@@ -217,7 +220,7 @@ end
 function methods:discard()
     repeat
         local piece, status = read_piece(self, READ_SIZE, 1)
-        if not piece then return nil, new_error(status, "http discard") end
+        if not piece then return nil, unread(status, "http discard") end
     until piece == ""
     return true
 end

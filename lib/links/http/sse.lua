@@ -4,6 +4,7 @@
 local check = require "links.check"
 local core = require "links.core"
 local errors = require "links.errors"
+local sync = require "links.sync"
 local timer = require "links.timer"
 
 local response, Stream = {}, { __name = "event stream" }
@@ -18,17 +19,17 @@ local function closed(what) return nil, errors.new(errors.code("CLOSED"), what) 
 
 -- One event at a time: what waits for the client must not be cut in two by another task.
 local function write(self, text)
-    if self.closed then return closed("sse send") end
-    while self._busy do
-        local ok, err = timer.sleep(1)
-        if not ok then return nil, err end
-        if self.closed then return closed("sse send") end
+    local turn = self._turn
+    local ok, err = turn:lock()
+    if not ok then return nil, err end
+    if self.closed then
+        turn:unlock()
+        return closed("sse send")
     end
-    self._busy = true
-    local ok, err = self._res:write(text)
-    self._busy = false
+    ok, err = self._res:write(text)
     self._sent = core.now()
     if not ok then self.closed = true end
+    turn:unlock()
     return ok, err
 end
 
@@ -37,8 +38,6 @@ local function beat(self, every)
         local due = self._sent + every - core.now()
         if due > 0 then
             if not timer.sleep(due) then return end
-        elseif self._busy then
-            self._sent = core.now()
         elseif not write(self, ":\n\n") then
             return
         end
@@ -133,7 +132,7 @@ function response:sse(options)
         if not ok then return nil, err end
     end
     local stream = setmetatable({
-        _res = self, _sent = core.now(), closed = false,
+        _res = self, _sent = core.now(), closed = false, _turn = sync.mutex(),
         lastEventId = self:_requestHeader("last-event-id"),
     }, Stream)
     local ok, err = self:write("")

@@ -1,12 +1,14 @@
 #include "chunked.h"
 
 #include "base/err.h"
+#include "head.h"
 
 enum state {
     SIZE_FIRST, /* the first digit of a size: there must be one */
     SIZE,
     EXTENSION,
-    QUOTED, /* a quoted string in an extension: a ';' there ends nothing */
+    QUOTED, /* a quoted string in an extension, which must have an end */
+    QUOTED_PAIR,
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -18,6 +20,8 @@ enum state {
     END_LF,
     DONE,
 };
+
+enum { SIZE_DIGITS_MAX = 16 };
 
 void chunked_init(chunked *c) { *c = (chunked){.state = SIZE_FIRST}; }
 
@@ -31,13 +35,7 @@ static int hex(unsigned char ch)
     return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
 }
 
-static bool is_control(unsigned char ch) { return (ch < ' ' && ch != '\t') || ch == 127; }
-
-static bool is_name(unsigned char ch)
-{
-    return ch > ' ' && ch < 127 && ch != ':' && ch != '"' && ch != '(' && ch != ')' && ch != ',' &&
-           ch != '/' && (ch < ';' || ch > '@') && (ch < '[' || ch > ']') && ch != '{' && ch != '}';
-}
+static bool is_control(unsigned char ch) { return http_kinds[ch] & HTTP_KIND_CONTROL; }
 
 /* One byte of a size line. Returns the next state, or -1. */
 static int size_step(chunked *c, unsigned char ch)
@@ -47,8 +45,8 @@ static int size_step(chunked *c, unsigned char ch)
     case SIZE_FIRST:
     case SIZE:
         if (digit >= 0) {
-            /* 16 digits, leading zeros not counted, would reach the sign of an int64_t. */
-            if (c->left >> 55)
+            /* What others would cut to 64 bits is refused, and so are zeros in front of it. */
+            if (c->left >> 55 || c->line > SIZE_DIGITS_MAX)
                 return -1;
             c->left = c->left << 4 | (unsigned)digit;
             return SIZE;
@@ -59,7 +57,9 @@ static int size_step(chunked *c, unsigned char ch)
     case EXTENSION:
         return ch == '\r' ? SIZE_LF : ch == '"' ? QUOTED : is_control(ch) ? -1 : EXTENSION;
     case QUOTED:
-        return ch == '"' ? EXTENSION : is_control(ch) ? -1 : QUOTED;
+        return is_control(ch) ? -1 : ch == '"' ? EXTENSION : ch == '\\' ? QUOTED_PAIR : QUOTED;
+    case QUOTED_PAIR:
+        return is_control(ch) ? -1 : QUOTED;
     default: /* SIZE_LF */
         c->line = 0;
         return ch != '\n' ? -1 : c->left ? DATA : TRAILER_FIRST;
@@ -72,9 +72,9 @@ static int trailer_step(const chunked *c, unsigned char ch)
 {
     switch (c->state) {
     case TRAILER_FIRST:
-        return ch == '\r' ? END_LF : is_name(ch) ? TRAILER_NAME : -1;
+        return ch == '\r' ? END_LF : http_is_token(ch) ? TRAILER_NAME : -1;
     case TRAILER_NAME:
-        return ch == ':' ? TRAILER_VALUE : is_name(ch) ? TRAILER_NAME : -1;
+        return ch == ':' ? TRAILER_VALUE : http_is_token(ch) ? TRAILER_NAME : -1;
     case TRAILER_VALUE:
         return ch == '\r' ? TRAILER_LF : is_control(ch) ? -1 : TRAILER_VALUE;
     case TRAILER_LF:

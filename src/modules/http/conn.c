@@ -103,8 +103,8 @@ static void make_room(http_conn *c)
     }
 }
 
-/* A client may take his time for a head, and there may be many of him: the little that has come does
- * not keep a whole buffer. */
+/* A client may take his time for a head, or for the empty line before it, and there may be many of
+ * him: the little that has come does not keep a whole buffer. */
 static void put_by(http_conn *c)
 {
     chunk *in = c->in;
@@ -319,16 +319,17 @@ static void dispatch(http_conn *c, int len)
 static bool skip_empty_lines(http_conn *c)
 {
     chunk *in = c->in;
-    for (int i = 0; in->end - in->start && in->data[in->start] <= '\r'; i++) {
+    while (in->end - in->start && in->data[in->start] <= '\r') {
         const char *at = in->data + in->start;
         uint32_t have = in->end - in->start;
-        if (i == EMPTY_LINES_MAX || at[0] != '\r' || (have > 1 && at[1] != '\n')) {
+        if (c->empty_lines == EMPTY_LINES_MAX || at[0] != '\r' || (have > 1 && at[1] != '\n')) {
             refuse(c, 400);
             return false;
         }
         if (have == 1)
             return false;
         in->start += 2;
+        c->empty_lines++;
     }
     return in->end > in->start;
 }
@@ -339,6 +340,7 @@ static void parse(http_conn *c)
     if (c->state == CONN_IDLE) {
         if (!skip_empty_lines(c))
             return;
+        c->empty_lines = 0;
         c->req = http_request_new(c);
         set_state(c, CONN_HEAD);
     }
@@ -375,7 +377,7 @@ static void read_heads(http_conn *c)
     }
     if (c->state == CONN_IDLE && c->in && c->in->start == c->in->end)
         drop_input(c);
-    else if (c->state == CONN_HEAD)
+    else if (c->state == CONN_HEAD || (c->state == CONN_IDLE && c->in && !is_held_up(c)))
         put_by(c);
 }
 
@@ -705,6 +707,7 @@ static void on_drained(stream *s)
         if (s->out_len <= (uint32_t)c->server->options.high_water_mark / 2)
             wake(c, &c->req->writers, 0);
     } else if (c->state == CONN_IDLE) {
+        c->since_ms = c->wrote_ms; /* he has been answered now: see timeout_of */
         next_head(c);
     } else if (c->state == CONN_CLOSING && !s->out_len) {
         finish_closing(c);
@@ -730,6 +733,8 @@ static int timeout_of(const http_conn *c)
     case CONN_HEAD:
         return o->header_timeout;
     case CONN_IDLE:
+        if (c->stream.out_len)
+            return 0; /* not before he has all of the last answer */
         if (c->server->stopped)
             return c->server->grace_ms;
         return c->requests ? o->keep_alive_timeout : o->header_timeout;

@@ -44,6 +44,7 @@ struct http_conn {
     uint16_t in_turn;  /* ... so many requests were begun */
     uint32_t requests; /* since it was opened */
     uint8_t state;
+    uint8_t empty_lines; /* that came before the request */
     bool keep_alive;
     bool linger; /* input may be unread: closing now would reset the answer away */
     bool moved;  /* to another owner, who leaves the server in its place */

@@ -39,7 +39,9 @@ bool http_etag_listed(const char *value, size_t len, const char *tag, bool stron
  * what is no date. */
 int64_t http_date(const char *value, size_t len);
 
-/* Writes a date as IMF-fixdate, 29 characters and a NUL. */
+enum { HTTP_DATE_SIZE = 30 };
+
+/* Writes a date as IMF-fixdate: HTTP_DATE_SIZE bytes, the NUL included. */
 void http_put_date(char *to, int64_t seconds);
 
 #endif

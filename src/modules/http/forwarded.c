@@ -54,14 +54,12 @@ static bool is_trusted(const http_server *s, const address *a)
 
 /* --- lists ----------------------------------------------------------------------------------------- */
 
-static bool is_space(char c) { return c == ' ' || c == '\t'; }
-
 /* Empty elements are none (RFC 9110, 5.6.1). */
 static void add(hops *h, const char *at, const char *end)
 {
-    while (at < end && is_space(*at))
+    while (at < end && http_is_blank(*at))
         at++;
-    while (end > at && is_space(end[-1]))
+    while (end > at && http_is_blank(end[-1]))
         end--;
     if (at < end)
         h->list[h->count++ % HOPS_MAX] = (http_slice){at, (size_t)(end - at)};
@@ -103,7 +101,7 @@ static http_slice pair_of(http_slice element, const char *name)
     http_slice found = {NULL, 0};
     const char *at = element.data, *end = at + element.len;
     for (;;) {
-        while (at < end && (is_space(*at) || *at == ';'))
+        while (at < end && (http_is_blank(*at) || *at == ';'))
             at++;
         const char *word = at;
         while (at < end && http_is_token((unsigned char)*at))
@@ -113,7 +111,7 @@ static http_slice pair_of(http_slice element, const char *name)
         size_t len = (size_t)(at++ - word);
         bool quoted = at < end && *at == '"';
         const char *value = at += quoted;
-        while (at < end && *at != '"' && (quoted ? *at != '\\' : *at != ';' && !is_space(*at)))
+        while (at < end && *at != '"' && (quoted ? *at != '\\' : *at != ';' && !http_is_blank(*at)))
             at++;
         bool good = !quoted || (at < end && *at == '"');
         if (http_equals(word, len, name, strlen(name)))

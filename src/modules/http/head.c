@@ -4,16 +4,24 @@
 
 /* --- bytes --------------------------------------------------------------------------------- */
 
-enum { TOKEN = HTTP_KIND_TOKEN, CONTROL = HTTP_KIND_CONTROL, HOST = HTTP_KIND_HOST };
+enum {
+    TOKEN = HTTP_KIND_TOKEN,
+    CONTROL = HTTP_KIND_CONTROL,
+    HOST = HTTP_KIND_HOST,
+    HEX = HTTP_KIND_HEX
+};
 
-/* tchar; controls without the tab; what may stand in uri-host [":" port] (RFC 3986, 3.2.2). */
+/* tchar; controls without the tab; what may stand in a name or an IPv4 address (reg-name, RFC 3986,
+ * 3.2.2); digits of any case. */
 const uint8_t http_kinds[256] = {
     [0 ... 8] = CONTROL,
     [10 ... 31] = CONTROL,
     [127] = CONTROL,
-    ['0' ... '9'] = TOKEN | HOST,
-    ['A' ... 'Z'] = TOKEN | HOST,
-    ['a' ... 'z'] = TOKEN | HOST,
+    ['0' ... '9'] = TOKEN | HOST | HEX,
+    ['A' ... 'F'] = TOKEN | HOST | HEX,
+    ['G' ... 'Z'] = TOKEN | HOST,
+    ['a' ... 'f'] = TOKEN | HOST | HEX,
+    ['g' ... 'z'] = TOKEN | HOST,
     ['!'] = TOKEN | HOST,
     ['#'] = TOKEN,
     ['$'] = TOKEN | HOST,
@@ -34,9 +42,6 @@ const uint8_t http_kinds[256] = {
     [','] = HOST,
     [';'] = HOST,
     ['='] = HOST,
-    [':'] = HOST,
-    ['['] = HOST,
-    [']'] = HOST,
 };
 
 /* Whether one of eight bytes may be a control: one is below a space (a tab is, too), or is 127. */
@@ -68,6 +73,30 @@ bool http_all_of(const char *s, size_t len, unsigned kind)
     return true;
 }
 
+/* "[2001:db8::1]", which need not be an address that exists; what is behind it, or NULL. */
+static const char *skip_literal(const char *at, const char *end)
+{
+    const char *from = ++at;
+    while (at < end && ((http_kinds[(unsigned char)*at] & HEX) || *at == ':' || *at == '.'))
+        at++;
+    return at > from && at < end && *at == ']' ? at + 1 : NULL;
+}
+
+bool http_is_authority(const char *s, size_t len)
+{
+    enum { PORT_MAX = 5 };
+    const char *at = s, *end = s + len;
+    if (at < end && *at == '[')
+        at = skip_literal(at, end);
+    else
+        while (at < end && http_kinds[(unsigned char)*at] & HOST)
+            at++;
+    if (at && at < end && *at == ':')
+        for (at++; at < end && end - at <= PORT_MAX && *at >= '0' && *at <= '9'; at++)
+            ;
+    return at == end;
+}
+
 int64_t http_length(const char *value, size_t len)
 {
     int64_t n = 0;
@@ -94,8 +123,6 @@ bool http_equals(const char *s, size_t len, const char *lower_s, size_t lower_le
 }
 
 #define IS(s, len, literal) http_equals(s, len, literal, sizeof(literal) - 1)
-
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* --- http-parser's callbacks ---------------------------------------------------------------- */
 
@@ -192,7 +219,7 @@ static int check_line(const http_field *f, const char *base, uint32_t end)
         return -400;
     uint32_t value = f->value_len ? f->value : end - 2;
     for (at++; at < value; at++)
-        if (!is_blank(base[at]))
+        if (!http_is_blank(base[at]))
             return -400;
     if (value + f->value_len + 2 != end || base[end - 2] != '\r' || base[end - 1] != '\n')
         return -400;
@@ -222,7 +249,7 @@ static int check_framing(http_head *h, const char *base, const http_field *f, se
     case 4:
         if (!IS(name, 4, "host"))
             return 0;
-        if (seen->host || !http_all_of(value, len, HOST))
+        if (seen->host || !http_is_authority(value, len))
             return -400;
         seen->host = value;
         seen->host_len = len;
@@ -270,7 +297,7 @@ static int check_target(const http_head *h, const char *base, const seen *seen)
         return -400;
     authority += 3;
     size_t len = strcspn(authority, "/? "); /* the space before the version ends it at last */
-    if (!len || !http_all_of(authority, len, HOST))
+    if (!len || !http_is_authority(authority, len))
         return -400;
     if (!seen->host)
         return 0;
@@ -302,7 +329,7 @@ static int check(http_head *h, const char *base, uint32_t len)
         rc = check_line(f, base, start);
         if (rc < 0)
             return rc;
-        while (f->value_len && is_blank(base[f->value + f->value_len - 1]))
+        while (f->value_len && http_is_blank(base[f->value + f->value_len - 1]))
             f->value_len--;
         rc = check_framing(h, base, f, &seen);
         if (rc < 0)
@@ -377,7 +404,7 @@ static bool scan_field(scan *s, http_field *f)
         return false;
     f->name = (uint32_t)(name - s->base);
     f->name_len = (uint32_t)(at - name);
-    for (at++; at < end && is_blank(*at); at++)
+    for (at++; at < end && http_is_blank(*at); at++)
         ;
     const char *value = at;
     while (end - at >= 8 && !may_have_control(at))

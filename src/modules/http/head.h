@@ -60,13 +60,19 @@ int http_head_feed(http_head *h, const char *base, size_t len);
  * there is none. */
 int http_head_find(const http_head *h, const char *base, const char *name, size_t len, int after);
 
-enum { HTTP_KIND_TOKEN = 1, HTTP_KIND_CONTROL = 2, HTTP_KIND_HOST = 4 };
+enum { HTTP_KIND_TOKEN = 1, HTTP_KIND_CONTROL = 2, HTTP_KIND_HOST = 4, HTTP_KIND_HEX = 8 };
 
 /* What each byte may be part of. */
 extern const uint8_t http_kinds[256];
 
 /* Whether `c` may be part of a field name or a method (tchar, RFC 9110, 5.6.2). */
 static inline bool http_is_token(unsigned char c) { return http_kinds[c] & HTTP_KIND_TOKEN; }
+
+/* A space or a tab: what may stand around a value (OWS, RFC 9110, 5.6.3). */
+static inline bool http_is_blank(char c) { return c == ' ' || c == '\t'; }
+
+/* Whether it is a host, and a port where there is one (RFC 9110, 7.2); no host is one, too. */
+bool http_is_authority(const char *s, size_t len);
 
 /* Whether all of it may stand in a field value: no control byte but the tab. */
 bool http_is_field_value(const char *value, size_t len);

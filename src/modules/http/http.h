@@ -266,7 +266,8 @@ LINKS_API int links_http_respond(links_http_req *r, int status, const char *body
 LINKS_API int links_http_respond_json(links_http_req *r, int status, const char *body, size_t len);
 
 /* Sends the head of an answer whose body follows by links_http_write: `length` bytes in all, or
- * -1 where that is not known. Returns 0, LINKS_HTTP_HEADERS_SENT, LINKS_CLOSED. */
+ * -1 where that is not known: then a Content-Length that was set counts. Returns 0,
+ * LINKS_HTTP_HEADERS_SENT, LINKS_CLOSED. */
 LINKS_API int links_http_start(links_http_req *r, int status, double length);
 
 /* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared length.

@@ -22,21 +22,19 @@ struct reply {
 
 #define IS(s, len, literal) http_equals(s, len, literal, sizeof(literal) - 1)
 
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-
 /* --- lists ----------------------------------------------------------------------------------- */
 
 /* The next element of a list of tokens (RFC 9110, 5.6.1), without the blanks around it. */
 static bool next_element(const char **at, const char *end, const char **element, size_t *len)
 {
     const char *s = *at;
-    while (s < end && (is_blank(*s) || *s == ','))
+    while (s < end && (http_is_blank(*s) || *s == ','))
         s++;
     if (s == end)
         return false;
     const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
     *at = stop;
-    while (stop > s && is_blank(stop[-1]))
+    while (stop > s && http_is_blank(stop[-1]))
         stop--;
     *element = s;
     *len = (size_t)(stop - s);
@@ -168,9 +166,9 @@ static int field_line(reply *r, const char *base, const char *line, size_t len)
     if (++r->nfields > HTTP_REPLY_FIELDS_MAX)
         return LINKS_HTTP_HEADERS_TOO_LARGE;
     const char *value = colon + 1;
-    while (value < end && is_blank(*value))
+    while (value < end && http_is_blank(*value))
         value++;
-    while (end > value && is_blank(end[-1]))
+    while (end > value && http_is_blank(end[-1]))
         end--;
     if (!http_is_field_value(value, (size_t)(end - value)))
         return LINKS_PROTOCOL;

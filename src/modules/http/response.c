@@ -114,6 +114,12 @@ static void remove_lines(http_response *res, const char *name, size_t len)
     }
 }
 
+static void remove_field(http_response *res, const char *name, size_t len)
+{
+    remove_lines(res, name, len);
+    note(res, name, len, false);
+}
+
 static int check_field(const char *name, size_t name_len, const char *value, size_t value_len)
 {
     if (!name_len)
@@ -240,8 +246,7 @@ int links_http_unset(links_http_req *lr, const char *name, size_t name_len)
         return LINKS_HTTP_HEADERS_SENT;
     if (name_len == 10 && equals(name, "connection", 10))
         return 0;
-    remove_lines(&r->res, name, name_len);
-    note(&r->res, name, name_len, false);
+    remove_field(&r->res, name, name_len);
     return 0;
 }
 
@@ -352,6 +357,9 @@ static char *put_head(http_request *r, int status, int64_t length, size_t more)
     stream *s = out_of(r);
     http_response *res = &r->res;
     touch(r->conn);
+    /* RFC 9110, 8.6: what never has a body has no length either. */
+    if (res->has_length && (status < 200 || status == 204))
+        remove_field(res, "Content-Length", 14);
 
     uint32_t staged = res->fields ? res->fields->end : 0;
     size_t out_before = s->out_len;
@@ -399,7 +407,7 @@ int links_http_respond(links_http_req *lr, int status, const char *body, size_t 
     bool silent = r->view.method == HTTP_HEAD || has_no_body(status);
     /* A length that the handler has set counts where there is no body to count. */
     if (r->res.has_length && !(silent && !len))
-        remove_lines(&r->res, "content-length", 14);
+        remove_field(&r->res, "Content-Length", 14);
     if (silent || len > WHOLE_MAX - HEAD_MAX) {
         put_head(r, status, (int64_t)len, 0);
         if (!silent)
@@ -441,6 +449,8 @@ int links_http_start(links_http_req *lr, int status, double length)
     if (!http_conn_is_alive(r->conn))
         return LINKS_CLOSED;
     res->bodiless = r->view.method == HTTP_HEAD || has_no_body(status);
+    if (res->has_length && length >= 0)
+        remove_field(res, "Content-Length", 14);
     res->left = res->has_length ? staged_length(r) : (int64_t)length;
     /* Without a length, HTTP/1.0 knows the end of a body by the end of the connection. */
     if (res->left < 0 && r->view.minor == 0 && !res->bodiless)

@@ -8,6 +8,7 @@
 
 #include "access_log.h"
 #include "base/mem.h"
+#include "fields.h"
 #include "measure.h"
 #include "modules/tls/transport.h"
 
@@ -293,29 +294,6 @@ void http_server_welcome(http_server *s, guest *g)
     s->view.upgraded++;
 }
 
-/* The date as RFC 9110, 5.6.7 has it. The C library's functions would read the time zone's file and
- * speak the language of the locale. */
-static int format_date(char *at, size_t size, int64_t s)
-{
-    static const char days[] = "ThuFriSatSunMonTueWed";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int64_t day = s / 86400;
-    int second = (int)(s % 86400);
-
-    /* Years that begin in March, in eras of 400: the leap day is the last of its year. */
-    int64_t z = day + 719468, era = z / 146097;
-    int of_era = (int)(z % 146097);
-    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    int of_year = of_era - (365 * year + year / 4 - year / 100);
-    int march = (5 * of_year + 2) / 153;
-    int of_month = of_year - (153 * march + 2) / 5 + 1;
-    int month = (march + 2) % 12;
-    return snprintf(at, size, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                    days + day % 7 * 3, of_month, months + month * 3,
-                    (int)(era * 400 + year + (month < 2)), second / 3600, second / 60 % 60,
-                    second % 60);
-}
-
 const char *http_server_common(http_server *s, int *len)
 {
     int64_t now = time(NULL);
@@ -324,8 +302,11 @@ const char *http_server_common(http_server *s, int *len)
         size_t n = 0;
         if (s->server_header)
             n = (size_t)snprintf(s->common, sizeof(s->common), "Server: %s\r\n", s->server_header);
-        if (s->options.date_header)
-            n += (size_t)format_date(s->common + n, sizeof(s->common) - n, now);
+        if (s->options.date_header) {
+            char date[HTTP_DATE_SIZE];
+            http_put_date(date, now);
+            n += (size_t)snprintf(s->common + n, sizeof(s->common) - n, "Date: %s\r\n", date);
+        }
         s->common_len = (int)n;
     }
     *len = s->common_len;
@@ -345,6 +326,17 @@ static int shortest(const links_http_options *o)
     return min;
 }
 
+/* http-parser has one limit for the whole process: let it be that of the most generous server. Each
+ * has limits of its own (head.c). */
+static void allow_heads_of(uint32_t size)
+{
+    static uint32_t max = HTTP_MAX_HEADER_SIZE;
+    if (size <= max)
+        return;
+    max = size;
+    http_parser_set_max_header_size(max);
+}
+
 links_http_server *links_http_open(const links_http_options *options)
 {
     /* Room for it, and for the date. */
@@ -358,9 +350,7 @@ links_http_server *links_http_open(const links_http_options *options)
         .header_size = (uint32_t)options->max_header_size,
         .header_count = (uint32_t)options->max_headers,
     };
-    uint32_t head_max = s->limits.request_line + s->limits.header_size + 4096;
-    if (head_max > HTTP_MAX_HEADER_SIZE)
-        http_parser_set_max_header_size(head_max);
+    allow_heads_of(s->limits.request_line + s->limits.header_size + 4096);
     s->tick_ms = shortest(options);
     list_init(&s->listeners);
     list_init(&s->conns);

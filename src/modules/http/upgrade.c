@@ -10,17 +10,15 @@
 #include "modules/net/tcp_socket.h"
 #include "server.h"
 
-static bool is_space(char c) { return c == ' ' || c == '\t'; }
-
 bool http_list_has(const char *value, size_t len, const char *token, size_t token_len)
 {
     const char *at = value, *end = value + len;
     while (at < end) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *stop = comma ? comma : end, *last = stop;
-        while (at < last && is_space(*at))
+        while (at < last && http_is_blank(*at))
             at++;
-        while (last > at && is_space(last[-1]))
+        while (last > at && http_is_blank(last[-1]))
             last--;
         if (http_equals(at, (size_t)(last - at), token, token_len))
             return true;

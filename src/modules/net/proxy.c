@@ -67,8 +67,10 @@ static int parse_v1(proxy_header *header, const char *data, size_t len)
     const char *cr = memchr(data, '\r', look);
     if (!cr)
         return len >= PROXY_V1_MAX ? LINKS_PROTOCOL : 0;
+    if (cr + 1 == data + PROXY_V1_MAX) /* its LF would be beyond, whether it has come or not */
+        return LINKS_PROTOCOL;
     if (cr + 1 == data + len)
-        return cr + 1 == data + PROXY_V1_MAX ? LINKS_PROTOCOL : 0;
+        return 0;
     if (cr[1] != '\n')
         return LINKS_PROTOCOL;
 
