@@ -76,7 +76,18 @@ local function shown_name(module, receiver, separator, name)
     return receiver:sub(1, 1):lower() .. receiver:sub(2) .. separator .. name
 end
 
-local function signature_of(module, line)
+-- Those of a function that another one has made: what is said of them is all there is to see.
+local function made_arguments(block)
+    local names = {}
+    for _, tag in ipairs(block.tags) do
+        if tag.name == "param" then
+            names[#names + 1] = tag.lines[1]:match("%S+")
+        end
+    end
+    return #names > 0 and "(" .. table.concat(names, ", ") .. ")" or ""
+end
+
+local function signature_of(module, line, block)
     local receiver, separator, name, args =
         line:match("^function%s+([%w_.]-)([.:])([%a_][%w_]*)%s*(%b())")
     if not receiver then
@@ -85,7 +96,10 @@ local function signature_of(module, line)
     end
     if not receiver then
         receiver, separator, name = line:match("^([%w_.]-)([.])([%a_][%w_]*)%s*=")
-        args = ""
+        args = made_arguments(block)
+    end
+    if receiver == "methods" then
+        separator = ":"
     end
     if receiver and receiver ~= "" then
         return shown_name(module, receiver, separator, name) .. args
@@ -109,7 +123,7 @@ function docstrings.read(path)
             if first == 1 then
                 result.top = block
             end
-            block.signature = signature_of(module, line)
+            block.signature = signature_of(module, line, block)
             if block.signature then
                 table.insert(result.blocks, block)
             elseif result.top and first ~= 1 then

@@ -6,9 +6,10 @@ local path = require "path"
 local timer = require "timer"
 
 local ASSETS = path.join(path.dirname(path.resolve(arg[0])), "demo")
-local MAX_NOTES, MAX_IMAGE = 100, 512 * 1024
-local IMAGES = { ["image/png"] = true, ["image/jpeg"] = true, ["image/gif"] = true,
-    ["image/webp"] = true }
+local MAX_NOTES, MAX_IMAGE = 20, 4 * 1024 * 1024
+local ACCEPTED = "image/png,image/jpeg,image/gif,image/webp"
+local IMAGES = {}
+for kind in ACCEPTED:gmatch("[^,]+") do IMAGES[kind] = true end
 
 -- --- pages --------------------------------------------------------------------------------------
 
@@ -63,8 +64,12 @@ local function home(req)
 <code>examples/demo.lua</code>, and every handler reads as if it were the only one.</p>
 <section><h2>This request</h2><table>]] .. table.concat(rows) .. [[</table></section>
 <section><h2>An echo</h2>
-<textarea id="text" rows="3" aria-label="Text to send">Whatever you POST comes back.</textarea>
-<button id="post">Post</button><pre id="echo" aria-live="polite"></pre></section>]])
+<form id="say" method="post" action="/echo" enctype="text/plain">
+<textarea name="text" rows="3" aria-label="Text to send">Whatever you POST comes back.</textarea>
+<button id="post">Post</button></form><pre id="echo" aria-live="polite"></pre></section>
+<section><h2>A whole program</h2>
+<pre>local http = require "http"
+http.createServer(8080, function(req) return "hello" end)</pre></section>]])
 end
 
 -- --- notes --------------------------------------------------------------------------------------
@@ -75,8 +80,8 @@ local notes, last_id = {}, 0
 local function add_note(author, text, image)
     author = (author or ""):match("^%s*(.-)%s*$")
     text = (text or ""):match("^%s*(.-)%s*$")
-    if author == "" or #author > 40 then return nil, "a name of 1 to 40 letters is needed" end
-    if text == "" or #text > 500 then return nil, "a text of 1 to 500 letters is needed" end
+    if author == "" or #author > 40 then return nil, "A name of 1 to 40 letters is needed." end
+    if text == "" or #text > 500 then return nil, "A text of 1 to 500 letters is needed." end
     last_id = last_id + 1
     local note = { id = last_id, author = author, text = text, image = image }
     table.insert(notes, 1, note)
@@ -84,7 +89,8 @@ local function add_note(author, text, image)
     return note
 end
 
-local function notes_page(req, message)
+local function notes_page(req, message, fields)
+    local given = fields or {}
     local list = {}
     for i, note in ipairs(notes) do
         local image = note.image and ('<img src="/notes/%d/image" alt="">'):format(note.id) or ""
@@ -95,18 +101,21 @@ local function notes_page(req, message)
 <h1>Notes</h1>
 %s
 <form method="post" action="/notes" enctype="multipart/form-data">
-<label>Name <input name="author" required maxlength="40"></label>
-<label>Text <textarea name="text" rows="3" required maxlength="500"></textarea></label>
-<label>Picture, if you like <input type="file" name="image" accept="image/*"></label>
+<label>Name <input name="author" value="%s" required maxlength="40"></label>
+<label>Text <textarea name="text" rows="3" required maxlength="500">%s</textarea></label>
+<label>Picture, if you like
+<input type="file" name="image" accept="%s" data-max="%d"></label>
 <button>Leave a note</button>
 </form>
 <ul class="notes">%s</ul>]]):format(
         message and '<p class="error" role="alert">' .. escape(message) .. "</p>" or "",
+        escape(given.author or ""), escape(given.text or ""), ACCEPTED, MAX_IMAGE,
         #list > 0 and table.concat(list) or '<li class="none">Nobody has left one yet.</li>'))
 end
 
-local function refuse_note(req, message)
-    local _, html, headers = notes_page(req, message)
+-- What the visitor has typed is still there.
+local function refuse_note(req, message, fields)
+    local _, html, headers = notes_page(req, message, fields)
     return 422, html, headers
 end
 
@@ -114,17 +123,19 @@ local function post_note(req)
     local fields, files, err = req:files { maxPartSize = MAX_IMAGE }
     if not fields then
         if err.status ~= 413 then return nil, err end
-        return refuse_note(req, "the picture is larger than half a megabyte")
+        return refuse_note(req, "That picture is larger than 4 MiB.")
     end
     local image
     for _, file in ipairs(files) do
         if file.name == "image" and file.size > 0 then
-            if not IMAGES[file.type] then return refuse_note(req, "that is no picture") end
+            if not IMAGES[file.type] then
+                return refuse_note(req, "That is no picture: PNG, JPEG, GIF or WebP.", fields)
+            end
             image = { type = file.type, data = assert(file:body()) }
         end
     end
     local note, message = add_note(fields.author, fields.text, image)
-    if not note then return refuse_note(req, message) end
+    if not note then return refuse_note(req, message, fields) end
     return 303, "", { Location = "/notes" }
 end
 
@@ -162,15 +173,23 @@ local LIVE = [[
 <h1>Live</h1>
 <section><h2>Events</h2>
 <p>What this server does, twice a second, by server-sent events.</p>
-<dl id="stats"><div><dt>connections</dt><dd>&ndash;</dd></div>
-<div><dt>requests</dt><dd>&ndash;</dd></div><div><dt>KiB sent</dt><dd>&ndash;</dd></div></dl>
+<dl id="stats"><div><dt>connections</dt><dd>%d</dd></div>
+<div><dt>requests</dt><dd>%d</dd></div><div><dt>KiB sent</dt><dd>%d</dd></div></dl>
 </section>
 <section><h2>A response in pieces</h2>
 <p>Ten lines, one every quarter of a second, from a loop with a sleep in it. Others are served
 meanwhile.</p>
-<button id="start">Start</button><pre id="stream" aria-live="polite"></pre></section>]]
+<pre>for i = 1, 10 do
+    res:write("line " .. i .. " of 10\n")
+    timer.sleep(250)
+end</pre>
+<form id="read" action="/stream"><button id="start">Start</button></form>
+<pre id="stream" aria-live="polite"></pre></section>]]
 
-local function live(req) return page(req, "Live", LIVE) end
+local function live(req)
+    local s = req.server:stats()
+    return page(req, "Live", LIVE:format(s.connections, s.requests, s.bytesOut / 1024))
+end
 
 local function events(req, res)
     local stream = assert(res:sse())
@@ -188,7 +207,7 @@ end
 local function pieces(_, res)
     res:setHeader("Content-Type", "text/plain; charset=utf-8")
     for i = 1, 10 do
-        if not res:write(("line %d of 10\n"):format(i)) or not timer.sleep(250) then return end
+        if not res:write("line " .. i .. " of 10\n") or not timer.sleep(250) then return end
     end
     res:finish()
 end
@@ -221,7 +240,9 @@ app:post("/api/notes", http.limit { rate = 20, per = 10000 }, create_note)
 app:static("/assets", ASSETS, { maxAge = 3600 })
 
 local port = tonumber(os.getenv "PORT" or 8080)
-local server, err = http.createServer(port, app, { host = "127.0.0.1", compress = true })
+local server, err = http.createServer(port, app, {
+    host = "127.0.0.1", compress = true, maxBodySize = 4 * MAX_IMAGE,
+})
 
 if not server then
     io.stderr:write("cannot serve: ", tostring(err), "\n")

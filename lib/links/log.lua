@@ -411,7 +411,7 @@ report.install(function(level, text)
         local frames = traceback:gsub("^%s+", ""):gsub("\n%s*", " < ")
         emit(default, LEVELS[level], message, { logger = "links", traceback = frames })
     else
-        emit(default, LEVELS[level], (text:gsub("%s+$", "")), { logger = "links" })
+        emit(default, LEVELS[level], text:match("^.*%S") or "", { logger = "links" })
     end
     for _, output in ipairs(default._outputs) do
         if output.box.to == "stderr" then return true end

@@ -77,16 +77,18 @@ local function feed(handle, data, mode, name)
     return ffi.string(handle.data, handle.len)
 end
 
--- Not to be called in a tail: the levels of errors count the function that calls it.
-local function at_once(format, data, options)
+-- A function for all of it at once.
+local function whole(format)
     local signature = "zlib." .. format .. "(data[, options])"
-    check.type(signature, "data", data, "string", 2)
-    local handle, missing = new_stream(signature, format, options, 2)
-    if not handle then return nil, missing end
-    local result, err = feed(handle, data, FINISH, format)
-    -- A stream is a quarter of a megabyte that the collector does not see.
-    C.links_zlib_free(ffi.gc(handle, nil))
-    return result, err
+    return function(data, options)
+        check.type(signature, "data", data, "string")
+        local handle, missing = new_stream(signature, format, options, 1)
+        if not handle then return nil, missing end
+        local result, err = feed(handle, data, FINISH, format)
+        -- A stream is a quarter of a megabyte that the collector does not see.
+        C.links_zlib_free(ffi.gc(handle, nil))
+        return result, err
+    end
 end
 
 --- Compresses, with zlib's header (RFC 1950): what HTTP calls "deflate".
@@ -101,10 +103,7 @@ end
 --- @wait
 --- @usage local zlib = require "zlib"
 --- assert(#zlib.deflate(("a"):rep(1000)) < 20)
-function zlib.deflate(data, options)
-    local result, err = at_once("deflate", data, options)
-    return result, err
-end
+zlib.deflate = whole "deflate"
 
 --- Decompresses what zlib.deflate has made.
 ---
@@ -121,10 +120,7 @@ end
 --- @wait
 --- @usage local zlib = require "zlib"
 --- assert(zlib.inflate(zlib.deflate("hello")) == "hello")
-function zlib.inflate(data, options)
-    local result, err = at_once("inflate", data, options)
-    return result, err
-end
+zlib.inflate = whole "inflate"
 
 --- Compresses as gzip does (RFC 1952), without a name and a time: the same input gives the same
 --- output.
@@ -136,10 +132,7 @@ end
 --- @raise                  as zlib.deflate
 --- @wait
 --- @usage assert(require("zlib").gzip("hello"):sub(1, 2) == "\31\139")
-function zlib.gzip(data, options)
-    local result, err = at_once("gzip", data, options)
-    return result, err
-end
+zlib.gzip = whole "gzip"
 
 --- Decompresses what gzip has made, of one or of several members.
 ---
@@ -152,10 +145,7 @@ end
 --- @usage local zlib = require "zlib"
 --- local text, err = zlib.gunzip(zlib.gzip(("a"):rep(1000)), { maxSize = 100 })
 --- assert(not text and err.name == "TOO_LARGE")
-function zlib.gunzip(data, options)
-    local result, err = at_once("gunzip", data, options)
-    return result, err
-end
+zlib.gunzip = whole "gunzip"
 
 --- Compresses as Brotli does (RFC 7932), which makes text smaller than gzip and takes longer. It
 --- needs the library libbrotlienc on the machine: it is not part of links.
@@ -170,10 +160,7 @@ end
 --- @usage local zlib = require "zlib"
 --- local small, err = zlib.brotli(("a"):rep(1000))
 --- assert(small and #small < 30 or err.name == "UNSUPPORTED")
-function zlib.brotli(data, options)
-    local result, err = at_once("brotli", data, options)
-    return result, err
-end
+zlib.brotli = whole "brotli"
 
 --- Decompresses what Brotli has made. It needs libbrotlidec on the machine.
 ---
@@ -187,10 +174,7 @@ end
 --- @usage local zlib = require "zlib"
 --- local text, err = zlib.unbrotli("not brotli")
 --- assert(not text and (err.name == "PARSE" or err.name == "UNSUPPORTED"))
-function zlib.unbrotli(data, options)
-    local result, err = at_once("unbrotli", data, options)
-    return result, err
-end
+zlib.unbrotli = whole "unbrotli"
 
 --- Compresses as Zstandard does (RFC 8878): about as small as gzip, and several times as fast. It
 --- needs the library libzstd on the machine: it is not part of links.
@@ -205,10 +189,7 @@ end
 --- @usage local zlib = require "zlib"
 --- local small, err = zlib.zstd(("a"):rep(1000))
 --- assert(small and #small < 30 or err.name == "UNSUPPORTED")
-function zlib.zstd(data, options)
-    local result, err = at_once("zstd", data, options)
-    return result, err
-end
+zlib.zstd = whole "zstd"
 
 --- Decompresses what Zstandard has made, of one or of several frames. It needs libzstd on the
 --- machine.
@@ -225,10 +206,7 @@ end
 --- @usage local zlib = require "zlib"
 --- local text, err = zlib.unzstd("not zstd")
 --- assert(not text and (err.name == "PARSE" or err.name == "UNSUPPORTED"))
-function zlib.unzstd(data, options)
-    local result, err = at_once("unzstd", data, options)
-    return result, err
-end
+zlib.unzstd = whole "unzstd"
 
 local Stream = { __name = "zlib stream" }
 Stream.__index = Stream

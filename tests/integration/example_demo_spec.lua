@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 
 local browser = require "browser"
 local child = require "child"
+local codec = require "codec"
 local json = require "json"
 local program = require "program"
 local wire = require "wire"
@@ -11,6 +12,10 @@ local zlib = require "zlib"
 -- A picture of one pixel.
 local PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwAD"
     .. "hgGAWjR9awAAAABJRU5ErkJggg=="
+
+-- More than a picture may have, but little more: who sends much more may find the connection closed
+-- before he has read the answer.
+local LARGE = 4 * 2 ^ 20 + 300000
 
 local site, port
 
@@ -42,10 +47,11 @@ local function post(path, kind, body)
         .. "Content-Length: %d\r\n\r\n%s"):format(path, kind, #body, body))
 end
 
-local function form(fields)
+local function form(fields, kind)
     local parts = {}
     for name, value in pairs(fields) do
-        local more = name == "image" and '; filename="a.png"\r\nContent-Type: image/png' or ""
+        local more = name == "image" and '; filename="a.png"\r\nContent-Type: '
+            .. (kind or "image/png") or ""
         parts[#parts + 1] = ('--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n')
             :format(name, more, value)
     end
@@ -75,7 +81,7 @@ describe("examples/demo.lua", function()
     end)
 
     it("takes notes by its form and by its API, and shows them as text", function()
-        local picture = require("codec").base64.decode(PIXEL)
+        local picture = codec.base64.decode(PIXEL)
         local res = form { author = "Ann", text = "<b>bold</b>", image = picture }
         assert.same({ 303, "/notes" }, { res.status, res.headers.location })
         assert.truthy(get("/notes").body:find("&lt;b&gt;bold&lt;/b&gt;", 1, true))
@@ -88,7 +94,13 @@ describe("examples/demo.lua", function()
         local notes = json.decode(get("/api/notes").body).notes
         assert.same({ "Bob", "Ann" }, { notes[1].author, notes[2].author })
         assert.equal(422, form({ author = "", text = "x" }).status)
-        assert.equal(422, form({ author = "a", text = "x", image = ("x"):rep(600000) }).status)
+        res = form { author = "", text = "kept" }
+        assert.truthy(res.body:find("A name of 1 to 40 letters", 1, true))
+        assert.truthy(res.body:find("kept</textarea>", 1, true))
+        res = form { author = "a", text = "x", image = ("x"):rep(LARGE) }
+        assert.equal(422, res.status)
+        assert.truthy(res.body:find("larger than 4 MiB", 1, true))
+        assert.equal(422, form({ author = "a", text = "x", image = "GIF" }, "text/plain").status)
         assert.equal(422, post("/api/notes", "application/json", "7").status)
         assert.equal(400, post("/api/notes", "application/json", "{").status)
         assert.equal(415, post("/api/notes", "text/plain", "{}").status)
@@ -102,44 +114,122 @@ describe("examples/demo.lua", function()
         c:close()
     end)
 
-    it("works in a browser", function()
-        if not browser.program() then return pending("needs chromium") end
-        if child.isSanitized() or child.isEmulated() then return pending("once is enough") end
-        local page = browser.start()
-        local ok, err = pcall(function()
-            local url = "http://127.0.0.1:" .. port
+    describe("in a browser", function()
+        local page, url
+
+        before_each(function()
+            if not browser.program() then return pending("needs chromium") end
+            if child.isSanitized() or child.isEmulated() then return pending("once is enough") end
+            page, url = browser.start(), "http://127.0.0.1:" .. port
+        end)
+
+        after_each(function()
+            if page then page:stop() end
+            page = nil
+        end)
+
+        -- Leaves a note with a picture of so many bytes, or the one of a pixel.
+        local function leave_note(text, size)
+            page:eval(([[(() => {
+                document.querySelector("[name=author]").value = "Ann"
+                document.querySelector("[name=text]").value = %s
+                const bytes = %s
+                const files = new DataTransfer()
+                files.items.add(new File([bytes], "dot.png", { type: "image/png" }))
+                const image = document.querySelector("[type=file]")
+                image.files = files.files
+                image.dispatchEvent(new Event("change"))
+                document.querySelector("form button").click()
+            })()]]):format(json.encode(text), size and "new Uint8Array(" .. size .. ")"
+                or 'Uint8Array.from(atob("' .. PIXEL .. '"), c => c.charCodeAt(0))'))
+        end
+
+        it("does what it shows", function()
             page:open(url .. "/")
-            page:eval("window.faults = 0; addEventListener('error', () => window.faults++)")
             page:eval("document.getElementById('post').click()")
             page:await("document.getElementById('echo').textContent.includes('comes back')")
-            -- The style sheet and the picture have come.
-            assert.equal("rgb", page:eval(
-                "getComputedStyle(document.querySelector('button')).backgroundColor"):sub(1, 3))
-            assert.is_true(page:eval("document.querySelector('.brand img').naturalWidth > 0"))
-            assert.is_true(page:eval(
-                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
-
             page:open(url .. "/live")
             page:await("Number(document.querySelector('#stats dd').textContent) >= 1")
             page:eval("document.getElementById('start').click()")
             page:await("document.getElementById('stream').textContent.includes('line 10 of 10')")
+            assert.equal(url .. "/live", page:eval("location.href"))
 
             page:open(url .. "/notes")
-            page:eval(([[(() => {
-                document.querySelector("[name=author]").value = "Ann"
-                document.querySelector("[name=text]").value = "<i>from the browser</i>"
-                const bytes = Uint8Array.from(atob("%s"), c => c.charCodeAt(0))
-                const files = new DataTransfer()
-                files.items.add(new File([bytes], "dot.png", { type: "image/png" }))
-                document.querySelector("[type=file]").files = files.files
-                document.querySelector("form button").click()
-            })()]]):format(PIXEL))
+            leave_note("<i>from the browser</i>")
             page:await("document.querySelector('.notes li p')?.textContent"
                 .. " === '<i>from the browser</i>'")
             page:await("document.querySelector('.notes img').naturalWidth === 1")
-            assert.is_true(#page:screenshot() > 10000)
+            leave_note("too large", LARGE)
+            page:await("document.querySelector('[type=file]').validationMessage.includes('4 MiB')")
+            assert.equal(1, page:eval("document.querySelectorAll('.notes li').length"))
+            assert.same({}, page.faults)
         end)
-        page:stop()
-        assert(ok, err)
+
+        it("works without scripts, and says what is wrong with a note", function()
+            page:showAs(1000, { scripts = false })
+            page:open(url .. "/")
+            page:eval("document.getElementById('post').click()")
+            page:await("location.pathname === '/echo'"
+                .. " && document.body.textContent.includes('comes back')")
+            page:open(url .. "/live")
+            assert.is_true(page:eval("Number(document.querySelector('#stats dd').textContent)") > 0)
+            page:eval("document.getElementById('start').click()")
+            page:await("location.pathname === '/stream'"
+                .. " && document.body.textContent.includes('line 2 of 10')")
+            page:open(url .. "/notes")
+            leave_note("too large", LARGE)
+            page:await("document.querySelector('.error')?.textContent.includes('4 MiB')")
+            leave_note("small")
+            page:await("document.querySelector('.notes li p')?.textContent === 'small'")
+        end)
+
+        it("fits phones and desktops, and can be read in the light and in the dark", function()
+            -- The least contrast of text with what is behind it (WCAG 2, 1.4.3), where the browser
+            -- blends the colours and the opacity of each element into pixels of a canvas.
+            local look = [[(() => {
+                const brush = document.createElement("canvas").getContext("2d")
+                const mix = (colour, opacity) => {
+                    brush.globalAlpha = opacity
+                    brush.fillStyle = colour
+                    brush.fillRect(0, 0, 1, 1)
+                }
+                const light = () => [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3).map(c =>
+                    (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+                    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05)
+                const probe = document.body.appendChild(document.createElement("i"))
+                probe.style.backgroundColor = "Canvas"
+                const canvas = getComputedStyle(probe).backgroundColor
+                probe.remove()
+                let worst = 99
+                for (const element of document.querySelectorAll("body *")) {
+                    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim())
+                    if (!own && element.tagName !== "TEXTAREA") continue
+                    const above = []
+                    for (let e = element; e; e = e.parentElement) above.unshift(getComputedStyle(e))
+                    mix(canvas, 1)
+                    for (const style of above) mix(style.backgroundColor, 1)
+                    const behind = light()
+                    mix(above.at(-1).color, above.reduce((all, s) => all * s.opacity, 1))
+                    const text = light()
+                    worst = Math.min(worst, Math.max(text, behind) / Math.min(text, behind))
+                }
+                return { worst, canvas, wide: document.documentElement.scrollWidth > innerWidth,
+                    broken: [...document.images].some(i => i.naturalWidth === 0) }
+            })()]]
+            local canvases = {}
+            form { author = "Ann", text = "a note", image = codec.base64.decode(PIXEL) }
+            for _, how in ipairs { { 1200 }, { 360, phone = true }, { 1200, dark = true },
+                { 360, phone = true, dark = true } } do
+                page:showAs(how[1], how)
+                for _, path in ipairs { "/", "/notes", "/live", "/none" } do
+                    page:open(url .. path)
+                    local seen = page:eval(look)
+                    canvases[seen.canvas] = true
+                    assert.same({ false, false }, { seen.wide, seen.broken }, path)
+                    assert(seen.worst >= 4.5, path .. " has text of the contrast " .. seen.worst)
+                end
+            end
+            assert.is_truthy(next(canvases, (next(canvases)))) -- it was dark, and it was not
+        end)
     end)
 end)

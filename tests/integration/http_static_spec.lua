@@ -349,8 +349,8 @@ describe("http.static", function()
         write("root/site.css.br", "(as brotli)")
         local port = static { precompressed = { "gz", "zst", "br" } }
         for accept, coding in pairs {
-            zstd = "zstd", ["gzip, zstd"] = "zstd", ["zstd, br"] = "br", ["zstd;q=0, gzip"] = "gzip",
-            ["br;q=0.9, zstd"] = "zstd", zst = false,
+            zstd = "zstd", ["gzip, zstd"] = "zstd", ["zstd, br"] = "br", zst = false,
+            ["zstd;q=0, gzip"] = "gzip", ["br;q=0.9, zstd"] = "zstd",
         } do
             local res = get(port, "/site.css", { ["Accept-Encoding"] = accept })
             assert.equal(coding or nil, res.headers["content-encoding"], accept)

@@ -191,6 +191,19 @@ describe("the connections of a client", function()
             assert.equal(3, seen.connections)
         end)
 
+        it("leave their place to one that is used again", function()
+            local client = new()
+            local url, seen = origin.serve(function(socket, request)
+                if request.target ~= "/last" then return origin.answer("x") end
+                socket:write(origin.answer("x"))
+                socket:close()
+            end)
+            assert(client:get(url .. "/last"))
+            for _ = 1, 3 do assert(client:post(url, "x")) end
+            assert.equal(2, seen.connections)
+            assert.same({ active = 0, idle = 1, waiting = 0, hosts = 1 }, client:stats())
+        end)
+
         it("are replaced once, for what may be done twice", function()
             local client = new()
             local drop = false

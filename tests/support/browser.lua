@@ -26,7 +26,17 @@ function browser.program()
     end
 end
 
--- What the browser answers to a command; events that come before are dropped.
+-- What went wrong on a page: an error that a script raised, or one that the browser wrote into its
+-- log, such as what a policy has refused. nil for other events.
+local function fault_of(message)
+    if message.method == "Runtime.exceptionThrown" then
+        return message.params.exceptionDetails.text
+    end
+    local entry = message.method == "Log.entryAdded" and message.params.entry
+    return entry and entry.level == "error" and entry.text or nil
+end
+
+-- What the browser answers to a command. Of the events that come before, faults are kept.
 local function command(self, method, params)
     self.id = self.id + 1
     assert(self.ws:json { id = self.id, method = method, params = params or json.decode("{}"),
@@ -38,6 +48,7 @@ local function command(self, method, params)
             assert(not message.error, message.error and message.error.message)
             return message.result
         end
+        self.faults[#self.faults + 1] = fault_of(message)
     end
     error("the browser did not answer " .. method)
 end
@@ -56,7 +67,7 @@ function browser.start(cert)
     for _, flag in ipairs(FLAGS) do flags[#flags + 1] = flag end
     local child = assert(process.spawn(browser.program(), flags, { stdin = "null", stdout = "null",
         stderr = "pipe" }))
-    local self = setmetatable({ child = child, dir = dir, id = 0 }, Page)
+    local self = setmetatable({ child = child, dir = dir, id = 0, faults = {} }, Page)
     local url
     repeat
         local line = assert(child:readErrorLine())
@@ -67,6 +78,7 @@ function browser.start(cert)
     self.session = command(self, "Target.attachToTarget",
         { targetId = target.targetId, flatten = true }).sessionId
     command(self, "Runtime.enable")
+    command(self, "Log.enable")
     return self
 end
 
@@ -95,6 +107,15 @@ end
 function Page:open(url)
     command(self, "Page.navigate", { url = url })
     self:await("document.readyState === 'complete' && location.href === " .. json.encode(url))
+end
+
+-- Shows pages as on another device: `width` in pixels; options: dark, phone, scripts (false: none).
+function Page:showAs(width, options)
+    command(self, "Emulation.setDeviceMetricsOverride",
+        { width = width, height = 900, deviceScaleFactor = 1, mobile = options.phone or false })
+    local scheme = { name = "prefers-color-scheme", value = options.dark and "dark" or "light" }
+    command(self, "Emulation.setEmulatedMedia", { features = { scheme } })
+    command(self, "Emulation.setScriptExecutionDisabled", { value = options.scripts == false })
 end
 
 -- The bytes of a picture (PNG) of the page.

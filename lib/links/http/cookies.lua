@@ -2,6 +2,7 @@
 local check = require "links.check"
 local date = require "links.date"
 local signing = require "links.http.signing"
+local trim = require("links.http.fieldmap").trim
 
 local cookies, request, lazy = {}, {}, {}
 
@@ -14,8 +15,9 @@ local MAX_SIZE = 4096
 lazy.cookies = function(_, req)
     local found, n = {}, 0
     for pair in (req:header("cookie") or ""):gmatch("[^;]+") do
-        local name, value = pair:match("^%s*([^=%s]+)%s*=%s*(.-)%s*$")
+        local name, value = pair:match("^%s*([^=%s]+)%s*=(.*)$")
         if name then
+            value = trim(value)
             n = n + 1
             if n > MAX_COOKIES then break end
             if found[name] == nil then found[name] = value:match('^"(.*)"$') or value end

@@ -172,7 +172,7 @@ local function check_field(signature, name, value, level)
         local shown = ("%q"):format(name .. ": " .. value):sub(1, 100):gsub("[%c\127]", "?")
         error(signature .. " " .. shown .. " is not a valid header field", level + 2)
     end
-    return value:match("^[ \t]*(.-)[ \t]*$")
+    return fieldmap.trim(value)
 end
 
 local function add_field(res, signature, name, value, level)

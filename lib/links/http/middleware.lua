@@ -3,14 +3,11 @@
 --- router:use, or for one route.
 ---
 --- Options are checked when the function is made, and not when a request comes.
-local ffi = require "ffi"
-local bit = require "bit"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
 local answers = require "links.http.answers"
 local peer = require "links.http.peer"
-local random_bytes = require "links.http.random"
 
 local middleware = {}
 
@@ -34,7 +31,7 @@ local CORS_OPTIONS = {
     headers = { type = "string|table" },
     expose = { type = "string|table" },
     credentials = { default = false, type = "boolean" },
-    maxAge = { default = 600000, type = "integer", min = 0, max = 2 ^ 53 },
+    maxAge = { default = 600, type = "integer", min = 0, max = INT_MAX },
 }
 
 -- A function that returns the value of Access-Control-Allow-Origin for an origin, or nil.
@@ -71,7 +68,7 @@ end
 ---                        headers      nil    which fields they may send; nil: those they ask for
 ---                        expose       nil    which fields of the response they may read
 ---                        credentials  false  with cookies; not with "*"
----                        maxAge       600000 ms that browsers remember the answer
+---                        maxAge       600  seconds that browsers remember the answer
 --- @return function       middleware
 --- @raise                 an option of another type, or one that nobody knows
 --- @usage local http = require "http"
@@ -86,7 +83,7 @@ function middleware.cors(options)
     local methods = list_of(CORS, "methods", options.methods)
     local headers = list_of(CORS, "headers", options.headers)
     local expose = list_of(CORS, "expose", options.expose)
-    local age = ("%d"):format(options.maxAge / 1000)
+    local age = ("%d"):format(options.maxAge)
 
     local function preflight(req, res)
         res:setHeader("Access-Control-Allow-Methods", methods)
@@ -115,14 +112,24 @@ end
 
 -- --- who it is ----------------------------------------------------------------------------------
 
--- In a time that does not tell where they differ, only how long `given` is.
-local function equal(given, secret)
-    local a, b = ffi.cast("const uint8_t *", given), ffi.cast("const uint8_t *", secret)
-    local wrong, len = bit.bxor(#given, #secret), #secret
-    for i = 0, #given - 1 do
-        wrong = bit.bor(wrong, bit.bxor(a[i], len > 0 and b[i % len] or 1))
+-- What secrets are compared by, so that the time it takes tells nothing of them, nor their length.
+local function digest_of(secret)
+    return require("links.crypto").hash("sha256", secret, "raw")
+end
+
+-- The digests of a table of secrets, by its keys; nil where the program has given `fn` instead.
+local function digests_of(signature, options, fn, name)
+    local secrets = options[name]
+    if (options[fn] == nil) == (secrets == nil) then
+        error(signature .. " needs options." .. fn .. " or options." .. name, 3)
     end
-    return wrong == 0
+    if not secrets then return nil end
+    local digests = {}
+    for key, secret in pairs(secrets) do
+        check.type(signature, "options." .. name .. "." .. tostring(key), secret, "string", 2)
+        digests[key] = digest_of(secret)
+    end
+    return digests
 end
 
 local function quoted(signature, realm)
@@ -157,21 +164,14 @@ local BASIC_OPTIONS = {
 --- assert(app:call("GET", "/") == 401)
 function middleware.basicAuth(options)
     options = check.options(BASIC, options, BASIC_OPTIONS)
-    if (options.check == nil) == (options.users == nil) then
-        error(BASIC .. " needs options.check or options.users", 2)
-    end
+    local users, verify = digests_of(BASIC, options, "check", "users"), options.check
     local challenge = "Basic " .. quoted(BASIC, options.realm) .. ', charset="UTF-8"'
-    local verify = options.check
-    if not verify then
-        local users = {}
-        for name, password in pairs(options.users) do
-            check.type(BASIC, "options.users." .. tostring(name), password, "string")
-            users[name] = password
-        end
+    if users then
+        local crypto = require "links.crypto"
+        local nobody = crypto.randomBytes(32)
         -- A name that nobody has takes as long as one that somebody has.
         function verify(user, password)
-            local secret = users[user]
-            return equal(password, secret or "no such user") and secret ~= nil
+            return crypto.equal(digest_of(password), users[user] or nobody)
         end
     end
     return function(req, _, next)
@@ -211,25 +211,17 @@ local BEARER_OPTIONS = {
 --- assert(app:call("GET", "/", { headers = { authorization = "Bearer s3cret" } }) == 200)
 function middleware.bearer(options)
     options = check.options(BEARER, options, BEARER_OPTIONS)
-    if (options.verify == nil) == (options.tokens == nil) then
-        error(BEARER .. " needs options.verify or options.tokens", 2)
-    end
+    local tokens, verify = digests_of(BEARER, options, "verify", "tokens"), options.verify
     local realm = quoted(BEARER, options.realm)
-    local verify = options.verify
-    if not verify then
-        local tokens = {}
-        for name, token in pairs(options.tokens) do
-            check.type(BEARER, "options.tokens." .. tostring(name), token, "string")
-            if token == "" then error(BEARER .. " options.tokens has an empty token", 2) end
-            tokens[name] = token
-        end
-        function verify(token)
-            local found
-            for name, secret in pairs(tokens) do
-                if equal(token, secret) then found = name end
+    if tokens then
+        local names = {}
+        for name, digest in pairs(tokens) do
+            if options.tokens[name] == "" then
+                error(BEARER .. " options.tokens has an empty token", 2)
             end
-            return found
+            names[digest] = name
         end
+        function verify(token) return names[digest_of(token)] end
     end
     return function(req, _, next)
         local scheme,
@@ -378,6 +370,7 @@ function middleware.secureHeaders(options)
     if hsts then field("Strict-Transport-Security", ("max-age=%d"):format(hsts / 1000)) end
     local has_nonce = policy and policy:find("'nonce'", 1, true)
     if not has_nonce then field("Content-Security-Policy", policy) end
+    local random_bytes = has_nonce and require("links.crypto").randomBytes
     return function(req, res, next)
         for name, value in pairs(fields) do res:setHeader(name, value) end
         if has_nonce then

@@ -4,6 +4,7 @@
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
+local fieldmap = require "links.http.fieldmap"
 
 local multipart, request = {}, {}
 
@@ -140,7 +141,7 @@ local function read_headers(reader)
         if not line then return nil, err end
         if line == "" then return headers end
         room = room - #line - 2
-        local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$")
+        local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):(.*)$")
         if not name or value:find("[%z\1-\8\10-\31\127]") then
             return fail(reader, failure("PARSE", "the header of a part is malformed", 400))
         end
@@ -148,7 +149,7 @@ local function read_headers(reader)
         if headers[name] then
             return fail(reader, failure("PARSE", "a part has a field twice: " .. name, 400))
         end
-        headers[name] = value
+        headers[name] = fieldmap.trim(value)
     end
 end
 

@@ -23,7 +23,7 @@ end
 local function ranges_of(accept)
     local ranges = {}
     for item in accept:lower():gmatch("[^,]+") do
-        local kind, subtype, rest = item:match("^%s*([^%s/;]+)/([^%s/;]+)%s*(.-)%s*$")
+        local kind, subtype, rest = item:match("^%s*([^%s/;]+)/([^%s/;]+)(.*)$")
         if kind then
             local q = rest:match(";%s*q=([%d.]+)")
             ranges[#ranges + 1] = {
@@ -96,11 +96,12 @@ function negotiate:is(...)
             end
         end
     end
+    return nil
 end
 
 local function listed(tags, etag)
     etag = etag:gsub("^W/", "")
-    if tags:match("^%s*(.-)%s*$") == "*" then return true end
+    if tags:find("^%s*%*%s*$") then return true end
     for tag in tags:gmatch('"[^"]*"') do
         if tag == etag then return true end
     end

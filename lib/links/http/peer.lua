@@ -4,7 +4,6 @@ local ffi = require "ffi"
 local binding = require "links.http.ffi"
 local servers = require "links.http.servers"
 local codec = require "links.codec"
-local random_bytes = require "links.http.random"
 
 local C = binding.C
 local lazy = {}
@@ -93,7 +92,7 @@ local prefix, counter
 
 local function new_id()
     if not prefix or counter == 0xffffffff then
-        prefix, counter = codec.hex.encode(random_bytes(12)), 0
+        prefix, counter = codec.hex.encode(require("links.crypto").randomBytes(12)), 0
     end
     counter = counter + 1
     return prefix .. ("%08x"):format(counter)

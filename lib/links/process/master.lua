@@ -33,7 +33,7 @@ local SIGKILL, SIGTERM = C.links_signal_number("SIGKILL"), C.links_signal_number
 local counts = { restarts = 0, reloads = 0, failed = 0 }
 
 local function random_hex(bytes)
-    return require("links.codec").hex.encode(require("links.http.random")(bytes))
+    return require("links.codec").hex.encode(require("links.crypto").randomBytes(bytes))
 end
 
 -- What all workers make the keys of their TLS session tickets from, so that a client may come back

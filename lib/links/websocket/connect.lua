@@ -2,6 +2,7 @@
 local ffi = require "ffi"
 local codec = require "links.codec"
 local errors = require "links.errors"
+local fieldmap = require "links.http.fieldmap"
 local tcp = require "links.tcp"
 local urls = require "links.url"
 local binding = require "links.websocket.ffi"
@@ -23,7 +24,7 @@ local function read_head(socket)
     if not status then return bad("the answer is not HTTP") end
     local fields = {}
     for name, value in rest:gmatch("\r\n([^:\r\n]+):[ \t]*([^\r\n]*)") do
-        name, value = name:lower(), value:gsub("[ \t]+$", "")
+        name, value = name:lower(), fieldmap.trim(value)
         fields[name] = fields[name] and fields[name] .. ", " .. value or value
     end
     return tonumber(status), fields

@@ -108,6 +108,7 @@ end
 local function connect(self, origin, call)
     local to, o, timing = call.to, call.o, {}
     call.timing = timing
+    self._origins[origin.key] = origin -- where it had lost its last connection, nobody knew it
     origin.total = origin.total + 1
     origin.dialing = (origin.dialing or 0) + 1
     local ok, socket, err = pcall(dial.open, to, o, timing)

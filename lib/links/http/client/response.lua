@@ -42,7 +42,7 @@ local Response = { __name = "http response" }
 -- The head has been checked: each line is a name, a colon, a value.
 local function each_field(head, fn)
     for name, value in head:gmatch("([^:\r\n]+):[ \t]*([^\r\n]*)\r\n") do
-        fn(name:lower(), (value:gsub("[ \t]+$", "")))
+        fn(name:lower(), fieldmap.trim(value))
     end
 end
 

@@ -15,12 +15,14 @@ local function bad(message)
     return nil, errors.new(BAD_URL, "http", { message = message })
 end
 
--- The usual URL by one pattern; what does not match is left to url.parse, and to its messages.
-local PLAIN = "^(https?)://([%w.-]+):?(%d*)(/?[%w%-._~!$&'()*+,;=:@/?]*)$"
-
+-- The usual URL; another one is left to url.parse, and to its messages. Nothing here goes over the
+-- text twice, however it is made: Location is what a stranger says.
 local function parts_of(text)
-    local scheme, host, port, rest = text:match(PLAIN)
-    if not scheme or (rest ~= "" and rest:byte() ~= 47) or #port > 4 or host:find("^[%d.]+$") then
+    local scheme, host, rest = text:match("^(https?)://([%w.-]+)(.*)$")
+    if not scheme or host:find("^[%d.]+$") then return url.parse(text) end
+    local port = ""
+    if rest:byte() == 58 then port, rest = rest:match("^:(%d*)(.*)$") end
+    if #port > 4 or rest:find("^[^/]") or rest:find("[^%w%-._~!$&'()*+,;=:@/?]") then
         return url.parse(text)
     end
     local path, query = rest:match("^([^?]*)%?(.*)$")
