@@ -42,7 +42,8 @@ static struct {
     bool closed;
     const void *globals;
     uint32_t last_id;
-    uint64_t begun; /* when the task that runs went on, in ticks */
+    uint32_t *shown, unseen; /* where the id of the task that runs is noted: sched_show */
+    uint64_t begun;          /* when the task that runs went on, in ticks */
     uint64_t longest_ticks, ticks0, ns0;
     sched_stats stats;
 } sched;
@@ -50,6 +51,8 @@ static struct {
 task *sched_current(void) { return sched.current; }
 
 uint32_t sched_id(const task *t) { return t->id; }
+
+void sched_show(uint32_t *where) { sched.shown = where; }
 
 bool sched_is_marked(void)
 {
@@ -85,6 +88,7 @@ void sched_open(ev_loop *loop, lua_State *L)
     sched.closed = false;
     list_init(&sched.ready);
     list_init(&sched.next);
+    sched.shown = &sched.unseen;
     sched.ticks0 = ticks_now();
     sched.ns0 = clock_ns();
 
@@ -540,6 +544,7 @@ static void resume(task *t)
     t->nargs = 0;
     t->state = TASK_RUNNING;
     sched.current = t;
+    *sched.shown = t->id;
     sched.stats.resumes++;
     sched.begun = ticks_now();
     watchdog_enter();
@@ -548,6 +553,7 @@ static void resume(task *t)
 
     watchdog_leave();
     sched.current = NULL;
+    *sched.shown = 0;
     uint64_t ticks = ticks_now() - sched.begun;
     if (ticks > sched.longest_ticks)
         note_culprit(t, ticks);

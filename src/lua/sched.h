@@ -35,6 +35,10 @@ task *sched_current(void);
 /* The number that Lua knows a task by. */
 uint32_t sched_id(const task *t);
 
+/* Notes the id of the task that runs in *where from now on, and 0 while none does, for who looks at
+ * this process from another one. */
+void sched_show(uint32_t *where);
+
 /* The running task has been cancelled, or given something of its own: a name, local values,
  * functions to call on a cancel. It must not be put to another use then, where the next user would
  * find them. */

@@ -12,6 +12,15 @@
 --- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
 --- second, or was killed by SIGKILL while it did, begins with `restartDelay` again.
 ---
+--- Of one that was killed, died of a signal or ended with a code, the log says what request it was
+--- serving - the one whose task ran, or else the latest that was under way - for how long, and
+--- where its core file is:
+---
+---     cluster: worker 1 (4711) was serving GET /report, for 812 ms, when it died of SIGSEGV; 3 more
+---     requests were under way
+---     cluster: worker 1 (4711) died of SIGSEGV (core: /srv/app/core.4711): starting another one in
+---     10 ms
+---
 --- SIGHUP reloads: new workers are started, and when all of them serve the old ones end. Where one
 --- of the new does not, the old ones stay, and the log says why. SIGTERM and SIGINT end the
 --- cluster, SIGUSR1 goes on to the workers, whose logs open their files anew.

@@ -8,7 +8,9 @@ local core = require "links.core"
 local errors = require "links.errors"
 local report = require "links.report"
 local binding = require "links.process.ffi"
+local crash = require "links.process.crash"
 local ipc = require "links.process.ipc"
+local names = require "links.process.names"
 local notify = require "links.process.notify"
 local start = require "links.process.start"
 local upgrade = require "links.process.upgrade"
@@ -54,7 +56,8 @@ local function describe(status)
     if not status then return "was asked to end" end
     if errors.is(status) then return "could not be started: " .. tostring(status) end
     if status.signal then
-        return "died of " .. status.signal .. (status.core and " (core dumped)" or "")
+        local core_file = status.core == true and "core dumped" or status.core
+        return "died of " .. status.signal .. (core_file and " (" .. core_file .. ")" or "")
     end
     return "ended with code " .. tostring(status.code)
 end
@@ -94,9 +97,25 @@ function Master:listen(w)
     core.wakeAll(w.queue)
 end
 
+-- Tells what it was serving, and looks where its core file is.
+function Master:examine(w, status)
+    local words = crash.last_request(w.way, status, describe({
+        signal = status.signal, code = status.code,
+    }))
+    if words then warn(name_of(w), " ", words) end
+    if not status.core then return end
+    local o = self.options
+    status.core = crash.core({
+        pid = w.pid, signal = status.signal, title = worker.title_of(o.title, w.slot.id),
+        ids = names.ids(o.uid, o.gid, o.groups),
+        folder = o.chroot or self.cwd or require("links.process").cwd(),
+    })
+end
+
 -- Waits for its end.
 function Master:watch(w)
     local status = Child.wait_for(w.handle) or {}
+    self:examine(w, status)
     -- What it told last is on its way still.
     local until_ms = core.now() + LAST_WORDS
     while not w.silent and core.now() < until_ms do

@@ -5,6 +5,7 @@ local core = require "links.core"
 local errors = require "links.errors"
 local listening = require "links.listening"
 local binding = require "links.process.ffi"
+local crash = require "links.process.crash"
 local ipc = require "links.process.ipc"
 
 local C = binding.C
@@ -34,6 +35,9 @@ function worker.settings(id, count, cluster, options)
     return ("%d %d %d %d %.0f %s %s"):format(id, count, options.shutdownTimeout,
         options.maxRequests, options.maxMemory, cluster, options.title)
 end
+
+--- What ps(1) shows of a worker.
+function worker.title_of(title, id) return title .. ": worker " .. id end
 
 local function read_settings()
     local text = C.links_worker_settings()
@@ -115,7 +119,7 @@ local function ignore() end
 --- Begins what a worker does: before its program runs.
 function worker.begin()
     local process = require "links.process"
-    process.title = worker.title .. ": worker " .. worker.id
+    process.title = worker.title_of(worker.title, worker.id)
     process.shutdownTimeout = worker.timeout
     -- The terminal sends these to all processes; the master says what is to be done.
     for _, name in ipairs { "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2" } do
@@ -126,6 +130,7 @@ function worker.begin()
         if from == "master" then process.exit("SIGTERM") end
     end)
     listening.notice = on_listening
+    crash.begin()
     watch_limits(process)
 end
 

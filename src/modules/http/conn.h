@@ -16,6 +16,7 @@
 #include "lua/sched.h"
 #include "modules/net/address.h"
 #include "modules/net/stream.h"
+#include "trail.h"
 
 typedef struct http_server http_server;
 typedef struct http_conn http_conn;
@@ -96,6 +97,7 @@ struct http_request {
     bool continued; /* 100 Continue needs not be sent (any more) */
     bool queued;
     bool known;                       /* see links_http_meet */
+    http_trail_entry *trail;          /* where it is noted: trail.h; NULL: nowhere */
     bool measured;                    /* it counts among those under way: measure.h */
     struct links_http_access *access; /* the log that is to get its line; NULL: none */
     uint64_t start_ns;                /* its head was complete */

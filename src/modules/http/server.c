@@ -66,6 +66,7 @@ http_request *http_request_new(http_conn *c)
         waitq_init(&r->writers);
         r->id = id_take(s);
         r->known = false;
+        r->trail = NULL;
     }
     r->conn = c;
     r->worker = NULL;
@@ -84,6 +85,8 @@ void http_request_over(http_request *r)
     r->conn->server->generations[r->id]++;
     if (r->extra)
         http_extra_free(r);
+    if (r->trail)
+        trail_end(r->trail, r);
     if (r->view.cut)
         list_remove(&r->link);
 }
@@ -179,7 +182,17 @@ links_http_req *links_http_meet(links_http_server *ls)
     http_request *r = CONTAINER_OF(server_of(ls)->queue.next, http_request, link);
     r->view.id = (int32_t)r->id;
     r->known = true;
+    r->trail = trail_entry();
     return &r->view;
+}
+
+/* For who looks at this process when it has died. */
+static inline void note(const http_request *r)
+{
+    const chunk *in = r->conn->in;
+    r->trail->began_ns = r->start_ns;
+    r->trail->task = sched_id(r->worker);
+    trail_begin(r->trail, r, &r->view, (size_t)(in->data + in->size - r->view.url));
 }
 
 int links_http_next(links_http_server *ls, int answered)
@@ -201,6 +214,8 @@ int links_http_next(links_http_server *ls, int answered)
     list_remove(&r->link);
     r->queued = false;
     r->worker = sched_current();
+    if (r->trail)
+        note(r);
     s->taken++;
     s->busy++;
     s->view.queued--;

@@ -168,6 +168,14 @@ int lent_memory(int workers)
     return ask(&request, &lease);
 }
 
+int lent_trail(void)
+{
+    lent_request request;
+    uint32_t lease;
+    begin(&request, LENT_TRAIL);
+    return ask(&request, &lease);
+}
+
 void lent_release(uint32_t lease)
 {
     lent_request request;

@@ -23,6 +23,7 @@ enum lent_kind {
     LENT_UDP = 5,     /* asks for a socket of datagrams */
     LENT_NAMED = 6,   /* asks for one that the master was started with, of the type in `what` */
     LENT_MEMORY = 7,  /* asks for the memory of the cluster's metrics */
+    LENT_TRAIL = 8,   /* asks for its page of http/trail.h */
 };
 
 enum { LENT_MAGIC = 0x6c6e7402 };
@@ -65,6 +66,10 @@ int lent_named(int type, const char *name, uint32_t *lease);
 
 /* A descriptor of the memory that a cluster of so many workers has for its metrics, or -errno. */
 int lent_memory(int workers);
+
+/* A descriptor of the page in which the master sees what this worker served when it has died, or
+ * -errno. */
+int lent_trail(void);
 
 /* The worker closes that socket, and means it: unless lent_keep was called, the master does too. */
 void lent_release(uint32_t lease);

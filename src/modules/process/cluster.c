@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "lease.h"
 #include "lua/sched.h"
+#include "modules/http/trail.h"
 #include "modules/metrics/metrics.h"
 #include "modules/net/lent.h"
 #include "modules/net/sock.h"
@@ -28,6 +29,7 @@ struct links_way {
     int notices[NOTICES_MAX];
     int nnotices;
     waitq waiters;
+    http_trail *trail; /* what the worker served; NULL: it has not asked for it */
     bool over;
     ev_release release;
 };
@@ -45,17 +47,30 @@ static void end_way(links_way *way)
     ev_loop_again(sched_loop());
 }
 
+static int lend(links_way *way, lent_answer *reply)
+{
+    switch (way->in.kind) {
+    case LENT_MEMORY:
+        return metrics_lend(way->in.what);
+    case LENT_TRAIL:
+        return way->trail ? -EBUSY : trail_new(&way->trail);
+    default:
+        return lease_lend(&way->who, &way->in, &reply->lease);
+    }
+}
+
 static bool answer(links_way *way)
 {
     lent_answer reply = {0};
-    int fd = way->in.kind == LENT_MEMORY ? metrics_lend(way->in.what)
-                                         : lease_lend(&way->who, &way->in, &reply.lease);
+    int fd = lend(way, &reply);
     reply.rc = fd < 0 ? fd : 0;
     ssize_t n;
     if (fd < 0)
         n = send(way->io.fd, &reply, sizeof(reply), MSG_NOSIGNAL);
     else
         n = sock_send_fd(way->io.fd, fd, (const char *)&reply, sizeof(reply));
+    if (fd >= 0 && way->in.kind == LENT_TRAIL)
+        close(fd); /* each worker has one of its own */
     return n == (ssize_t)sizeof(reply);
 }
 
@@ -71,6 +86,7 @@ static bool take(links_way *way)
     case LENT_UDP:
     case LENT_NAMED:
     case LENT_MEMORY:
+    case LENT_TRAIL:
         return answer(way);
     case LENT_RELEASE:
         lease_release(&way->who, in->lease);
@@ -157,7 +173,17 @@ int links_way_next(links_way *way)
     return way->over ? LINKS_EOF : sched_park(&way->waiters, 0, 0, "notice of a worker");
 }
 
-static void release(ev_release *r) { mem_free(CONTAINER_OF(r, links_way, release)); }
+void links_way_last(const links_way *way, links_last_request *last)
+{
+    trail_last(way->trail, last);
+}
+
+static void release(ev_release *r)
+{
+    links_way *way = CONTAINER_OF(r, links_way, release);
+    trail_free(way->trail);
+    mem_free(way);
+}
 
 void links_way_free(links_way *way)
 {

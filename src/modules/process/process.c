@@ -106,6 +106,11 @@ int links_process_program(char *path, size_t size) { return process_program(path
 
 int links_process_set_title(const char *title) { return process_set_title(title); }
 
+int links_process_core_pattern(char *pattern, size_t size)
+{
+    return process_core_pattern(pattern, size);
+}
+
 int links_process_uptime(void)
 {
     return (int)((links_system_hrtime64() - self.started_ns) / 1000000000);

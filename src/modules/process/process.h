@@ -184,6 +184,9 @@ LINKS_API int links_process_program(char *path, size_t size);
 /* What ps(1) shows. 0, LINKS_UNSUPPORTED. */
 LINKS_API int links_process_set_title(const char *title);
 
+/* The pattern of the names of core files, as core(5) of the system describes it. 0 or -errno. */
+LINKS_API int links_process_core_pattern(char *pattern, size_t size);
+
 /* Locks the file for as long as the process lives, writes our id, and removes it at our end. 0,
  * LINKS_LOCKED with the id of who has it (0: unknown), or -errno. */
 LINKS_API int links_process_pid_file(const char *path, int *owner);
@@ -211,6 +214,22 @@ LINKS_API int links_way_open(links_way **way, int slot, int generation, int *chi
  * gone. Parks without keeping the process alive. */
 LINKS_API int links_way_next(links_way *way);
 LINKS_API void links_way_free(links_way *way);
+
+enum { LINKS_LAST_NONE, LINKS_LAST_RUNNING, LINKS_LAST_WAITING, LINKS_LAST_ANSWERED };
+
+/* What is known of the request that a worker served last: the one whose task ran, or the latest
+ * that was under way, or that was answered; see http/trail.h. */
+typedef struct links_last_request {
+    int32_t state; /* LINKS_LAST_... */
+    int32_t under_way;
+    int32_t method;
+    int32_t len; /* of the path; a longer one is cut */
+    double ms;   /* since it was begun */
+    char path[104];
+} links_last_request;
+
+/* The same of the worker at the other end, which has died. */
+LINKS_API void links_way_last(const links_way *way, links_last_request *last);
 
 /* Closes the sockets that nobody has asked for since that generation began. */
 LINKS_API void links_cluster_sweep(int generation);
@@ -250,6 +269,9 @@ LINKS_API void links_handover_free(links_handover *handover);
 
 /* What the master has told this worker at its start; NULL: it is none. */
 LINKS_API const char *links_worker_settings(void);
+
+/* Begins to note what requests this worker serves. 0 or a failure. */
+LINKS_API int links_worker_trail(void);
 
 /* Tells the master. 0, or -ENOTCONN and the like. */
 LINKS_API int links_worker_tell(int what);

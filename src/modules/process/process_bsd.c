@@ -13,6 +13,17 @@
 #include <sys/sysctl.h>
 #include <unistd.h>
 
+#ifdef __NetBSD__
+#define CORE_PATTERN "kern.defcorename"
+#else
+#define CORE_PATTERN "kern.corefile"
+#endif
+
+int process_core_pattern(char *pattern, size_t size)
+{
+    return sysctlbyname(CORE_PATTERN, pattern, &size, NULL, 0) < 0 ? -errno : 0;
+}
+
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
 

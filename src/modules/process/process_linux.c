@@ -34,6 +34,30 @@ int process_program(char *path, size_t size)
     return 0;
 }
 
+static int read_line(const char *path, char *line, size_t size)
+{
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -errno;
+    size_t n = fread(line, 1, size - 1, f);
+    fclose(f);
+    line[n] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    return 0;
+}
+
+int process_core_pattern(char *pattern, size_t size)
+{
+    char uses_pid[16];
+    int rc = read_line("/proc/sys/kernel/core_pattern", pattern, size);
+    if (rc < 0 || *pattern == '|' || strstr(pattern, "%p") ||
+        read_line("/proc/sys/kernel/core_uses_pid", uses_pid, sizeof(uses_pid)) < 0)
+        return rc;
+    if (strcmp(uses_pid, "0") != 0 && strlen(pattern) + sizeof(".%p") <= size)
+        memcpy(pattern + strlen(pattern), ".%p", sizeof(".%p"));
+    return 0;
+}
+
 /* --- the title ----------------------------------------------------------------------------- */
 
 /* ps(1) shows the memory that the kernel has put the command line into; behind it lies the

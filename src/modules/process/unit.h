@@ -49,5 +49,6 @@ int ending_finish(void);
 /* See process.h. */
 int process_program(char *path, size_t size);
 int process_set_title(const char *title);
+int process_core_pattern(char *pattern, size_t size);
 
 #endif
