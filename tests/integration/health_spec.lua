@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local process = require "process"
 local task = require "task"
+local tcp = require "tcp"
 local program = require "tools"
 
 local eventually = program.eventually
@@ -23,6 +24,16 @@ app:get("/slow", function()
         status, _, body = app:call("GET", "/readyz")
     until status ~= 200
     return status .. " " .. body
+end)
+app:get("/hold", function(req)
+    print("hold begins")
+    io.stdout:flush()
+    repeat
+        timer.sleep(1)
+        local file = io.open(req.query.until_gone)
+        if file then file:close() end
+    until not file
+    return "held"
 end)
 local server = assert(http.createServer(0, app, { host = "127.0.0.1" }))
 io.write("port ", server:address().port, "\n")
@@ -73,6 +84,27 @@ describe("/readyz", function()
 
     it("is 503 in the workers of a cluster that ends", function()
         check_drain(start("assert(require('process').cluster { workers = 1 })"), "SIGTERM")
+    end)
+
+    it("is not asked by new connections for as long as a cluster takes to end", function()
+        local port = start("assert(require('process').cluster { workers = 1 })")
+        local go_on, res, err = os.tmpname(), nil, nil
+        local waiting = task.spawn(function()
+            res, err = http.get("http://127.0.0.1:" .. port .. "/hold?until_gone=" .. go_on,
+                { timeout = 20000 })
+        end)
+        eventually("the request", function() return text:find("hold begins") end)
+        child:kill("SIGTERM")
+        eventually("a refused connection", function()
+            local socket, why = tcp.connect(port, "127.0.0.1")
+            if socket then socket:close() end
+            return not socket and why.name == "ECONNREFUSED"
+        end)
+        assert.is_nil(res)
+        os.remove(go_on)
+        waiting:join()
+        assert(res, err)
+        assert.equal("held", res.body)
     end)
 
     it("is 503 in the workers that a reload replaces", function()

@@ -106,7 +106,10 @@ describe("the metrics of a cluster", function()
             assert.equal(1, value_of(body, "highest"))
             assert.equal(0, value_of(body, "lowest"))
             assert.equal(2, value_of(body, "asked"))
-            assert.is_true(value_of(body, 'links_http_requests_total{status="200"}') >= n)
+            local route = 'method="GET",route="/hit"'
+            assert.equal(n, value_of(body, "links_http_requests_total{" .. route
+                .. ',status="200"}'))
+            assert.equal(n, value_of(body, "links_http_request_seconds_count{" .. route .. "}"))
             for _, who in ipairs { "0", "1", "master" } do
                 assert.is_true(value_of(body, 'process_resident_memory_bytes{worker="' .. who
                     .. '"}') > 1e6)

@@ -339,8 +339,9 @@ end
 function Master:finish()
     self.ending = true
     core.wakeAll(self.settled)
-    -- Workers that are too many for the new master take what is left in their queues with them.
-    if self.has_heir then C.links_cluster_close() end
+    -- A worker takes what is left in its queue with it. Were it kept here, clients would go on
+    -- connecting, to be answered by nobody.
+    C.links_cluster_close()
     local heir = not self.has_heir and self.heir or nil
     if heir then
         C.links_child_stop(heir.handle)
@@ -354,7 +355,6 @@ function Master:finish()
     while next(self.alive) or heir and not heir.status do
         if core.park(self.ends, nil, "end of the workers") ~= 0 then break end
     end
-    C.links_cluster_close()
 end
 
 --- Starts the workers, and returns when they serve: true; or nil and why one does not, when all

@@ -100,6 +100,12 @@ int links_http_listen_unix(links_http_server *ls, const char *path, size_t len, 
     return 0;
 }
 
+void http_server_empty_queues(http_server *s)
+{
+    for (list *l = s->listeners.next; l != &s->listeners; l = l->next)
+        listener_empty(&listener_of(l)->listener);
+}
+
 void http_server_stop_listeners(http_server *s)
 {
     for (list *l = s->listeners.next; l != &s->listeners; l = l->next) {

@@ -398,6 +398,9 @@ void links_http_stop(links_http_server *ls, int grace_ms)
     http_server *s = server_of(ls);
     if (s->stopped)
         return;
+    /* Who has connected just now may still be answered: his queue goes with the listener. */
+    if (grace_ms > 0)
+        http_server_empty_queues(s);
     s->stopped = true;
     s->grace_ms = grace_ms;
     http_server_stop_listeners(s);

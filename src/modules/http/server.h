@@ -93,6 +93,9 @@ void http_request_over(http_request *r);
 /* Puts a request whose head is complete in the queue and sees to it that somebody comes. */
 void http_server_push(http_server *s, http_request *r);
 
+/* Takes the connections that wait in the queues of the system. */
+void http_server_empty_queues(http_server *s);
+
 /* Stops listening everywhere; http_server_free_listeners frees what is left of that. */
 void http_server_stop_listeners(http_server *s);
 void http_server_free_listeners(http_server *s);

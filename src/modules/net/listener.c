@@ -12,6 +12,8 @@
 #include "lent.h"
 #include "sock.h"
 
+enum { EMPTY_BURSTS = 16 };
+
 static int open_reserve(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 static int accept_one(listener *l, address *peer)
@@ -276,6 +278,13 @@ void listener_close(listener *l)
     if (l->reserve >= 0)
         close(l->reserve);
     l->reserve = -1;
+}
+
+void listener_empty(listener *l)
+{
+    l->pending = true; /* the edge may not have been seen yet */
+    for (int i = 0; i < EMPTY_BURSTS && l->pending; i++)
+        accept_burst(l);
 }
 
 void listener_pause(listener *l)

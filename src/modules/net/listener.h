@@ -73,6 +73,9 @@ void listener_owes(listener *l, uint32_t lease);
  * process is about to end. Harmless when closed. */
 void listener_close(listener *l);
 
+/* Takes what is in the queue now, before it is closed. */
+void listener_empty(listener *l);
+
 /* Stops taking connections from the queue, and takes them again. */
 void listener_pause(listener *l);
 void listener_resume(listener *l);
