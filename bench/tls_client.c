@@ -11,39 +11,15 @@
  * It speaks TLS 1.3. A handshake that fails, or was not resumed where it should, ends it.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#define PROGRAM "tls_client"
+#include "load.h"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-
-enum { SOURCES = 16 };
 
 static SSL_CTX *ctx;
 static SSL_SESSION *session;
 static int keep_sessions;
-
-static void die(const char *what)
-{
-    fprintf(stderr, "tls_client: %s\n", what);
-    ERR_print_errors_fp(stderr);
-    exit(1);
-}
-
-static int64_t now_us(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 /* A ticket of TLS 1.3 is good for one connection, which brings the next. */
 static int on_session(SSL *ssl, SSL_SESSION *s)
@@ -58,27 +34,16 @@ static int on_session(SSL *ssl, SSL_SESSION *s)
 
 static SSL *open_one(int port, int i)
 {
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in from = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (in_addr_t)(i % SOURCES))};
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((in_port_t)port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (fd < 0)
-        die("socket");
-    setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&from, sizeof from) < 0 ||
-        connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
-        die("connect");
+    int fd = connect_to(port, i);
     SSL *ssl = SSL_new(ctx);
     SSL_set_fd(ssl, fd);
     if (session)
         SSL_set_session(ssl, session);
     int resumes = session != NULL;
-    if (SSL_connect(ssl) != 1)
+    if (SSL_connect(ssl) != 1) {
+        ERR_print_errors_fp(stderr);
         die("handshake");
+    }
     if (resumes && !SSL_session_reused(ssl))
         die("the session was not resumed");
     return ssl;
@@ -101,8 +66,8 @@ static void ask(SSL *ssl, const char *request, int to_the_end)
 
 static void run(int port, int64_t ms)
 {
-    int64_t begun = now_us(), count = 0;
-    while (now_us() - begun < ms * 1000) {
+    int64_t begun = now_ns(), count = 0;
+    while (now_ns() - begun < ms * 1000000) {
         SSL *ssl = open_one(port, (int)count++);
         int fd = SSL_get_fd(ssl);
         ask(ssl, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 1);
@@ -110,30 +75,12 @@ static void run(int port, int64_t ms)
         SSL_free(ssl);
         close(fd);
     }
-    printf("result %lld %lld 0 0\n", (long long)count, (long long)(now_us() - begun));
+    printf("result %lld %lld 0 0\n", (long long)count, (long long)(now_ns() - begun) / 1000);
 }
 
-static long private_bytes(int pid)
+static void hold(int port, int count, long pid)
 {
-    char path[64], line[256];
-    long sum = 0, kb;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-    FILE *file = fopen(path, "r");
-    if (!file)
-        die(path);
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "Private_%*[^:]: %ld kB", &kb) == 1)
-            sum += kb * 1024;
-    fclose(file);
-    return sum;
-}
-
-static void hold(int port, int count, int pid)
-{
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    allow_connections(count);
     SSL *first = open_one(port, 0);
     ask(first, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 0);
     long before = private_bytes(pid);
@@ -154,7 +101,7 @@ int main(int argc, char **argv)
     SSL_CTX_sess_set_new_cb(ctx, on_session);
     int port = atoi(argv[2]);
     if (!strcmp(argv[1], "hold") && argc == 5) {
-        hold(port, atoi(argv[3]), atoi(argv[4]));
+        hold(port, atoi(argv[3]), number(argv[4], 1L << 22));
         return 0;
     }
     if (!strcmp(argv[1], "resumed")) {

@@ -151,6 +151,18 @@ describe("the handshake", function()
         end
     end)
 
+    it("takes the host that a trusted proxy tells of for that", function()
+        for proxy, status in pairs { loopback = 101, ["10.0.0.1"] = 403 } do
+            serve(echo, { origins = "same", trustedProxies = { proxy } })
+            local c = assert(wire.connect(port))
+            c:send(frames.request("/", "Origin: https://example.com:8443\r\n"
+                .. "X-Forwarded-Host: example.com:8443\r\n"))
+            assert.equal(status, c:response().status, proxy)
+            c:close()
+            server:close(0)
+        end
+    end)
+
     it("is refused beyond maxPerIp, and allowed again after a close", function()
         serve(echo, { maxPerIp = 2 })
         local a, b = frames.connect(port), frames.connect(port)

@@ -45,6 +45,16 @@ describe("a line of the log", function()
         }, r)
     end)
 
+    it("has all fields, however many", function()
+        for n = 0, 12 do
+            local fields, seen = {}, {}
+            for i = 1, n do fields["f" .. i] = i % 2 == 0 and i or "v" .. i end
+            local r = record({}, function(l) l:info("m", fields) end)
+            for key, value in pairs(r) do seen[key] = key:find("^f%d") and value or nil end
+            assert.same(fields, seen)
+        end
+    end)
+
     it("is put together as string.format does, with the fields last", function()
         local r = record({}, function(logger) logger:info("%s took %d ms", "x", 5, { a = 1 }) end)
         assert.equal("x took 5 ms", r.message)

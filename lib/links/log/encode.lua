@@ -159,20 +159,35 @@ end
 
 local put_field = encode.field
 
--- All fields of a table.
-function encode.fields(line, fields, secret)
-    for key, value in next, fields do
-        local kind = type(value)
-        if type(key) ~= "string" or secret and secret[key] then
-            put_field(line, key, value, secret)
-        elseif kind == "string" then
-            field_string(line, key, #key, value, #value)
-        elseif kind == "number" then
-            field_number(line, key, #key, value)
-        else
-            put_field(line, key, value, secret)
-        end
+local function put_one(line, key, value, secret)
+    local kind = type(value)
+    if type(key) ~= "string" or secret and secret[key] then
+        put_field(line, key, value, secret)
+    elseif kind == "string" then
+        field_string(line, key, #key, value, #value)
+    elseif kind == "number" then
+        field_number(line, key, #key, value)
+    else
+        put_field(line, key, value, secret)
     end
+end
+
+-- All fields of a table. The first ones without a loop, which in the loop of who logs would keep
+-- that from being compiled.
+function encode.fields(line, fields, secret)
+    local key, value = next(fields)
+    if key == nil then return end
+    put_one(line, key, value, secret)
+    key, value = next(fields, key)
+    if key == nil then return end
+    put_one(line, key, value, secret)
+    key, value = next(fields, key)
+    if key == nil then return end
+    put_one(line, key, value, secret)
+    key, value = next(fields, key)
+    if key == nil then return end
+    put_one(line, key, value, secret)
+    for other, its in next, fields, key do put_one(line, other, its, secret) end
 end
 
 -- The fields as a piece that is kept and added to many lines.

@@ -252,7 +252,7 @@ local function is_allowed(origins, req)
     if not origins or not origin then return true end
     origin = origin:lower()
     if origins == "same" then
-        return origin:match("^%a[%w+.-]*://(.*)$") == (req:header("host") or ""):lower()
+        return origin:match("^%a[%w+.-]*://(.*)$") == (req.host or ""):lower()
     end
     for _, allowed in ipairs(origins) do
         allowed = allowed:lower()
