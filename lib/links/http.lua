@@ -193,10 +193,10 @@ end
 --- `body`, `status`, `status, body` or `status, body, headers`. The body is a string (sent as
 --- text/plain unless a Content-Type is set), a function that returns the next piece or nil, or a
 --- table, sent as JSON. Or it answers by the methods of the response. `return nil, err` with an
---- error of links answers `err.status`, where that is from 400 to 599: it is where the request could
---- not be read, as its body, a form or JSON (400, 408, 413, 415). Others, such as the ETIMEDOUT of a
---- database, are a 500 and a line in the log. An error that it raises is a 500 for its client, a line
---- with a traceback in the log, and nothing else.
+--- error of links answers `err.status`, where that is from 400 to 599: it is where the request
+--- could not be read, as its body, a form or JSON (400, 408, 413, 415). Others, such as the
+--- ETIMEDOUT of a database, are a 500 and a line in the log. An error that it raises is a 500 for
+--- its client, a line with a traceback in the log, and nothing else.
 ---
 --- A client that closes its connection has left: the handler's wait ends with ECANCELED,
 --- `req.aborted` is true, and functions given to req:onClose are called. What was asked by a client

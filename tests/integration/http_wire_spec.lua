@@ -1,6 +1,6 @@
 -- What the server makes of bytes: each case whole and split at every byte, alone and pipelined
--- between good requests. The handler answers with the method, the target and the body, so that a request that
--- was read differently from how it was meant shows.
+-- between good requests. The handler answers with the method, the target and the body, so that a
+-- request that was read differently from how it was meant shows.
 package.path = "tests/support/?.lua;" .. package.path
 
 local http = require "http"
@@ -29,8 +29,8 @@ local ACCEPTED = {
     { "a host with an empty port", get "Host: a:\r\n", "GET /x []" },
     { "an IPv6 address for a host", get "Host: [2001:DB8::1.2.3.4]\r\n", "GET /x []" },
     { "an IPv6 address with a port", get "Host: [::1]:80\r\n", "GET /x []" },
-    { "a Transfer_Encoding, which is no such field", get "Host: a\r\nTransfer_Encoding: chunked\r\n",
-        "GET /x []" },
+    { "a Transfer_Encoding, which is no such field",
+        get "Host: a\r\nTransfer_Encoding: chunked\r\n", "GET /x []" },
     { "a Content-Encoding of chunked, which says nothing of the framing",
         post("Content-Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"),
         "POST /x [0\r\n\r\n]" },
@@ -147,7 +147,8 @@ local REFUSED = {
     { "a hexadecimal length", post("Content-Length: 0x5\r\n", "hello"), 400 },
     { "an empty length", post("Content-Length:\r\n", "hello"), 400 },
     { "a length beyond 64 bits", post("Content-Length: 18446744073709551621\r\n", "hello"), 400 },
-    { "a length of 64 bits less one", post("Content-Length: 18446744073709551615\r\n", "hello"), 400 },
+    { "a length of 64 bits less one", post("Content-Length: 18446744073709551615\r\n", "hello"),
+        400 },
     { "a length with an underscore", post("Content-Length: 1_0\r\n", "0123456789"), 400 },
     { "a length with a letter behind it", post("Content-Length: 5x\r\n", "hello"), 400 },
     { "an empty length before another", post("Content-Length:\r\nContent-Length: 5\r\n", "hello"),
@@ -159,15 +160,17 @@ local REFUSED = {
         "0\r\n\r\n"), 400 },
     { "chunked that is not the last", post("Transfer-Encoding: chunked, gzip\r\n", "0\r\n\r\n"),
         400 },
-    { "an empty element before chunked", post("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"), 400 },
-    { "an empty element behind chunked", post("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"), 400 },
+    { "an empty element before chunked", post("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"),
+        400 },
+    { "an empty element behind chunked", post("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"),
+        400 },
     { "chunked with a parameter", post("Transfer-Encoding: chunked;q=1\r\n", "0\r\n\r\n"), 400 },
     { "chunked behind another coding", post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
         400 },
     { "another coding in a field before",
         post("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400 },
-    { "chunked with obs-text around it", post("Transfer-Encoding: \160chunked\160\r\n", "0\r\n\r\n"),
-        400 },
+    { "chunked with obs-text around it",
+        post("Transfer-Encoding: \160chunked\160\r\n", "0\r\n\r\n"), 400 },
     { "chunked behind a bare CR", get "Host: a\r\nX: y\rTransfer-Encoding: chunked\r\n", 400 },
     { "chunked behind a bare LF", post("X: y\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400 },
     { "another coding", post("Transfer-Encoding: gzip\r\n", "0\r\n\r\n"), 400 },
@@ -178,7 +181,8 @@ local REFUSED = {
     { "chunks to HTTP/1.0",
         "POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
     { "both lengths to HTTP/1.0",
-        "POST /x HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400 },
+        "POST /x HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400 },
     { "an expectation that nobody knows", post("Expect: a-pony\r\nContent-Length: 1\r\n", "x"),
         417 },
     { "a chunk size that is none", chunks("x\r\n"), 400 },
