@@ -115,6 +115,21 @@ Test(filepart, goes_on_by_itself_as_the_peer_reads)
     cr_assert_eq(s.out_len, 0u);
 }
 
+Test(filepart, remembers_for_a_moment_what_was_in_memory)
+{
+    if (!sendfile_is_cached(file->fd, 0, SIZE))
+        cr_skip_test("this system does not tell");
+    stream_append_file(&s, file, 0, 5000);
+    cr_assert_eq(receive(5000), 5000u);
+    cr_assert_eq(file->seen, 5000);
+    /* Once the moment is over it is looked at again. */
+    file->seen_ms -= 1000;
+    stream_append_file(&s, file, 1000, 10);
+    cr_assert_eq(receive(10), 10u);
+    cr_assert_eq(file->seen, 0);
+    cr_assert_eq(memcmp(got, bytes + 1000, 10), 0);
+}
+
 Test(filepart, fails_where_the_file_ends_too_early)
 {
     stream_append_file(&s, file, SIZE - 100, 200);

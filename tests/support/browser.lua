@@ -5,6 +5,7 @@ local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"
 local process = require "process"
+local task = require "task"
 local timer = require "timer"
 local websocket = require "websocket"
 
@@ -12,7 +13,7 @@ local browser = {}
 local Page = {}
 Page.__index = Page
 
-local PATIENCE_MS = 20000
+local PATIENCE_MS = 60000
 local FLAGS = {
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-extensions", "--disable-sync",
@@ -68,11 +69,14 @@ function browser.start(cert)
     local child = assert(process.spawn(browser.program(), flags, { stdin = "null", stdout = "null",
         stderr = "pipe" }))
     local self = setmetatable({ child = child, dir = dir, id = 0, faults = {} }, Page)
-    local url
-    repeat
-        local line = assert(child:readErrorLine())
-        url = line:match("^DevTools listening on (ws://%S+)")
-    until url
+    local url = assert(task.withTimeout(PATIENCE_MS, function()
+        while true do
+            local line, err = child:readErrorLine()
+            if not line then return nil, err end
+            local there = line:match("^DevTools listening on (ws://%S+)")
+            if there then return there end
+        end
+    end))
     self.ws = assert(websocket.connect(url, { maxMessageSize = 2 ^ 26 }))
     local target = command(self, "Target.createTarget", { url = "about:blank" })
     self.session = command(self, "Target.attachToTarget",

@@ -8,7 +8,10 @@
 #include "base/mem.h"
 #include "modules/work.h"
 
-enum { READ_SIZE = 65536 };
+enum {
+    READ_SIZE = 65536,
+    SEEN_MS = 100, /* that what was in memory is taken to be there */
+};
 
 typedef struct ahead ahead;
 
@@ -113,6 +116,25 @@ static bool read_ahead(part *p, size_t len)
 
 /* --- sending ----------------------------------------------------------------------------------- */
 
+/* Whether sending will not wait for the disk. A file that many ask for is not looked at for each of
+ * them. */
+static bool is_in_memory(const part *p, size_t len)
+{
+    shared_file *f = p->file;
+    int64_t now = ev_now_ms(p->stream->net->loop), end = p->offset + (int64_t)len;
+    if (now - f->seen_ms > SEEN_MS) {
+        f->seen = 0;
+        f->seen_ms = now;
+    }
+    if (end <= f->seen)
+        return true;
+    if (!sendfile_is_cached(f->fd, p->offset, len))
+        return false;
+    if (p->offset <= f->seen)
+        f->seen = end;
+    return true;
+}
+
 ssize_t filepart_send(chunk *c)
 {
     part *p = part_of(c);
@@ -120,7 +142,7 @@ ssize_t filepart_send(chunk *c)
         return LINKS_AGAIN;
     size_t len = p->left < FILEPART_WINDOW ? (size_t)p->left : FILEPART_WINDOW;
     if (p->ready <= 0) {
-        if (!sendfile_is_cached(p->file->fd, p->offset, len) && read_ahead(p, len))
+        if (!is_in_memory(p, len) && read_ahead(p, len))
             return LINKS_AGAIN;
         p->ready = (int64_t)len;
     }

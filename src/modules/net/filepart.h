@@ -13,7 +13,7 @@
 #include "sendfile.h"
 #include "stream.h"
 
-enum { FILEPART_WINDOW = 524288 }; /* bytes sent, and read ahead, at a time */
+enum { FILEPART_WINDOW = 1048576 }; /* bytes sent, and read ahead, at a time */
 
 /* A chunk that stands for a part of a file; it holds a reference. Never NULL. */
 chunk *filepart_new(stream *s, shared_file *f, int64_t offset, int64_t len);

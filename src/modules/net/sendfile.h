@@ -12,6 +12,8 @@
 typedef struct shared_file {
     int fd;
     int refs;
+    int64_t seen;    /* bytes from its beginning that were in memory, */
+    int64_t seen_ms; /* since then */
 } shared_file;
 
 /* Takes over the descriptor; the first reference is the caller's. */

@@ -16,7 +16,7 @@
 enum { WRITE_CHUNKS = 32 };
 
 /* Pieces of files that one stream writes in a turn. */
-enum { WRITE_FILES = 4 };
+enum { WRITE_FILES = 2 };
 
 /* Bytes of a file that a transport gets at a time. */
 enum { COPY_SIZE = 131072 };
