@@ -14,7 +14,7 @@
 
 enum { PAGE = 4096, REAP = 2 };
 
-static const char MAGIC[8] = "linksD1";
+static const char MAGIC[8] = "linksD2";
 
 /* The first page of the memory; the shards follow. */
 typedef struct header {

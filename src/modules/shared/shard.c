@@ -7,14 +7,21 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { LIST_TYPE = 2 /* DICT_LIST */, HEAD_BYTES = BLOCK_SIZE - 64, MORE_BYTES = BLOCK_SIZE - 8 };
+enum {
+    LIST_TYPE = 2, /* DICT_LIST */
+    HEAD_BYTES = BLOCK_SIZE - 64,
+    MORE_BYTES = BLOCK_SIZE - 8,
+    LOOK_AT = 16, /* blocks, for what has expired, with a put into a full shard */
+};
 
 _Static_assert(sizeof(block) == BLOCK_SIZE, "a block is one size everywhere");
 
-/* The store by which a change takes effect: all that was written before it is there with it. */
+/* The store by which a change takes effect: all that was written before it is there with it, and
+ * nothing of what is written after it. */
 static void commit(uint32_t *word, uint32_t value)
 {
     atomic_store_explicit((_Atomic uint32_t *)word, value, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* for the compiler: a death keeps what was stored */
 }
 
 /* --- where things are ------------------------------------------------------------------------ */
@@ -296,14 +303,31 @@ uint64_t shard_sweep(shard *s, int64_t now, bool everything)
     return sweep(s, now, everything, 0);
 }
 
+/* Removes what has expired of the next few blocks. All of them would be too many at once, and who
+ * evicts can do without. */
+static void look_on(shard *s, int64_t now, uint32_t keep)
+{
+    for (int i = 0; i < LOOK_AT; i++) {
+        s->hand = s->hand + 1 < s->untouched ? s->hand + 1 : 1;
+        const block *b = shard_block(s, s->hand);
+        if (b->kind == BLOCK_ITEM && s->hand != keep && has_expired(b, now))
+            shard_remove(s, s->hand);
+    }
+}
+
 /* Makes `count` blocks available, without touching the item `keep`. */
 static int make_room(shard *s, size_t count, int64_t now, bool may_evict, uint32_t keep)
 {
+    may_evict = may_evict && s->evicts;
     if (count > s->blocks)
         return LINKS_TOO_LARGE;
-    if (available(s) < count && s->earliest <= now)
-        sweep(s, now, false, keep);
-    while (available(s) < count && may_evict && s->evicts) {
+    if (available(s) < count && s->earliest <= now) {
+        if (may_evict)
+            look_on(s, now, keep);
+        else
+            sweep(s, now, false, keep);
+    }
+    while (available(s) < count && may_evict) {
         uint32_t victim = s->oldest;
         if (victim == keep && victim)
             victim = shard_block(s, victim)->newer;

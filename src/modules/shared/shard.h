@@ -49,6 +49,7 @@ typedef struct shard {
     uint32_t free_count;
     uint32_t newest, oldest; /* in the order of use */
     uint32_t evicts;
+    uint32_t hand; /* the block that was looked at last for what has expired */
     uint64_t version;
     int64_t earliest; /* nothing expires before */
     uint64_t items, hits, misses, evictions, recoveries;
