@@ -4,26 +4,15 @@ local crypto = require "crypto"
 local codec = require "codec"
 local certs = require "certs"
 local fs = require "fs"
-local process = require "process"
 local task = require "task"
 local timer = require "timer"
 local tls = require "tls"
+local tools = require "tools"
 
 local unhex = codec.hex.decode
 local decode64, encode64 = codec.base64url.decode, codec.base64url.encode
 
-local function fails(name, value, err)
-    assert.is_nil(value)
-    assert.equal(name, err and err.name)
-end
-
-local function raises(text, fn, ...)
-    local args = { ... }
-    local ok, message = pcall(function() fn(unpack(args, 1, 6)) end)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find("crypto_sign_spec.lua:%d+: "), message)
-    assert.truthy(tostring(message):find(text, 1, true), message)
-end
+local fails, raises = tools.fails, tools.blames
 
 local function pem(kind, der)
     return ("-----BEGIN %s-----\n%s\n-----END %s-----\n"):format(kind,
@@ -164,10 +153,7 @@ describe("the openssl command", function()
     it("takes our signatures and keys, and we take its", function()
         if not certs.available() then return pending("needs openssl") end
         local dir = assert(fs.tempDir())
-        local function openssl(...)
-            local done = assert(process.run("openssl", { ... }, { cwd = dir }))
-            assert(done.code == 0, done.stderr)
-        end
+        local function openssl(...) return certs.openssl(dir, ...) end
         local function write(name, text) assert(fs.writeFile(dir .. "/" .. name, text)) end
         local pair = pair_of("rsa")
         write("data", "message")

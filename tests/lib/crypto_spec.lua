@@ -1,21 +1,13 @@
+package.path = "tests/support/?.lua;" .. package.path
+
 local crypto = require "crypto"
 local codec = require "codec"
 local task = require "task"
+local tools = require "tools"
 
 local unhex, hex = codec.hex.decode, codec.hex.encode
 
-local function fails(name, value, err)
-    assert.is_nil(value)
-    assert.equal(name, err and err.name)
-end
-
-local function raises(text, fn, ...)
-    local args = { ... }
-    local ok, message = pcall(function() fn(unpack(args, 1, 6)) end)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find("crypto_spec.lua:%d+: "), message)
-    assert.truthy(tostring(message):find(text, 1, true), message)
-end
+local fails, raises = tools.fails, tools.blames
 
 describe("crypto.hash", function()
     it("gives the digests of the standards", function()

@@ -9,7 +9,7 @@ local timer = require "timer"
 local tls = require "tls"
 local tools = require "tools"
 
-local keep, eventually = sockets.keep, sockets.eventually
+local keep, eventually, fails = sockets.keep, sockets.eventually, tools.fails
 
 after_each(sockets.close_all)
 
@@ -21,12 +21,6 @@ local function with(options, more)
     for name, value in pairs(options) do all[name] = value end
     for name, value in pairs(more or {}) do all[name] = value end
     return all
-end
-
-local function fails(name, value, err)
-    assert.is_nil(value)
-    assert.equal(name, err and err.name, tostring(err))
-    return err
 end
 
 local function serve(onconnect, options)
@@ -487,29 +481,21 @@ describe("socket:startTls", function()
 end)
 
 describe("the options of tls", function()
-    local function raises(text, fn, ...)
-        local args = { ... }
-        local ok, message = pcall(function() fn(unpack(args, 1, 4)) end)
-        assert.is_false(ok)
-        assert.truthy(tostring(message):find("tls_spec.lua:%d+: "), message)
-        assert.truthy(tostring(message):find(text, 1, true), message)
-    end
-
     it("are checked, at the caller's line", function()
-        raises('did you mean "cert"', tls.createContext, { certs = "" })
-        raises('minVersion must be "1.2" or "1.3", not "1.1"', tls.createContext,
+        tools.blames('did you mean "cert"', tls.createContext, { certs = "" })
+        tools.blames('minVersion must be "1.2" or "1.3", not "1.1"', tls.createContext,
             { minVersion = "1.1" })
-        raises("minVersion is higher", tls.createContext,
+        tools.blames("minVersion is higher", tls.createContext,
             { minVersion = "1.3", maxVersion = "1.2" })
-        raises("clientAuth must be", tls.createContext, { clientAuth = "maybe" })
-        raises("alpn[1]", tls.createContext, { alpn = { "" } })
-        raises('ktls must be "auto", true or false', tls.createContext, { ktls = "on" })
-        raises("ticketKeys", tls.createContext, { ticketKeys = "short" })
-        raises('unknown option "watched"', tls.createServer, 0, print,
+        tools.blames("clientAuth must be", tls.createContext, { clientAuth = "maybe" })
+        tools.blames("alpn[1]", tls.createContext, { alpn = { "" } })
+        tools.blames('ktls must be "auto", true or false', tls.createContext, { ktls = "on" })
+        tools.blames("ticketKeys", tls.createContext, { ticketKeys = "short" })
+        tools.blames('unknown option "watched"', tls.createServer, 0, print,
             { cert = pair.cert, key = pair.key, watched = true })
-        raises("onconnect must be [function]", tls.createServer, 0, nil, {})
-        raises("a certificate cannot be for", tls.selfSigned, "a,b")
-        raises("options.context must be", tls.connect, 1, "a", { context = {} })
+        tools.blames("onconnect must be [function]", tls.createServer, 0, nil, {})
+        tools.blames("a certificate cannot be for", tls.selfSigned, "a,b")
+        tools.blames("options.context must be", tls.connect, 1, "a", { context = {} })
     end)
 
     it("that are of no use are an error by name", function()

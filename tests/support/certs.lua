@@ -33,11 +33,14 @@ function certs.available()
     return done and done.code == 0
 end
 
-local function openssl(dir, ...)
+-- Runs the command in a folder: what it prints.
+function certs.openssl(dir, ...)
     local done = assert(process.run("openssl", { ... }, { cwd = dir }))
     assert(done.code == 0, done.stderr)
     return done.stdout
 end
+
+local openssl = certs.openssl
 
 local Authority = {}
 Authority.__index = Authority

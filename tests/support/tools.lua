@@ -127,6 +127,16 @@ function program.says(text, fn, ...)
     assert(tostring(message):find(text, 1, true), "raised: " .. tostring(message))
 end
 
+-- The same, and that it blames who has called fn.
+function program.blames(text, fn, ...)
+    local n, args, here = select("#", ...), { ... }, debug.getinfo(1, "S").short_src
+    local ok, message = pcall(function() fn(unpack(args, 1, n)) end)
+    assert(not ok, "nothing was raised")
+    message = tostring(message)
+    assert(message:find(here .. ":", 1, true) == 1, "blamed " .. message)
+    assert(message:find(text, 1, true), "raised: " .. message)
+end
+
 -- Asserts that `nil, err` with that name has come, and returns err.
 function program.fails(name, value, err)
     assert(value == nil, "it went well")
