@@ -33,6 +33,16 @@ local function say()
     io.stdout:flush()
 end
 ]]
+local CAPABILITIES = [[
+local function capabilities()
+    local file = io.open("/proc/self/status")
+    local text = file:read("*a")
+    file:close()
+    print(text:match("CapPrm:\t(%x+)") .. " " .. text:match("CapEff:\t(%x+)") .. " "
+        .. text:match("CapInh:\t(%x+)") .. " " .. text:match("CapAmb:\t(%x+)"))
+    io.stdout:flush()
+end
+]]
 local IDS = "ids\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n"
 
 describe("process.dropPrivileges", function()
@@ -62,6 +72,38 @@ describe("process.dropPrivileges", function()
         ]]):format(NOBODY, NOBODY, folder), { ASAN_OPTIONS = "detect_leaks=0" })
         -- A sanitizer's search for leaks would need /proc, and waits for it for ever.
         assert.equal("/\there\tnil", result.stdout:match("^[^\t]*\t[^\t]*\t%a*"), result.stderr)
+    end)
+
+    it("keeps the capabilities that are named, for itself alone", function()
+        if not program.is_root() then return pending("needs root") end
+        if jit.os ~= "Linux" then return pending("needs Linux") end
+        local result = run(CAPABILITIES .. ([[
+            local process, tcp = require "process", require "tcp"
+            assert(process.dropPrivileges { uid = %d, gid = %d,
+                capabilities = { "NET_BIND_SERVICE", "CAP_NET_RAW" } })
+            capabilities()
+            print(process.run("grep", { "Cap[PEA]", "/proc/self/status" }).stdout)
+            print(select(2, process.setuid(0)).name)
+        ]]):format(NOBODY, NOBODY))
+        local none = "0000000000000000\n"
+        assert.equal("0000000000002400 0000000000002400 0000000000000000 0000000000000000\n"
+            .. "CapPrm:\t" .. none .. "CapEff:\t" .. none .. "CapAmb:\t" .. none .. "\nEPERM\n",
+            result.stdout, result.stderr)
+    end)
+
+    it("knows capabilities by their names, and for whom they are", function()
+        local function fails(message, capabilities, uid)
+            program.raises(message, function()
+                process.dropPrivileges({ capabilities = capabilities, uid = uid })
+            end)
+        end
+        fails('capabilities%[2%] must be the name of a capability, not "NET_ROW" '
+            .. '%(did you mean "NET_RAW"%?%)', { "NET_ADMIN", "NET_ROW" }, NOBODY)
+        fails("capabilities%[1%] must be %[string%], not 10", { 10 }, NOBODY)
+        fails("options.capabilities are for another user: say options.uid", { "NET_RAW" })
+        if jit.os == "Linux" or not program.is_root() then return end
+        local _, err = process.dropPrivileges({ capabilities = { "NET_RAW" }, uid = NOBODY })
+        assert.equal("ENOTSUP", err.name)
     end)
 
     it("refuses to go on as root", function()
@@ -144,6 +186,28 @@ describe("the workers of a cluster", function()
         local res = assert(require("http").get("http://127.0.0.1:" .. port,
             { headers = { Connection = "close" } }))
         assert.equal("/", res.body)
+    end)
+
+    it("have the capabilities that are named, and those they start have not", function()
+        if not program.is_root() then return pending("needs root") end
+        if jit.os ~= "Linux" then return pending("needs Linux") end
+        local copy = program.copy_for_others(folder)
+        for _, chroot in ipairs { "nil", '"/"' } do
+            local cluster = clusters.start_by(copy, CAPABILITIES .. ([[
+                local process = require "process"
+                assert(process.cluster { workers = 1, uid = %d, gid = %d, noNewPrivs = true,
+                    chroot = %s, capabilities = { "NET_BIND_SERVICE" } })
+                capabilities()
+                print("child " .. process.run("grep", { "CapEff", "/proc/self/status" }).stdout)
+                print("environment " .. tostring(process.env.LINKS_CAPABILITIES))
+                io.stdout:flush()
+                process.ready()
+                require("timer").sleep(60000)
+            ]]):format(NOBODY, NOBODY, chroot))
+            prints(cluster, "environment nil\n")
+            assert.equal("0000000000000400 0000000000000400 0000000000000000 0000000000000000\n"
+                .. "child CapEff:\t0000000000000000\n\nenvironment nil\n", cluster.text)
+        end
     end)
 
     it("are not root, where the program says so", function()

@@ -16,10 +16,8 @@
 --- serving - the one whose task ran, or else the latest that was under way - for how long, and
 --- where its core file is:
 ---
----     cluster: worker 1 (4711) was serving GET /report, for 812 ms, when it died of SIGSEGV; 3 more
----     requests were under way
----     cluster: worker 1 (4711) died of SIGSEGV (core: /srv/app/core.4711): starting another one in
----     10 ms
+---     worker 1 (4711) was serving GET /report, for 812 ms, when it died of SIGSEGV
+---     worker 1 (4711) died of SIGSEGV (core: /srv/core.4711): starting another one in 10 ms
 ---
 --- SIGHUP reloads: new workers are started, and when all of them serve the old ones end. Where one
 --- of the new does not, the old ones stay, and the log says why. SIGTERM and SIGINT end the
@@ -72,6 +70,7 @@ local OPTIONS = {
     gid = { type = "string|number|nil" },
     groups = { type = "table|nil" },
     chroot = { type = "string|nil" },
+    capabilities = { type = "table|nil" },
     noNewPrivs = { type = "boolean", default = false },
     refuseRoot = { type = "boolean", default = false },
     reload = { type = "string|boolean", default = "SIGHUP" },
@@ -117,6 +116,7 @@ local function check_options(signature, options)
     names.check_id(signature, "options.uid", o.uid, 2)
     names.check_id(signature, "options.gid", o.gid, 2)
     names.check_groups(signature, "options.groups", o.groups, 2)
+    names.check_capabilities(signature, o.capabilities, o.uid, 2)
     if o.chroot then start.check_text(signature, "options.chroot", o.chroot, 2) end
     start.check_args(signature, o.args, 2)
     if o.file then start.check_text(signature, "options.file", o.file, 2) end
@@ -214,6 +214,9 @@ local running = false
 ---                        chroot          string  the folder that is the workers' root. The script
 ---                                                and what it loads are looked up in there. Only
 ---                                                root may choose. Default: none
+---                        capabilities    array   of names such as "NET_BIND_SERVICE": rights of
+---                                                root that the workers have as that user, and no
+---                                                program that they start. Linux. Default: none
 ---                        noNewPrivs      boolean no program that a worker starts gets more rights
 ---                                                than it has, by a setuid bit say (Linux, FreeBSD
 ---                                                14). Default: false

@@ -25,6 +25,7 @@ typedef struct links_spawn_options {
     int32_t ipc;
     int32_t enters;
     int32_t no_new_privs;
+    double capabilities;
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -69,6 +70,8 @@ int links_process_fds(void);
 int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 int links_process_setgid(double gid);
 int links_process_no_new_privs(void);
+int links_process_keep_capabilities(void);
+int links_process_set_capabilities(double capabilities);
 int links_process_setenv(const char *name, const char *value);
 const char *links_process_getenv(const char *name);
 const char *links_process_environ(int index);

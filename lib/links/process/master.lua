@@ -146,6 +146,7 @@ function Master:start(slot)
         },
     }, { fd, STDIO.inherit, STDIO.inherit })
     what.readable, what.tied, what.ipc, what.worker = o.file, true, true, slot.id
+    what.capabilities = names.capabilities(o.capabilities)
     what.groups, what.chroot, what.no_new_privs = o.groups, o.chroot, o.noNewPrivs
     local handle, err = start.now(what)
     require("links.unix").closeFd(fd)

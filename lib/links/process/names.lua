@@ -63,6 +63,49 @@ function names.check_groups(signature, param, groups, level)
     end
 end
 
+-- The numbers of capabilities(7), which are in the order of this list.
+local CAPABILITIES, count = {}, 0
+for name in ([[
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+    SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+    WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+]]):gmatch("%S+") do
+    CAPABILITIES[name], count = count, count + 1
+end
+
+local function capability(name) return CAPABILITIES[(name:gsub("^CAP_", ""))] end
+
+--- Raises unless `list` is nil or an array of the names of capabilities, with "CAP_" or without,
+--- and there is a user that is to have them.
+function names.check_capabilities(signature, list, uid, level)
+    level = (level or 1) + 1
+    for i, name in ipairs(list or {}) do
+        local param = "options.capabilities[" .. i .. "]"
+        check.type(signature, param, name, "string", level)
+        if not capability(name) then
+            local near = check.nearest((name:gsub("^CAP_", "")), CAPABILITIES)
+            error(signature .. " " .. param .. ' must be the name of a capability, not "' .. name
+                .. '"' .. (near and ' (did you mean "' .. near .. '"?)' or ""), level + 1)
+        end
+    end
+    if list and list[1] and uid == nil then
+        error(signature .. " options.capabilities are for another user: say options.uid", level + 1)
+    end
+end
+
+--- As a number: bit n is for number n. nil for none.
+function names.capabilities(list)
+    local sum, seen = 0, {}
+    for _, name in ipairs(list or {}) do
+        local number = capability(name)
+        if not seen[number] then sum = sum + 2 ^ number end
+        seen[number] = true
+    end
+    return sum > 0 and sum or nil
+end
+
 -- The id of a group, or nil and an error.
 local function group_id(gid, syscall)
     if type(gid) ~= "string" then return gid end

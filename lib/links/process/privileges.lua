@@ -1,8 +1,9 @@
 --- Giving up the rights of root. These are functions of the module `process`.
 ---
 --- A cluster needs none of this: its master opens the ports, and the workers run as the options
---- `uid`, `gid`, `groups`, `chroot` and `noNewPrivs` of process.cluster say. A program of one
---- process that was started by root opens its ports first, and calls process.dropPrivileges then.
+--- `uid`, `gid`, `groups`, `chroot`, `capabilities` and `noNewPrivs` of process.cluster say. A
+--- program of one process that was started by root opens its ports first, and calls
+--- process.dropPrivileges then.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -20,6 +21,7 @@ local OPTIONS = {
     gid = { type = "string|number|nil" },
     groups = { type = "table|nil" },
     chroot = { type = "string|nil" },
+    capabilities = { type = "table|nil" },
     noNewPrivs = { type = "boolean", default = false },
 }
 
@@ -30,6 +32,9 @@ local function drop(o, ids)
         rc = C.links_process_chroot(o.chroot)
         if rc < 0 then return rc, "chroot", o.chroot end
     end
+    local capabilities = names.capabilities(o.capabilities)
+    if capabilities then rc = C.links_process_keep_capabilities() end
+    if rc < 0 then return rc, "capabilities" end
     if ids then
         local groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
         rc = C.links_process_setgid(ids.gid)
@@ -37,6 +42,8 @@ local function drop(o, ids)
         rc = C.links_process_setuid(ids.uid, groups, #ids.groups)
         if rc < 0 then return rc, "setuid" end
     end
+    if capabilities then rc = C.links_process_set_capabilities(capabilities) end
+    if rc < 0 then return rc, "capabilities" end
     if o.noNewPrivs then rc = C.links_process_no_new_privs() end
     if rc < 0 then return rc, "no_new_privs" end
     -- Whoever calls this does not mean to stay root.
@@ -57,6 +64,11 @@ end
 ---                        chroot      string   the folder that is to be the root from now on, for
 ---                                             all that is looked up later, such as
 ---                                             /etc/resolv.conf. Only root may. Default: none
+---                        capabilities  array  of names such as "NET_BIND_SERVICE": rights of root
+---                                             that stay, of the loop's thread and those it starts
+---                                             from now on, for what it does with sockets say. No
+---                                             program that is started gets them. They are for
+---                                             another user, `uid`. Linux. Default: none
 ---                        noNewPrivs  boolean  no program that is started from now on gets more
 ---                                             rights than this one, by a setuid bit say (Linux,
 ---                                             FreeBSD 14). Default: false
@@ -66,7 +78,8 @@ end
 ---                        EINVAL   there is no such user or group; the id of an unknown user
 ---                                 without a gid
 ---                        ENOENT, ENOTDIR, EACCES  the folder cannot be entered
----                        ENOTSUP  `noNewPrivs` where the system has no such thing
+---                        ENOTSUP  `noNewPrivs` or `capabilities` where the system has no such
+---                                 thing
 --- @raise                 an option of another type or out of bounds, or one that nobody knows
 --- @usage local process = require "process"
 --- local ok, err = process.dropPrivileges({ uid = "no such user" })
@@ -77,6 +90,7 @@ function process.dropPrivileges(options)
     names.check_id(DROP, "options.uid", o.uid)
     names.check_id(DROP, "options.gid", o.gid)
     names.check_groups(DROP, "options.groups", o.groups)
+    names.check_capabilities(DROP, o.capabilities, o.uid)
     if o.chroot then start.check_text(DROP, "options.chroot", o.chroot, 1) end
     local ids, err = names.ids(o.uid, o.gid, o.groups)
     if err then return nil, err end

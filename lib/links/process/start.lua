@@ -194,6 +194,9 @@ function start.now(what)
     if what.ipc then table.insert(env, "LINKS_IPC=" .. IPC_FD) end
     if what.heir then table.insert(env, "LINKS_UPGRADE=" .. IPC_FD) end
     if what.chroot then enter(env, what, ids) end
+    if what.capabilities then
+        table.insert(env, ("LINKS_CAPABILITIES=%x"):format(what.capabilities))
+    end
     local argv = { unpack(what.argv) }
     local c_argv, c_env = strings(argv), strings(env)
     local o = ffi.new("links_spawn_options", {
@@ -201,7 +204,7 @@ function start.now(what)
         readable = what.readable, stdio = what.stdio, cpu = what.cpu,
         detached = what.detached, tied = what.tied and not what.detached,
         ipc = what.ipc or what.heir, enters = what.chroot ~= nil,
-        no_new_privs = what.no_new_privs,
+        no_new_privs = what.no_new_privs, capabilities = what.capabilities or 0,
         kill_signal = what.kill_signal, timeout = what.timeout, kill_timeout = what.kill_timeout,
     })
     local groups

@@ -162,6 +162,7 @@ static const char *step_name(int step)
         [SPAWN_EXEC] = "exec",
         [SPAWN_CHROOT] = "chroot",
         [SPAWN_NO_NEW_PRIVS] = "no_new_privs",
+        [SPAWN_CAPABILITIES] = "capabilities",
     };
     return step >= 0 && step < SPAWN_STEPS ? names[step] : "spawn";
 }
@@ -222,6 +223,7 @@ static spawn_options translate(const links_spawn_options *from)
         .tied = from->tied,
         .enters = from->enters,
         .no_new_privs = from->no_new_privs,
+        .capabilities = (uint64_t)from->capabilities,
     };
 }
 

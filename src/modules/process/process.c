@@ -213,6 +213,13 @@ int links_process_setgid(double gid) { return setgid((gid_t)gid) < 0 ? -errno : 
 
 int links_process_no_new_privs(void) { return spawn_no_new_privs(); }
 
+int links_process_keep_capabilities(void) { return spawn_keep_capabilities(); }
+
+int links_process_set_capabilities(double capabilities)
+{
+    return spawn_set_capabilities((uint64_t)capabilities, false);
+}
+
 void links_process_abort(void)
 {
     fflush(stdout);

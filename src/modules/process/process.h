@@ -53,6 +53,7 @@ typedef struct links_spawn_options {
     int32_t ipc;    /* a way for messages: one end of a socket pair is the child's descriptor 3 */
     int32_t enters; /* as of spawn_options */
     int32_t no_new_privs;
+    double capabilities; /* bit n: it keeps number n of capabilities(7); with set_ids */
     int32_t kill_signal;
     double timeout, kill_timeout;
 } links_spawn_options;
@@ -166,6 +167,11 @@ LINKS_API int links_process_setgid(double gid);
 
 /* No program that is executed from now on gets more rights than this process has. 0 or -errno. */
 LINKS_API int links_process_no_new_privs(void);
+
+/* Around a change of the user, from root: these capabilities are kept, bit n for number n, and no
+ * others; 0 or -errno, -ENOTSUP where the system has no such thing. */
+LINKS_API int links_process_keep_capabilities(void);
+LINKS_API int links_process_set_capabilities(double capabilities);
 
 LINKS_API int links_process_setenv(const char *name, const char *value); /* NULL: unset */
 LINKS_API const char *links_process_getenv(const char *name);

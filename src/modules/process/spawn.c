@@ -187,8 +187,12 @@ static int exec(const spawn_options *o)
 static void enter(const spawn_options *o, int error_fd, pid_t parent)
 {
     int rc, step;
+    if (o->capabilities && (rc = spawn_keep_capabilities()) < 0)
+        give_up(error_fd, SPAWN_CAPABILITIES, -rc);
     if (o->set_ids && (rc = spawn_set_ids(o, &step)) < 0)
         give_up(error_fd, step, -rc);
+    if (o->capabilities && (rc = spawn_set_capabilities(o->capabilities, !o->enters)) < 0)
+        give_up(error_fd, SPAWN_CAPABILITIES, -rc);
     if (o->cwd && chdir(o->cwd) < 0)
         give_up(error_fd, SPAWN_CHDIR, errno);
     if (o->readable && (rc = try_read(o->readable)) < 0)
@@ -249,13 +253,28 @@ static pid_t read_ids(const char *text, spawn_options *o, gid_t *groups, int max
     return parent;
 }
 
+/* What was kept for the sake of the exec is not for the programs that this one starts. */
+static void take_capabilities(spawn_options *o, bool entered)
+{
+    char *text = take_variable("LINKS_CAPABILITIES");
+    o->capabilities = text ? strtoull(text, NULL, 16) : 0;
+    mem_free(text);
+    if (entered || !o->capabilities)
+        return;
+    (void)spawn_set_capabilities(o->capabilities, false); /* it asks for no more than there is */
+    o->capabilities = 0;
+}
+
 void spawn_enter(void)
 {
     gid_t groups[NGROUPS];
+    spawn_options o = {.enters = true};
     char *root = take_variable("LINKS_ENTER_ROOT"), *cwd = take_variable("LINKS_ENTER_CWD");
     char *file = take_variable("LINKS_ENTER_FILE"), *ids = take_variable("LINKS_ENTER_IDS");
+    take_capabilities(&o, root != NULL);
     if (root) {
-        spawn_options o = {.cwd = cwd, .readable = file};
+        o.cwd = cwd;
+        o.readable = file;
         pid_t parent = read_ids(ids, &o, groups, NGROUPS);
         o.tied = parent > 0;
         if (chroot(root) < 0 || chdir("/") < 0)

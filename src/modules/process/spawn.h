@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Instead of a descriptor for the child's 0, 1 or 2. */
@@ -37,6 +38,7 @@ enum {
     SPAWN_CHDIR,
     SPAWN_OPEN,
     SPAWN_NO_NEW_PRIVS,
+    SPAWN_CAPABILITIES,
     SPAWN_EXEC,
     SPAWN_STEPS,
 };
@@ -60,7 +62,8 @@ typedef struct spawn_options {
     bool tied;     /* gets SIGTERM when this process dies, however it does */
     bool enters;   /* links itself, which calls spawn_enter: it takes on its user, folder and root
                       there, and the spawn has failed where that fails */
-    bool no_new_privs; /* nor does anything that it executes ever get more rights */
+    uint64_t capabilities; /* bit n: it keeps capabilities(7) number n of ours; with set_ids */
+    bool no_new_privs;     /* nor does anything that it executes ever get more rights */
 } spawn_options;
 
 /* Raises this process's own limits of descriptors and of the stack. */
@@ -82,7 +85,12 @@ int spawn_pipe(int ends[2]);
 /* Gives up the rights of our user; where that fails, `step` says in what. */
 int spawn_set_ids(const spawn_options *o, int *step);
 int spawn_set_cpu(int cpu);
-int spawn_no_new_privs(void); /* -ENOTSUP where the system has no such thing */
+int spawn_no_new_privs(void); /* -ENOTSUP where the system has no such thing; so for the next two */
+
+/* Before the user is changed, and after: to keep these rights of root, and no others. `executes`:
+ * also through the next exec, of what is no setuid program. */
+int spawn_keep_capabilities(void);
+int spawn_set_capabilities(uint64_t capabilities, bool executes);
 
 /* SIGTERM when `parent` dies; where the system has no such thing, nothing. */
 void spawn_tie(pid_t parent);

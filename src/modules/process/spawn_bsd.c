@@ -99,3 +99,12 @@ int spawn_no_new_privs(void)
 #else
 int spawn_no_new_privs(void) { return -ENOTSUP; }
 #endif
+
+int spawn_keep_capabilities(void) { return -ENOTSUP; }
+
+int spawn_set_capabilities(uint64_t capabilities, bool executes)
+{
+    (void)capabilities;
+    (void)executes;
+    return -ENOTSUP;
+}

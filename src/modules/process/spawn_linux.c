@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -48,6 +49,28 @@ int spawn_set_cpu(int cpu)
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
     return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
+int spawn_keep_capabilities(void) { return prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 ? -errno : 0; }
+
+/* Of this thread alone: the others have lost all of them with the change of the user. */
+int spawn_set_capabilities(uint64_t capabilities, bool executes)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    for (int i = 0; i < 2; i++) {
+        uint32_t half = (uint32_t)(capabilities >> 32 * i);
+        data[i] = (struct __user_cap_data_struct){
+            .effective = half, .permitted = half, .inheritable = executes ? half : 0};
+    }
+    if (syscall(SYS_capset, &head, data) < 0)
+        return -errno;
+    for (unsigned long n = 0; executes && n < 64; n++)
+        if (capabilities >> n & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, n, 0, 0) < 0)
+            return -errno;
+    if (!executes && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return -errno;
+    return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 int spawn_no_new_privs(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0; }
