@@ -5,6 +5,7 @@
 --- in neither, in all processes, one calls the loader and the others wait for what it finds.
 local json_null = require "links.null"
 local check = require "links.check"
+local core = require "links.core"
 local errors = require "links.errors"
 local lock = require "links.lock"
 local own = require "links.shared.own"
@@ -14,7 +15,8 @@ local new_error = errors.new
 
 local cache = {}
 
-local TOO_LARGE = errors.code("TOO_LARGE")
+local TOO_LARGE, LOCKED = errors.code("TOO_LARGE"), errors.code("LOCKED")
+local ETIMEDOUT = errors.code("ETIMEDOUT")
 -- A key and what stands before it must be a key of a dictionary, and of a lock.
 local MAX_KEY = 900
 -- What tells the other processes that a key has changed: a number for each of so many groups.
@@ -216,7 +218,7 @@ function cache.new(name, options)
     if not dict then return nil, err end
     local made = setmetatable({
         name = name, dict = dict, options = o, near = cache.lru(o.lruSize),
-        epoch_key = "e:" .. name,
+        epoch_key = "e:" .. name, flights = {},
     }, Cache)
     made.counts = count_for(name, made)
     return made
@@ -338,8 +340,8 @@ local function load(self, key, loader, ttl, name, generation_name, flight)
     return given(value), not kept and problem or nil, 3
 end
 
--- One task of this process, and of the others, loads; the others look again when it is done.
-local function load_once(self, key, loader, ttl, name, generation_name, flight)
+-- One process loads; the others look again when it is done.
+local function load_once(self, name, key, loader, ttl, generation_name, flight)
     local began = own.clock()
     local held, err = lock.acquire("cache:" .. name, {
         wait = self.options.lockTimeout, ttl = math.max(self.options.lockTimeout, 1) * 2,
@@ -364,6 +366,35 @@ local function load_once(self, key, loader, ttl, name, generation_name, flight)
     held:release()
     if not ok then error(result, 0) end
     return result, problem, level
+end
+
+-- A task that was cancelled, or had no more time, says nothing of the value to the others.
+local function is_own(err)
+    return type(err) == "table" and (err.name == "ECANCELED" or err.deadline) and true or false
+end
+
+-- The first task of this process that wants a key goes and gets it; the others get what it got.
+local function get_together(self, name, ...)
+    local there = self.flights[name]
+    while there do
+        local status = core.park(there.queue, self.options.lockTimeout, "cache")
+        if status == -ETIMEDOUT then return make_do(self, name, new_error(LOCKED, "cache")) end
+        if status ~= 0 then return make_do(self, name, new_error(status, "cache")) end
+        if there.over then
+            self.counts.missed = self.counts.missed + 1
+            return there.value, there.err, there.level
+        end
+        there = self.flights[name]
+    end
+    there = { queue = core.queue() }
+    self.flights[name] = there
+    local ok, value, err, level = pcall(load_once, self, name, ...)
+    self.flights[name] = nil
+    there.over = ok and not is_own(err)
+    there.value, there.err, there.level = value, err, level
+    core.wakeAll(there.queue)
+    if not ok then error(value, 0) end
+    return value, err, level
 end
 
 local function check_key(signature, key)
@@ -413,7 +444,7 @@ function Cache:get(key, loader, options)
         return given(value), nil, 2
     end
     if loader then
-        return load_once(self, key, loader, ttl, name, generation_name, flight)
+        return get_together(self, name, key, loader, ttl, generation_name, flight)
     end
     counts.missed = counts.missed + 1
     return nil

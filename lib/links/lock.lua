@@ -17,6 +17,9 @@ local TOO_LARGE, ETIMEDOUT = errors.code("TOO_LARGE"), -errors.code("ETIMEDOUT")
 local MAX_KEY = 1024
 -- A waiter looks by himself so often: for an owner that has died, or a datagram that was lost.
 local LOOK_MS = 100
+-- So many wait for a key in order. Further ones only look: those who have given up stay in the
+-- queue until it is their turn, and must not fill the memory of all locks.
+local QUEUE_MAX = 256
 
 local OPTIONS = {
     ttl = { default = 30000, type = "number" },
@@ -77,7 +80,7 @@ local function wait_for(dict, key, token, o)
     local status = 0
     while true do
         -- Whoever wakes this one has taken it out of the queue.
-        if status == 0 then
+        if status == 0 and dict:len("w:" .. key) < QUEUE_MAX then
             local queued, problem = dict:push("w:" .. key, entry, side)
             if not queued then
                 err = problem

@@ -159,19 +159,17 @@ function shared.open(name, size, options)
     local known = opened[id]
     if known then
         if known.size == size and known.evict == o.evict then return known end
-        return nil, new_error(EXISTS, "open", { path = o.file or name })
+        return nil, values.taken("shared memory", o.file or name, known.size, size)
     end
     local found, rc = ffi.new("double[1]", size), ffi.new("int[1]")
     local file = o.file or ""
     local handle = C.links_dict_open(name, #name, file, #file, found, o.shards,
         o.evict == "lru" and 1 or 0, rc)
     if handle == nil then
-        local extra = { path = o.file or name }
         if rc[0] == -EXISTS then
-            extra.message = ("shared memory exists with %d bytes, not %d"):format(found[0], size)
-            if found[0] == size then extra.message = "shared memory exists with another evict" end
+            return nil, values.taken("shared memory", o.file or name, found[0], size)
         end
-        return nil, new_error(rc[0], "open", extra)
+        return nil, new_error(rc[0], "open", { path = o.file or name })
     end
     local dict = setmetatable({
         handle = ffi.gc(handle, C.links_dict_free), name = name, size = size, evict = o.evict,

@@ -233,6 +233,19 @@ describe("lock.acquire", function()
         tools.steadily(40, leaves_the_queue)
     end)
 
+    it("does not remember without end who has given up waiting", function()
+        local dict = dictionary("none")
+        local held = assert(lock.acquire("k", { dict = dict }))
+        local tasks = {}
+        for i = 1, 400 do tasks[i] = task.spawn(lock.acquire, "k", { dict = dict, wait = 1 }) end
+        for _, one in ipairs(tasks) do
+            assert.equal("LOCKED", (select(3, one:join())).name)
+        end
+        assert.is_true(dict:len("w:k") <= 256)
+        held:release()
+        assert(lock.acquire("k", { dict = dict }))
+    end)
+
     it("runs a function with the lock and gives it back when that fails", function()
         local dict = dictionary("none")
         local o = { dict = dict, wait = 0 }
@@ -438,12 +451,61 @@ describe("cache.new", function()
         assert.equal(2, b:get("k"))
     end)
 
-    it("tries a loader that fails once for all who wait for it", function()
+    it("gives what was loaded for one task to the others, but not that task's end", function()
         local c = new()
+        local calls = 0
+        local first = task.spawn(function()
+            return c:get("k", function()
+                calls = calls + 1
+                return nil, select(2, timer.sleep(100000))
+            end)
+        end)
+        local others = {}
+        for i = 1, 5 do
+            others[i] = task.spawn(function()
+                return c:get("k", function()
+                    calls = calls + 1
+                    timer.sleep(1)
+                    return print -- which no other process can be given
+                end)
+            end)
+        end
+        task.yield()
+        first:cancel()
+        assert.equal("ECANCELED", (select(3, first:join())).name)
+        for i = 1, 5 do assert.equal(print, (select(2, others[i]:join()))) end
+        assert.equal(2, calls)
+    end)
+
+    it("waits for another process, and for another task, no longer than it is to", function()
+        local a, dict = new { lockTimeout = 100000 }
+        local b = new { dict = dict, lockTimeout = 20 }
+        local go_on, begun = task.spawn(timer.sleep, 100000), false
+        local slow = task.spawn(function()
+            return a:get("k", function()
+                begun = true
+                go_on:join()
+                return "late"
+            end)
+        end)
+        while not begun do task.yield() end
+        a.options.lockTimeout = 20 -- its lock lives on
+        for _, c in ipairs { a, b } do
+            local value, err, level = c:get("k", function() return "never" end)
+            assert.same({ nil, "LOCKED", 3 }, { value, err.name, level })
+        end
+        go_on:cancel()
+        assert.equal("late", (select(2, slow:join())))
+    end)
+
+    it("tries a loader that fails once for all who wait for it", function()
+        local a, dict = new()
+        local b = new { dict = dict }
         local calls, tasks = 0, {}
         local failure = require("links.errors").new(111, "connect")
         for i = 1, 20 do
             tasks[i] = task.spawn(function()
+                local c = i % 2 == 0 and a or b
                 local value, err, level = c:get("k", function()
                     calls = calls + 1
                     timer.sleep(20)
@@ -459,6 +521,6 @@ describe("cache.new", function()
             assert.equal(tostring(failure), tostring(err))
         end
         assert.equal(1, calls)
-        assert.equal("yes", c:get("k", function() return "yes" end))
+        assert.equal("yes", a:get("k", function() return "yes" end))
     end)
 end)

@@ -34,8 +34,11 @@ describe("shared.open", function()
 
     it("tells another size and another evict", function()
         local _, name = new()
-        fails("EXISTS", shared.open(name, 2 ^ 21))
-        fails("EXISTS", shared.open(name, 2 ^ 20, { evict = "none" }))
+        local _, err = shared.open(name, 2 ^ 21)
+        assert.matches("^EXISTS: shared memory exists with 1048576 bytes, not 2097152 ",
+            tostring(err))
+        _, err = shared.open(name, 2 ^ 20, { evict = "none" })
+        assert.matches("^EXISTS: shared memory exists with another evict ", tostring(err))
         local result = program.eval(([[
             local dict, err = require("shared").open(%q, 2 ^ 21)
             print(dict, err)

@@ -68,16 +68,15 @@ function shared.queue(name, size)
     local known = opened[name]
     if known then
         if known.size == size then return known end
-        return nil, new_error(EXISTS, "open", { path = name })
+        return nil, values.taken("the queue", name, known.size, size)
     end
     local found, rc = ffi.new("double[1]", size), ffi.new("int[1]")
     local handle = C.links_queue_open(name, #name, found, rc)
     if handle == nil then
-        local extra = { path = name }
         if rc[0] == -EXISTS then
-            extra.message = ("the queue exists with %d bytes, not %d"):format(found[0], size)
+            return nil, values.taken("the queue", name, found[0], size)
         end
-        return nil, new_error(rc[0], "open", extra)
+        return nil, new_error(rc[0], "open", { path = name })
     end
     local queue = setmetatable({
         handle = ffi.gc(handle, C.links_queue_free), name = name, size = size,

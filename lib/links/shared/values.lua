@@ -6,7 +6,7 @@ local check = require "links.check"
 local errors = require "links.errors"
 
 local new_error = errors.new
-local TYPE_ERROR = errors.code("TYPE")
+local TYPE_ERROR, EXISTS = errors.code("TYPE"), errors.code("EXISTS")
 
 -- As in src/modules/shared/dict.h, and beyond: 2 are the lists of dictionaries.
 local NUMBER, STRING, TABLE, INT64, UINT64, TRUE, FALSE = 1, 3, 4, 5, 6, 7, 8
@@ -57,7 +57,16 @@ local function check_name(signature, name)
     end
 end
 
+-- The error where a name is that of something with so many bytes, or with another `evict`.
+local function taken(what, path, there, size)
+    local message = what .. " exists with another evict"
+    if there ~= size then
+        message = ("%s exists with %d bytes, not %d"):format(what, there, size)
+    end
+    return new_error(EXISTS, "open", { path = path, message = message })
+end
+
 return {
     NUMBER = NUMBER, STRING = STRING, TRUE = TRUE, FALSE = FALSE,
-    encode = encode, split = split, decode = decode, check_name = check_name,
+    encode = encode, split = split, decode = decode, check_name = check_name, taken = taken,
 }
