@@ -82,6 +82,11 @@ int planted(void)
     return 0;
 }
 C
+finds arrays lib/links/planted.lua 'has \[?\] and no' <<'LUA'
+-- [?]: with values
+local one = ffi.new("int[?]", 1, { 1 })
+local two = ffi.new("int[?]", 1)
+LUA
 yes 'int planted;' | head -n 901 | finds length src/base/planted.c '900 are the limit'
 finds words src/base/planted.c 'without an issue' <<'C'
 /* TODO: remember */

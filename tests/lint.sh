@@ -11,7 +11,7 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "${1:-$root}" || exit 1
 
-CHECKS=${CHECKS:-layers lua_headers one_resume systems length words docstrings pages shell
+CHECKS=${CHECKS:-layers lua_headers one_resume systems arrays length words docstrings pages shell
     clang_format cppcheck luacheck}
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
@@ -100,6 +100,16 @@ check_systems() {
             if (inside && /__linux|__FreeBSD|__NetBSD|__OpenBSD|__DragonFly|__APPLE__|BSD|_WIN32|__unix/)
                 print FILENAME ":" FNR ": asks for the system inside a function: make it x_linux.c and x_bsd.c"
         }' /dev/null
+}
+
+# LuaJIT may give an array of a variable size no room: docs/architecture.md, "Errors and memory".
+check_arrays() {
+    lua_files lib tests docs examples bench | xargs awk '
+        FNR == 1 { told = 0 }
+        /\[\?\]/ && !/^[ \t]*--/ && !/-- \[\?\]: ./ && !told {
+            print FILENAME ":" FNR ": has [?] and no \"-- [?]: why\" (docs/architecture.md): fix the size"
+        }
+        { told = /^[ \t]*-- \[\?\]: ./ }' /dev/null
 }
 
 # --- the house ---------------------------------------------------------------------------------

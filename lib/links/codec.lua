@@ -7,6 +7,7 @@ local ffi = require "ffi"
 local bit = require "bit"
 local check = require "links.check"
 local errors = require "links.errors"
+local room = require "links.scratch"
 
 local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
 local byte, char, find, sub = string.byte, string.char, string.find, string.sub
@@ -18,20 +19,6 @@ local PARSE, TOO_LARGE = errors.code("PARSE"), errors.code("TOO_LARGE")
 local MAX_ARGS = 1000
 
 local bytes = ffi.typeof("const uint8_t *")
-
--- Results are put together here. Nothing below waits, so one is enough; what a very large result
--- needed is not kept.
-local KEPT = 1048576
-local scratch, scratch_len = ffi.new("uint8_t[?]", 4096), 4096
-
-local function room(len)
-    if len > scratch_len then
-        if len > KEPT then return ffi.new("uint8_t[?]", len) end
-        scratch_len = math.min(len * 2, KEPT)
-        scratch = ffi.new("uint8_t[?]", scratch_len)
-    end
-    return scratch
-end
 
 local function malformed(what, message, at)
     return nil, errors.new(PARSE, what, { message = message .. " at byte " .. at })

@@ -11,6 +11,7 @@ local ffi = require "ffi"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
+local room = require "links.scratch"
 local algs = require "links.crypto.algs"
 local C = require "links.crypto.ffi"
 
@@ -155,7 +156,7 @@ end
 --- assert(#crypto.randomBytes(16) == 16 and crypto.randomBytes(16) ~= crypto.randomBytes(16))
 function crypto.randomBytes(n)
     check.integer("crypto.randomBytes(n)", "n", n, 0, RANDOM_MAX)
-    local out = n <= 64 and digest or ffi.new("uint8_t[?]", n)
+    local out = n <= 64 and digest or room(n)
     local rc = C.links_crypto_random(out, n)
     if rc < 0 then error(errors.new(rc, "random"), 2) end
     return ffi_string(out, n)

@@ -68,9 +68,10 @@ end
 -- --- Starting programs -------------------------------------------------------------------------
 
 local PATH_MAX = 4096
+local path_array = ffi.typeof("char[" .. PATH_MAX .. "]")
 
 local function program()
-    local path = ffi.new("char[?]", PATH_MAX)
+    local path = path_array()
     local rc = C.links_process_program(path, PATH_MAX)
     if rc < 0 then return nil, new_error(rc, "fork") end
     return ffi.string(path)
@@ -589,7 +590,7 @@ end
 function process.cwd()
     local size = PATH_MAX
     while true do
-        local path = ffi.new("char[?]", size)
+        local path = ffi.new("char[?]", size) -- [?]: of 4096 or more
         local rc = C.links_process_cwd(path, size)
         if rc == 0 then return ffi.string(path) end
         if rc ~= -errors.code("ERANGE") or size >= 2 ^ 20 then
@@ -695,8 +696,7 @@ function process.setuid(user)
     local ids, err = names.ids(user, type(user) == "number" and C.getegid() or nil)
     if err then return nil, err end
     if not ids then return true end
-    local groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
-    return result(C.links_process_setuid(ids.uid, groups, #ids.groups), "setuid")
+    return result(C.links_process_setuid(ids.uid, names.c_groups(ids)), "setuid")
 end
 
 --- Changes the group of this process, for good.

@@ -102,7 +102,7 @@ end
 --- local cpu = system.cpuinfo()[1]
 --- print(cpu.model, cpu.speed, cpu.times.idle)
 function system.cpuinfo()
-    local n, cpus = list(C.links_system_cpus, "links_cpu[?]")
+    local n, cpus = list(C.links_system_cpus, "links_cpu[?]") -- [?]: of 16 or more
     if n < 0 then return nil, errors.new(n, "cpuinfo") end
     local result = {}
     for i = 0, n - 1 do
@@ -203,6 +203,7 @@ end
 ---     for _, a in ipairs(addresses) do print(name, a.family, a.address) end
 --- end
 function system.networkInterfaces()
+    -- [?]: of 16 or more
     local n, items = list(C.links_system_interfaces, "links_interface[?]")
     if n < 0 then return nil, errors.new(n, "networkInterfaces") end
     local result = {}

@@ -50,6 +50,7 @@ local udp = {}
 
 local INT_MAX = 2 ^ 31 - 1
 local SEND_BATCH = 64
+local message_batch = ffi.typeof("links_udp_message[" .. SEND_BATCH .. "]")
 local LONGEST_MS = 2 ^ 40
 local EINVAL = -errors.code("EINVAL")
 
@@ -295,7 +296,7 @@ function methods:sendMany(list)
         if m[2] ~= nil or m[3] ~= nil then check_target(MANY_SIGNATURE, m[2], m[3], 1) end
     end
     local handle, sent = self._h, 0
-    local batch = ffi.new("links_udp_message[?]", SEND_BATCH)
+    local batch = message_batch()
     while sent < #list do
         local n = math.min(#list - sent, SEND_BATCH)
         for i = 1, n do

@@ -324,7 +324,7 @@ describe("a worker", function()
             local kept
             local server = assert(http.createServer(0, function(req)
                 if req.path == "/grow" then
-                    kept = ffi.new("char[?]", 150 * MIB)
+                    kept = ffi.new("char[" .. 150 * MIB .. "]")
                     ffi.fill(kept, 150 * MIB, 1)
                 end
                 return process.workerId .. " " .. process.pid .. " " .. (kept and "grown" or "small")

@@ -360,6 +360,18 @@ describe("socket:write", function()
         raises("data must be an array or a pointer", client.write, client, 5LL, 3)
     end)
 
+    -- Compiled for nothing to write, it has once written into the object behind its array.
+    it("writes cdata after it has often written none", function()
+        local client, peer = pair()
+        local word = ffi.new("char[8]", "word")
+        for _ = 1, 20 do
+            for _ = 1, 100 do client:write(word, 0) end
+            client:write(word, 4)
+        end
+        collectgarbage()
+        assert.equal(("word"):rep(20), peer:read(80))
+    end)
+
     it("writes a string.buffer", function()
         local ok, buffer = pcall(require, "string.buffer")
         if not ok then return pending("this LuaJIT has none") end

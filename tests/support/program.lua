@@ -62,7 +62,7 @@ local function pipe(flags)
 end
 
 local function strings(list)
-    local array = ffi.new("const char *[?]", #list + 1)
+    local array = ffi.new("const char *[?]", #list + 1) -- [?]: of a length that no trace knows
     for i, text in ipairs(list) do array[i - 1] = text end
     array[#list] = nil
     return array

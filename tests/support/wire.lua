@@ -30,8 +30,8 @@ local Client = {}
 Client.__index = Client
 
 local function option(fd, level, name, ...)
-    local value = ffi.new("int[?]", select("#", ...), ...)
-    assert(C.setsockopt(fd, level, name, value, ffi.sizeof(value)) == 0)
+    local value = ffi.new("int[2]", ...)
+    assert(C.setsockopt(fd, level, name, value, 4 * select("#", ...)) == 0)
 end
 
 -- Connects to a port of this machine. options: receiveBuffer, in bytes, for a client that is slow.

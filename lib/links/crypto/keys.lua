@@ -5,6 +5,7 @@ local check = require "links.check"
 local codec = require "links.codec"
 local core = require "links.core"
 local errors = require "links.errors"
+local room = require "links.scratch"
 local algs = require "links.crypto.algs"
 local C = require "links.crypto.ffi"
 
@@ -290,7 +291,7 @@ function crypto.hkdf(alg, key, length, salt, info)
     check.type(signature, "salt", salt, "string|nil")
     check.type(signature, "info", info, "string|nil")
     salt, info = salt or "", info or ""
-    local out = ffi.new("uint8_t[?]", length)
+    local out = room(length)
     local rc = C.links_crypto_hkdf(number, key, #key, salt, #salt, info, #info, out, length)
     if rc < 0 then error(errors.new(rc, "hkdf"), 2) end
     return ffi.string(out, length)

@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
+local room = require "links.scratch"
 local C = require "links.crypto.ffi"
 
 local crypto = {}
@@ -57,7 +58,7 @@ end
 
 local function encrypt(cipher, key, nonce, data, aad)
     local len = #data + TAG
-    local out = ffi.new("uint8_t[?]", len)
+    local out = room(len)
     local rc = run(C.links_aead_seal, cipher, key, nonce, data, 0, #data, aad, out)
     if rc < 0 then error(errors.new(rc, "encrypt"), 3) end
     return ffi.string(out, len)
@@ -65,7 +66,7 @@ end
 
 local function decrypt(cipher, key, nonce, data, from, aad, what)
     local len = #data - from
-    local out = ffi.new("uint8_t[?]", math.max(len - TAG, 1))
+    local out = room(len - TAG)
     local rc = run(C.links_aead_open, cipher, key, nonce, data, from, len, aad, out)
     if rc < 0 then
         return nil, errors.new(rc, what,

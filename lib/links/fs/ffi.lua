@@ -119,7 +119,7 @@ end
 
 -- The current directory; nil where it is gone.
 function binding.cwd()
-    local text = ffi.new("char[?]", 4096)
+    local text = ffi.new("char[4096]")
     if C.getcwd(text, 4096) == nil then return nil end
     return ffi.string(text)
 end

@@ -386,7 +386,7 @@ local walk_straight = assert(loadstring([[
     end
 ]], "=links/http/tree.lua (levels)"))(find, sub)
 
-local slices = ffi.new("links_http_value[?]", MAX_VALUES)
+local slices = ffi.new("links_http_value[" .. MAX_VALUES .. "]")
 
 --- Finds the route of a request that can be found without looking twice: by C.
 ---

@@ -33,7 +33,7 @@ Family.__index = Family
 
 -- For series that there is no room for: what is counted there is never seen.
 local function nowhere(self)
-    self.lost = self.lost or ffi.new("double[?]", #self.bounds + 2)
+    self.lost = self.lost or ffi.new("double[66]") -- of a histogram with 64 buckets
     return self.lost
 end
 
@@ -60,6 +60,7 @@ function family.get(about)
     local known = state.families[about.name]
     if known then return known, false end
     local n = #about.bounds
+    -- [?]: with values
     about.bounds_c = ffi.new("double[?]", math.max(n, 1), about.bounds)
     about.place = C.links_metrics_family(about.kind, about.name, #about.name, about.help,
         #about.help, about.bounds_c, n)

@@ -88,7 +88,7 @@ end
 
 --- The pattern by which this system names core files; nil: it does not tell.
 function crash.pattern()
-    local text = ffi.new("char[?]", PATH_MAX)
+    local text = ffi.new("char[" .. PATH_MAX .. "]")
     if C.links_process_core_pattern(text, PATH_MAX) < 0 then return end
     return ffi.string(text)
 end

@@ -124,6 +124,11 @@ local function further_groups(ids, groups)
     return ids
 end
 
+--- The groups of names.ids, for C: an array, and how many they are.
+function names.c_groups(ids)
+    return ffi.new("uint32_t[?]", #ids.groups, ids.groups), #ids.groups -- [?]: with values
+end
+
 --- The user and group ids that a process is to take on: {uid =, gid =, groups = array}; nil and no
 --- error where it keeps its own. Root's group and further groups never stay with another user.
 --- `groups` are those instead of the user's.

@@ -4,7 +4,6 @@
 --- `uid`, `gid`, `groups`, `chroot`, `capabilities` and `noNewPrivs` of process.cluster say. A
 --- program of one process that was started by root opens its ports first, and calls
 --- process.dropPrivileges then.
-local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.process.ffi"
@@ -36,10 +35,9 @@ local function drop(o, ids)
     if capabilities then rc = C.links_process_keep_capabilities() end
     if rc < 0 then return rc, "capabilities" end
     if ids then
-        local groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
         rc = C.links_process_setgid(ids.gid)
         if rc < 0 then return rc, "setgid" end
-        rc = C.links_process_setuid(ids.uid, groups, #ids.groups)
+        rc = C.links_process_setuid(ids.uid, names.c_groups(ids))
         if rc < 0 then return rc, "setuid" end
     end
     if capabilities then rc = C.links_process_set_capabilities(capabilities) end

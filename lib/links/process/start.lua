@@ -105,7 +105,7 @@ end
 
 -- An array of strings for C; `list` must live as long.
 local function strings(list)
-    local array = ffi.new("const char *[?]", #list + 1)
+    local array = ffi.new("const char *[?]", #list + 1) -- [?]: of a length that no trace knows
     for i, value in ipairs(list) do
         list[i] = tostring(value)
         array[i - 1] = list[i]
@@ -209,8 +209,8 @@ function start.now(what)
     })
     local groups
     if ids then
-        groups = ffi.new("uint32_t[?]", #ids.groups, ids.groups)
-        o.set_ids, o.uid, o.gid, o.groups, o.ngroups = 1, ids.uid, ids.gid, groups, #ids.groups
+        groups, o.ngroups = names.c_groups(ids)
+        o.set_ids, o.uid, o.gid, o.groups = 1, ids.uid, ids.gid, groups
     end
     local pipes, channel = ffi.new("links_pipe *[3]"), ffi.new("int[1]", -1)
     local rc = C.links_spawn(out_child, pipes, channel, o, out_step)

@@ -21,12 +21,13 @@ local READY, GO, RELOAD = 1, 2, 3
 local CLUSTER = "LINKS_CLUSTER"
 local INHERIT = { STDIO.inherit, STDIO.inherit, STDIO.inherit }
 local PATH_MAX = 4096
+local path_array = ffi.typeof("char[" .. PATH_MAX .. "]")
 -- Milliseconds for the new program to get to its workers, which have readyTimeout.
 local BEGINNING = 5000
 local NOT_FOUND = -errors.code("NOT_FOUND")
 
 local function text_of(get, what)
-    local path = ffi.new("char[?]", PATH_MAX)
+    local path = path_array()
     local rc = get(path, PATH_MAX)
     if rc < 0 then return nil, errors.new(rc, what) end
     return ffi.string(path)

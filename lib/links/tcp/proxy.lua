@@ -10,7 +10,7 @@ local C = binding.C
 local proxy = {}
 
 local EINVAL = -errors.code("EINVAL")
-local HEADER_MAX = 107
+local header = ffi.typeof("char[107]")
 local socket_type = ffi.typeof("links_tcp *")
 
 local KNOWN = {
@@ -71,7 +71,7 @@ function proxy.bytes(o)
         if err then return nil, err end
         if not source.address then source = nil end
     end
-    local out = ffi.new("char[?]", HEADER_MAX)
+    local out = header()
     local n
     if source then
         n = C.links_tcp_proxy_header(out, o.version, source.address, source.port,

@@ -19,8 +19,9 @@ local type = type
 local INT_MAX = 2 ^ 31 - 1
 local PIECES = 64 -- of one writev
 
--- Of a fixed size each: where these were arrays of a variable size, the length of a piece was now
--- and then written over the object behind it (LuaJIT of January 2023, under load).
+-- Of a fixed size each (docs/architecture.md, "Errors and memory"): where a trace in which nothing
+-- was written was left because there was something, LuaJIT made a links_tcp_bytes[?] without room,
+-- and the length of the piece was written over the object behind it.
 local one_piece = ffi.typeof("links_tcp_bytes[1]")
 local many_pieces = ffi.typeof("links_tcp_bytes[" .. PIECES .. "]")
 local pointer = ffi.new("const void *[1]") -- only to see what can be one
