@@ -310,12 +310,105 @@ describe("the watchdog", function()
         ]], "^0\n")
     end)
 
+    it("raises an error in a task that holds the loop for too long, and tells where", function()
+        says([[
+            process.watchdog { slow = 0, abort = 50 }
+            local function compute()
+                local i = 0
+                while i < BOUND do i = i + 1 end
+            end
+            local t = require("task").spawn(compute)
+            local ok, err = t:join()
+            print(ok, err)
+            print(#said, said[1])
+            print(require("timer").sleep(1))
+        ]], "^false\t[^\n]-:%d+: the task has held the loop for %d+ ms\n",
+            "\n1\terror: task 2 has held the loop for %d+ ms: an error is raised in it\n"
+            .. "stack traceback:\n\t[^\n]-:%d+: in function", "\ntrue\n$")
+    end)
+
+    it("raises it again where a pcall has caught it, also in a coroutine and behind a call of C",
+        function()
+            says([[
+                process.watchdog { slow = 0, abort = 20 }
+                local function spin() local i = 0 while i < BOUND do i = i + 1 end end
+                local function walk()
+                    local t = {}
+                    while true do string.rep("x", 1000):gsub("x", function() t[1] = 1 end) end
+                end
+                local errors = 0
+                for _, fn in ipairs { spin, coroutine.wrap(spin), walk } do
+                    local ok, err = pcall(fn)
+                    if not ok and err:find("has held the loop") then errors = errors + 1 end
+                end
+                print(errors, #said)
+            ]], "^3\t3\n$")
+        end)
+
+    it("raises no error in code of links, but in what has called it", function()
+        says([[
+            process.watchdog { slow = 0, abort = 50 }
+            local inner = assert(loadstring([=[
+                local marks, hrtime = ...
+                local start, n = hrtime(), 0
+                while hrtime() < start + 300e6 do n = n + 1 end
+                marks.whole = true
+            ]=], "=links/inner.lua"))
+            local marks = {}
+            local ok, err = pcall(function()
+                inner(marks, require("links.system").hrtime)
+                local i = 0
+                while i < BOUND do i = i + 1 end
+            end)
+            print(marks.whole, ok, err)
+        ]], "^true\tfalse\t[^\n]*the task has held the loop for %d%d%d+ ms\n$")
+    end)
+
+    it("ends a process whose task holds the loop for too long, and tells where first", function()
+        local result = program.eval([[
+            require("process").watchdog { slow = 0, kill = 100 }
+            local function forever() local i = 0 while true do i = i + 1 end end
+            forever()
+        ]])
+        assert.equal(6, result.signal)
+        assert.matches("^links: task 1 has held the loop for %d+ ms: the process ends\n"
+            .. "stack traceback:\n\t[^\n]-:%d+: in function 'forever'\n", result.err)
+    end)
+
+    it("ends it from outside where a call of C does not return", function()
+        local result = program.eval([[
+            require("process").watchdog { slow = 0, kill = 50 }
+            local ffi = require "ffi"
+            ffi.cdef "int poll(void *, unsigned long, int);"
+            while true do ffi.C.poll(nil, 0, -1) end
+        ]])
+        assert.equal(6, result.signal)
+        assert.matches("^links: task 1 has held the loop for %d+ ms", result.err)
+    end)
+
+    it("takes limits by their names, and tells what they were", function()
+        says([[
+            local function show(t) print(t.slow, t.abort, t.kill) end
+            show(process.watchdog {})
+            show(process.watchdog { abort = 1000000, kill = 2000000 })
+            print(process.watchdog())
+            local server = require("tcp").createServer(0, print, { host = "127.0.0.1" })
+            show(process.watchdog { kill = 0 })
+            show(process.watchdog { slow = 0 })
+            show(process.watchdog {})
+            server:close()
+            print(pcall(process.watchdog, { limit = 1 }))
+            print(pcall(process.watchdog, { kill = -1 }))
+        ]], "^0\t0\t0\n0\t0\t0\n0\n3600000\t1000000\t2000000\n3600000\t1000000\t0\n0\t1000000\t0\n"
+            .. "false\t[^\n]*limit[^\n]*\nfalse\t[^\n]*kill[^\n]*\n$")
+    end)
+
     it("takes no other numbers", function()
         local process = require "process"
         for _, ms in ipairs { -1, 1.5, 3600001, "100" } do
             local ok, message = pcall(function() return (process.watchdog(ms)) end)
             assert.is_false(ok)
-            assert.matches("process.watchdog%(%[ms%]%) ms must be %[integer%]", message)
+            assert.matches("process.watchdog%(%[ms|options%]%) ms must be %[integer%]", message)
         end
     end)
 end)
