@@ -554,7 +554,7 @@ describe("a cluster under load", function()
     it("has another worker where the watchdog has ended one, and tells where that was", function()
         local code = server_code():gsub('if req.path == "/slow"', [[
             if req.path == "/forever" then
-                process.watchdog { kill = 100 }
+                process.watchdog { kill = 300 }
                 local function forever() local n = 0 while true do n = n + 1 end end
                 forever()
             end
