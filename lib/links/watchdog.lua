@@ -10,8 +10,10 @@ local PLACES_MAX = 256
 
 -- For the process, not for this load of the module.
 local state = core.watchdogState or {
-    ms = nil, -- as it was set; nil: by default
-    on = 0, -- what is in effect
+    slow = nil, -- as it was set; nil: by default
+    abort = 0, kill = 0,
+    begun = false, -- the program listens
+    on = 0, -- what of `slow` is in effect
     places = {}, nplaces = 0, -- place -> {at =, more =}: when it was told of last
 }
 core.watchdogState = state
@@ -44,7 +46,9 @@ local function may_tell(place, held)
     return more
 end
 
-local function tell(t, ms, traceback, outer)
+local ENDS = { abort = ": an error is raised in it", kill = ": the process ends" }
+
+local function tell(t, ms, traceback, outer, fate)
     -- What lies below a handler is links' own, and no news.
     local function cut(text)
         return (text:gsub("\n\tlinks/[^\n]*: in function <links/[^\n]*>$", "")
@@ -52,12 +56,13 @@ local function tell(t, ms, traceback, outer)
             :gsub("\n\tlinks/boot%.lua.*$", ""))
     end
     local more = may_tell(place_of(traceback), ms)
-    if not more then return end
-    local text = ("%s has held the loop for %d ms%s\n%s"):format(tostring(t), ms,
-        more > 0 and ", and so have " .. more .. " others since this was last told" or "",
+    if not more and not fate then return end
+    local text = ("%s has held the loop for %d ms%s\n%s"):format(tostring(t), ms, ENDS[fate]
+        or more > 0 and ", and so have " .. more .. " others since this was last told" or "",
         cut(traceback))
     if outer then text = text .. "\n" .. cut(outer):gsub("^stack traceback:", "resumed by:") end
-    report.write("warn", text)
+    if fate == "kill" then return report.last_words(text) end
+    report.write(fate and "error" or "warn", text)
 end
 
 -- There is one profiler, and the watchdog needs it too: who wants it for himself gets it.
@@ -77,24 +82,25 @@ local function lend_profiler()
     end
 end
 
-local function apply(ms)
-    if ms == state.on then return 0 end
+local function apply(slow)
     lend_profiler()
-    local rc = core.watchdog(ms, tell)
-    state.on = rc == 0 and ms or 0
+    local rc = core.watchdog(slow, state.abort, state.kill, tell)
+    state.on = rc == 0 and slow or 0
     return rc
 end
 
---- Sets the limit in milliseconds, 0 for none, from now on; nil only asks. Returns what it was, or
---- nil and a code.
-function watchdog.set(ms)
-    local before = state.on
-    if ms then
-        state.ms = ms
-        local rc = apply(ms)
+--- Sets limits in milliseconds, 0 for none, from now on: those of slow, abort and kill that are in
+--- `limits`. Returns what they were, or nil and a code.
+function watchdog.set(limits)
+    local were = { slow = state.on, abort = state.abort, kill = state.kill }
+    local slow = limits.slow or were.slow
+    state.slow = limits.slow or state.slow
+    state.abort, state.kill = limits.abort or were.abort, limits.kill or were.kill
+    if slow ~= were.slow or state.abort ~= were.abort or state.kill ~= were.kill then
+        local rc = apply(slow)
         if rc ~= 0 then return nil, rc end
     end
-    return before
+    return were
 end
 
 local function from_environment()
@@ -108,7 +114,7 @@ end
 
 --- The program listens: begins to watch, where it has not said anything else.
 function watchdog.begin()
-    if state.begun or state.ms then return end
+    if state.begun or state.slow then return end
     state.begun = true
     apply(from_environment() or watchdog.DEFAULT)
 end

@@ -22,21 +22,25 @@ static void (*on_strike)(lua_State *L);
 
 static void on_event(lua_State *L, lua_Debug *ar);
 
-static void run_due(lua_State *L)
+static void run_finalizers(lua_State *L)
 {
-    bool was_due = due;
-    due = false;
-    if (lua_gethook(L) == on_event)
-        lua_sethook(L, program.hook, program.mask, program.count);
-    if (struck) {
-        struck = 0;
-        on_strike(L);
-    }
-    if (!was_due)
-        return;
     lua_getfield(L, LUA_REGISTRYINDEX, DUE);
     if (lua_pcall(L, 0, 0, 0))
         lua_pop(L, 1); /* the Lua side reports errors, and this is none of a finalizer's */
+}
+
+/* What has struck comes last: it may raise. */
+static void run_due(lua_State *L)
+{
+    bool was_due = due, was_struck = struck;
+    due = false;
+    struck = 0;
+    if (lua_gethook(L) == on_event)
+        lua_sethook(L, program.hook, program.mask, program.count);
+    if (was_due)
+        run_finalizers(L);
+    if (was_struck)
+        on_strike(L);
 }
 
 static void on_event(lua_State *L, lua_Debug *ar)

@@ -2,11 +2,15 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lua/finalizers.h"
 #include "lua/profile.h"
@@ -14,11 +18,17 @@
 
 enum {
     PERIOD_MIN_MS = 5,
+    PERIOD_MAX_MS = 500,
     IDLE_PERIODS = 20, /* without a task that runs: then the thread sleeps */
     SETTLE_MS = 2,     /* by then a store of another processor's is seen */
     AGAIN = 10,        /* a hold that goes on is told of again after so many times as long */
+    STOPPED_MS = 1000, /* the thread did not run for so long: neither did the loop */
+    GRACE_MS = 1000,   /* for the task to come to where it can be told of, before the end */
     STACK_SIZE = 65536,
 };
+
+/* What is due, and what the Lua side is told that it is. */
+enum { TELL = 1, ABORT = 2, KILL = 4 };
 
 #define TOLD "links.watchdog"
 
@@ -30,10 +40,17 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool runs, stop;
-    int limit_ms;      /* 0: off */
-    uint32_t struck;   /* atomic: the serial of the hold that is to be told of */
-    uint32_t answered; /* atomic: that of the one that has been */
+    int tell_ms, abort_ms, kill_ms; /* 0: never */
+    uint32_t struck;                /* atomic: the serial of the hold that something is due of */
+    uint32_t due;                   /* atomic: and what */
+    uint32_t answered;              /* atomic: that of the one that has been told of */
 } dog = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* As the thread sees it. */
+typedef struct hold {
+    uint32_t serial;
+    int64_t since, tell_at, abort_at, signal_at;
+} hold;
 
 static uint32_t load(const uint32_t *n) { return __atomic_load_n(n, __ATOMIC_ACQUIRE); }
 
@@ -74,43 +91,109 @@ static void doze(uint32_t seen)
         pthread_cond_wait(&dog.changed, &dog.lock);
 }
 
-static void strike(uint32_t serial)
+static void strike(uint32_t serial, uint32_t what)
 {
     if (!profile_is_on())
         return;
+    store(&dog.due, what);
     store(&dog.struck, serial);
     pthread_kill(dog.loop, SIGPROF);
 }
 
+/* What the process has as its errors may be a pipe that nobody reads. */
+static void say_last(const char *text, int len)
+{
+    struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&to, 1, 0) == 1 && (to.revents & POLLOUT))
+        len = (int)write(to.fd, text, (size_t)len);
+}
+
+/* The task has not come to where it could be asked. SIGABRT leaves a core dump, where those are
+ * wanted, that shows the call of C; and its handler writes out what has been logged. */
+static void kill_from_outside(uint32_t serial, int64_t held)
+{
+    static bool said;
+    char text[160];
+    if (held >= dog.kill_ms + 3 * GRACE_MS)
+        kill(getpid(), SIGKILL);
+    if (said)
+        return;
+    said = true;
+    task *t = sched_current();
+    uint32_t id = t && load(&watchdog_sight.serial) == serial ? t->id : 0;
+    say_last(text, snprintf(text, sizeof(text),
+                            "links: task %u has held the loop for %lld ms, and cannot be asked "
+                            "where it is: the process ends\n",
+                            id, (long long)held));
+    pthread_kill(dog.loop, SIGABRT);
+}
+
+/* What is due of a task that still runs. A signal may disturb a system call that it is within, so
+ * they come further and further apart. */
+static void look_at(hold *h, int64_t now)
+{
+    int64_t held = now - h->since;
+    uint32_t what = 0;
+    if (load(&dog.answered) == h->serial) {
+        h->tell_at = held * AGAIN;
+        store(&dog.answered, 0);
+    }
+    if (dog.tell_ms && held >= h->tell_at)
+        what |= TELL;
+    if (dog.abort_ms && held >= h->abort_at)
+        what |= ABORT;
+    if (dog.kill_ms && held >= dog.kill_ms) {
+        what |= KILL;
+        if (held >= dog.kill_ms + GRACE_MS)
+            kill_from_outside(h->serial, held);
+    } else if (held < h->signal_at) {
+        return;
+    }
+    if (!what)
+        return;
+    h->signal_at = held * 2;
+    if (what & ABORT)
+        h->abort_at = held + dog.abort_ms;
+    strike(h->serial, what);
+}
+
+/* It looks twice in the shortest of the limits. */
+static int period_of(void)
+{
+    int limits[] = {dog.tell_ms, dog.abort_ms, dog.kill_ms}, least = 2 * PERIOD_MAX_MS;
+    for (int i = 0; i < 3; i++)
+        if (limits[i] && limits[i] < least)
+            least = limits[i];
+    return least / 2 > PERIOD_MIN_MS ? least / 2 : PERIOD_MIN_MS;
+}
+
 static void *watch(void *arg)
 {
-    uint32_t seen = 0;
-    int64_t since = 0, due = 0;
+    hold h = {0};
+    int64_t looked = clock_ms();
     int idle = 0;
     (void)arg;
     pthread_mutex_lock(&dog.lock);
+    int period = period_of();
     while (!dog.stop) {
         uint32_t serial = load(&watchdog_sight.serial);
         int64_t now = clock_ms();
-        if (serial != seen) {
-            seen = serial;
-            since = now;
-            due = dog.limit_ms;
+        if (now - looked >= period + STOPPED_MS)
+            h.since += now - looked;
+        looked = now;
+        if (serial != h.serial) {
+            h = (hold){
+                .serial = serial, .since = now, .tell_at = dog.tell_ms, .abort_at = dog.abort_ms};
             idle = 0;
-        } else if (!(serial & 1) && ++idle >= IDLE_PERIODS) {
+        } else if (serial & 1) {
+            look_at(&h, now);
+        } else if (++idle >= IDLE_PERIODS) {
             idle = 0;
             doze(serial);
+            looked = clock_ms();
             continue;
-        } else if ((serial & 1) && load(&dog.answered) == serial) {
-            due = (now - since) * AGAIN;
-            store(&dog.answered, 0);
-        } else if ((serial & 1) && now - since >= due) {
-            strike(serial);
-            /* It may be within a system call, which signals would disturb. */
-            due = (now - since) * 2;
         }
-        int period = dog.limit_ms / 2;
-        sleep_ms(period > PERIOD_MIN_MS ? period : PERIOD_MIN_MS);
+        sleep_ms(period);
     }
     pthread_mutex_unlock(&dog.lock);
     return NULL;
@@ -175,15 +258,17 @@ static bool is_telling(lua_State *L)
     return false;
 }
 
-/* A hook: before any instruction of a task. No task runs while it is told, so nothing can wait. */
-static void on_hold(lua_State *L)
+/* In code of links: an error raised there would leave undone what it has begun. */
+static bool is_ours(lua_State *L)
 {
-    uint32_t serial = dog.struck;
-    store(&dog.struck, 0);
-    task *t = sched_current();
-    if (!t || serial != watchdog_sight.serial || is_telling(L) || !lua_checkstack(L, 8))
-        return;
-    store(&dog.answered, serial);
+    lua_Debug ar;
+    return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) &&
+           strncmp(ar.source, "=links/", 7) == 0;
+}
+
+/* No task runs while it is told, so nothing can wait. */
+static void tell(lua_State *L, task *t, const char *end)
+{
     int top = lua_gettop(L);
     lua_getfield(L, LUA_REGISTRYINDEX, TOLD);
     sched_push(L, t);
@@ -193,43 +278,80 @@ static void on_hold(lua_State *L)
         luaL_traceback(L, t->L, NULL, 0);
     else
         lua_pushnil(L);
+    lua_pushstring(L, end);
     sched_swap_current(NULL);
-    if (lua_pcall(L, 4, 0, 0))
+    if (lua_pcall(L, 5, 0, 0))
         lua_pop(L, 1); /* the Lua side reports errors, and there is nobody else */
     sched_swap_current(t);
     lua_settop(L, top);
+}
+
+/* A hook: before any instruction of a task. */
+static void on_hold(lua_State *L)
+{
+    uint32_t serial = dog.struck, due = dog.due;
+    task *t = sched_current();
+    if (!t || serial != watchdog_sight.serial || is_telling(L) || !lua_checkstack(L, 8)) {
+        store(&dog.struck, 0);
+        return;
+    }
+    bool wait = (due & ABORT) && is_ours(L);
+    if (due & KILL) {
+        tell(L, t, "kill");
+        abort();
+    }
+    if ((due & TELL) && !((due & ABORT) && !wait)) {
+        store(&dog.answered, serial);
+        tell(L, t, NULL);
+    }
+    if (wait) {
+        store(&dog.due, ABORT);
+        finalizers_strike(L); /* before the next instruction, then */
+        return;
+    }
+    store(&dog.struck, 0);
+    if (due & ABORT) {
+        store(&dog.answered, serial);
+        tell(L, t, "abort");
+        luaL_where(L, 0);
+        lua_pushfstring(L, "the task has held the loop for %d ms", (int)sched_held_ms());
+        lua_concat(L, 2);
+        lua_error(L);
+    }
 }
 
 /* --- for Lua ------------------------------------------------------------------------------------ */
 
 static void turn_off(lua_State *L)
 {
-    if (!dog.limit_ms)
+    if (!dog.runs)
         return;
     stop();
-    dog.limit_ms = 0;
     profile_want(L, false);
 }
 
-/* watchdog(ms[, fn]) -> 0 or -errno: calls fn(task, ms, traceback, traceback of the task that runs
- * that coroutine) when a task has held the loop for so long; 0: no more. */
+/* watchdog(tell_ms, abort_ms, kill_ms, fn) -> 0 or -errno: calls fn(task, ms, traceback, traceback of
+ * the task that runs that coroutine, "abort", "kill" or nil) when a task has held the loop for so
+ * long. Times of 0: never. */
 static int core_watchdog(lua_State *L)
 {
-    int ms = (int)luaL_checkinteger(L, 1);
-    int rc = 0;
+    int tell_ms = (int)luaL_checkinteger(L, 1), abort_ms = (int)luaL_checkinteger(L, 2);
+    int kill_ms = (int)luaL_checkinteger(L, 3), rc = 0;
     turn_off(L);
-    if (ms > 0) {
-        luaL_checktype(L, 2, LUA_TFUNCTION);
-        lua_pushvalue(L, 2);
+    if (tell_ms || abort_ms || kill_ms) {
+        luaL_checktype(L, 4, LUA_TFUNCTION);
+        lua_pushvalue(L, 4);
         lua_setfield(L, LUA_REGISTRYINDEX, TOLD);
         dog.L = sched_vm();
+        dog.tell_ms = tell_ms;
+        dog.abort_ms = abort_ms;
+        dog.kill_ms = kill_ms;
         profile_on_signal(on_signal);
         finalizers_on_strike(on_hold);
         profile_want(L, true);
-        dog.limit_ms = ms;
         rc = start();
         if (rc < 0)
-            turn_off(L);
+            profile_want(L, false);
     }
     lua_pushinteger(L, rc);
     return 1;

@@ -3,7 +3,9 @@
  *
  * A thread looks now and then whether the same task still runs. If it does, it sends the loop's
  * thread a signal, which leads to a hook before the next instruction, out of compiled code too
- * (profile.h). There the traceback is taken, and told. While nothing happens the thread sleeps.
+ * (profile.h). There the traceback is taken, and told; and where the program wants it, an error is
+ * raised in the task, or the process ended, in which case the thread does not wait for ever for the
+ * task to come to such a place. While nothing happens the thread sleeps.
  */
 #ifndef LINKS_LUA_WATCHDOG_H
 #define LINKS_LUA_WATCHDOG_H
@@ -33,7 +35,7 @@ static inline void watchdog_leave(void)
     __atomic_store_n(&watchdog_sight.serial, watchdog_sight.serial + 1, __ATOMIC_RELAXED);
 }
 
-/* Adds watchdog(ms[, fn]) to the table on top of the stack. */
+/* Adds watchdog(tell ms, abort ms, kill ms[, fn]) to the table on top of the stack. */
 void watchdog_add(lua_State *L);
 
 /* Before lua_close. */

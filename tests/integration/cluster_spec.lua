@@ -551,6 +551,29 @@ describe("a cluster under load", function()
         end
     end)
 
+    it("has another worker where the watchdog has ended one, and tells where that was", function()
+        local code = server_code():gsub('if req.path == "/slow"', [[
+            if req.path == "/forever" then
+                process.watchdog { kill = 300 }
+                local function forever() local n = 0 while true do n = n + 1 end end
+                forever()
+            end
+            %0]])
+        local cluster = start(code)
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        local res, err = http.get("http://127.0.0.1:" .. port .. "/forever")
+        assert.is_nil(res)
+        assert.is_truthy(({ ECONNRESET = 1, EOF = 1, EPIPE = 1 })[err.name], tostring(err))
+        local id = prints(cluster, "worker (%d) %(%d+%) died of SIGABRT[^\n]*: starting another")
+        assert.matches("held the loop for %d+ ms: the process ends\nstack traceback:\n"
+            .. "\t[^\n]*/app.lua:%d+: in function 'forever'", cluster.text)
+        eventually("a replacement", function()
+            local at, pid = ask(port)
+            return at == tonumber(id) and pid ~= pids[tonumber(id)]
+        end)
+    end)
+
     it("starts another worker at once where one is asked to end from outside", function()
         local cluster = start(server_code())
         local asked, failures = under_load(cluster, function(port)

@@ -9,6 +9,12 @@ local function run(code, environment)
         report.write = function(level, text) said[#said + 1] = level .. ": " .. text end
         local function told() return said[#said] end
         local BOUND = 1e11
+        -- On a busy machine the task that begins to watch may be told of for that.
+        local function watch(limits)
+            process.watchdog(limits)
+            require("timer").sleep(1)
+            for i = #said, 1, -1 do said[i] = nil end
+        end
         -- Calls fn, each time in a turn of its own, until something has been told that matches:
         -- where the machine is busy a task may be told of before it comes there.
         local function until_told(pattern, fn)
@@ -35,24 +41,25 @@ end
 describe("the watchdog", function()
     it("tells of a task that holds the loop, by its name and where it is, while it does", function()
         says([[
+            watch(20)
             local function compute()
-                local i = 0
+                local i, before = 0, #said
                 repeat
                     i = i + #tostring(i)
-                until told() or i > BOUND
+                until #said > before or i > BOUND
             end
-            process.watchdog(20)
-            local t = require("task").spawn(compute)
-            t.name = "the slow one"
-            t:join()
-            print(told())
-        ]], "^warn: task 2 %(the slow one%) has held the loop for %d+ ms\n", "stack traceback:\n",
-            ":%d+: in function")
+            until_told("^warn: task %d+ %(the slow one%) has held the loop for %d+ ms\n"
+                .. "stack traceback:\n.*:%d+: in function", function()
+                local t = require("task").spawn(compute)
+                t.name = "the slow one"
+                t:join()
+            end)
+        ]], "^told of\n$")
     end)
 
     it("gets out of a loop that has been compiled", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local i, n = 0, 0
             while not said[1] and i < BOUND do
                 i = i + 1
@@ -63,7 +70,7 @@ describe("the watchdog", function()
 
     it("gets out of a compiled loop on one line, and through calls that were inlined", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local function add(a, b) return a + b end
             local i = 0 while not said[1] and i < BOUND do i = add(i, 1) end
             print(told())
@@ -72,20 +79,21 @@ describe("the watchdog", function()
 
     it("tells of a coroutine in the task, and of who has resumed it", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local function inner()
-                local i = 0
-                while not said[1] and i < BOUND do i = i + 1 end
+                local i, before = 0, #said
+                while #said == before and i < BOUND do i = i + 1 end
             end
             local function outer() coroutine.wrap(inner)() end
-            outer()
-            print(told())
-        ]], "in function <.-\nresumed by:\n.*in function 'outer'")
+            until_told("in function <.-\nresumed by:\n.*in function 'outer'", function()
+                outer()
+            end)
+        ]], "^told of\n$")
     end)
 
     it("tells once of what comes again soon at the same place", function()
         local out = says([[
-            process.watchdog(20)
+            watch(20)
             -- All on one line, which is the place.
             assert(loadstring(([=[
                 local said, BOUND = ...
@@ -106,7 +114,7 @@ describe("the watchdog", function()
 
     it("tells again of a task that goes on, when it has taken ten times as long", function()
         says([[
-            process.watchdog(10)
+            watch(10)
             local i = 0
             while not said[2] and i < BOUND do i = i + 1 end
             print(#said)
@@ -116,7 +124,7 @@ describe("the watchdog", function()
 
     it("gets out of a compiled loop in a function of links", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local spin = assert(loadstring([=[
                 local said, BOUND = ...
                 local i, before = 0, #said
@@ -128,7 +136,7 @@ describe("the watchdog", function()
 
     it("tells which compiled line has called what blocks, by itself or through links", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local ffi = require "ffi"
             ffi.cdef "int usleep(unsigned);"
             local through = assert(loadstring([=[
@@ -210,7 +218,7 @@ describe("the watchdog", function()
 
     it("tells of a call that blocks, when it returns", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local n = 0
             repeat
                 os.execute("sleep 0.2")
@@ -222,7 +230,7 @@ describe("the watchdog", function()
 
     it("waits in nobody's name: what it tells cannot park the task that is told of", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local timer = require "timer"
             local refused
             report.write = function()
@@ -237,7 +245,7 @@ describe("the watchdog", function()
 
     it("does no harm where its own telling fails", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local n = 0
             report.write = function() n = n + 1; error("no luck") end
             local i = 0
@@ -248,7 +256,7 @@ describe("the watchdog", function()
 
     it("leaves finalizers and hooks of the program alone", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local lines, finalized = 0, 0
             debug.sethook(function() lines = lines + 1 end, "l")
             local function garbage()
@@ -269,7 +277,7 @@ describe("the watchdog", function()
 
     it("gives the profiler to a program that wants it, and has it back after", function()
         says([[
-            process.watchdog(20)
+            watch(20)
             local profile, n = require "jit.profile", 0
             profile.start("li1", function() n = n + 1 end)
             local i, before = 0, #said
@@ -310,12 +318,106 @@ describe("the watchdog", function()
         ]], "^0\n")
     end)
 
+    it("raises an error in a task that holds the loop for too long, and tells where", function()
+        says([[
+            watch { slow = 0, abort = 200 }
+            local function compute()
+                local i = 0
+                while i < BOUND do i = i + 1 end
+            end
+            local t = require("task").spawn(compute)
+            local ok, err = t:join()
+            print(ok, err)
+            print(#said, said[1])
+            print(require("timer").sleep(1))
+        ]], "^false\t[^\n]-:%d+: the task has held the loop for %d+ ms\n",
+            "\n1\terror: task 2 has held the loop for %d+ ms: an error is raised in it\n"
+            .. "stack traceback:\n\t[^\n]-:%d+: in function", "\ntrue\n$")
+    end)
+
+    it("raises it again where a pcall has caught it, also in a coroutine and behind a call of C",
+        function()
+            says([[
+                watch { slow = 0, abort = 150 }
+                local function spin() local i = 0 while i < BOUND do i = i + 1 end end
+                local function walk()
+                    local t = {}
+                    while true do string.rep("x", 1000):gsub("x", function() t[1] = 1 end) end
+                end
+                local errors = 0
+                for _, fn in ipairs { spin, coroutine.wrap(spin), walk } do
+                    local ok, err = pcall(fn)
+                    if not ok and err:find("has held the loop") then errors = errors + 1 end
+                end
+                print(errors, #said)
+            ]], "^3\t3\n$")
+        end)
+
+    it("raises no error in code of links, but in what has called it", function()
+        says([[
+            watch { slow = 0, abort = 200 }
+            local inner = assert(loadstring([=[
+                local marks, hrtime = ...
+                local start, n = hrtime(), 0
+                while hrtime() < start + 500e6 do n = n + 1 end
+                marks.whole = true
+            ]=], "=links/inner.lua"))
+            local marks = {}
+            local ok, err = pcall(function()
+                inner(marks, require("links.system").hrtime)
+                local i = 0
+                while i < BOUND do i = i + 1 end
+            end)
+            print(marks.whole, ok, err)
+        ]], "^true\tfalse\t[^\n]*the task has held the loop for %d%d%d+ ms\n$")
+    end)
+
+    it("ends a process whose task holds the loop for too long, and tells where first", function()
+        local result = program.eval([[
+            require("process").watchdog { slow = 0, kill = 200 }
+            require("timer").sleep(1)
+            local function forever() local i = 0 while true do i = i + 1 end end
+            forever()
+        ]])
+        assert.equal(6, result.signal)
+        assert.matches("^links: task 1 has held the loop for %d+ ms: the process ends\n"
+            .. "stack traceback:\n\t[^\n]-:%d+: in function 'forever'\n", result.err)
+    end)
+
+    it("ends it from outside where a call of C does not return", function()
+        local result = program.eval([[
+            require("process").watchdog { slow = 0, kill = 50 }
+            local ffi = require "ffi"
+            ffi.cdef "int poll(void *, unsigned long, int);"
+            while true do ffi.C.poll(nil, 0, -1) end
+        ]])
+        assert.equal(6, result.signal)
+        assert.matches("^links: task 1 has held the loop for %d+ ms", result.err)
+    end)
+
+    it("takes limits by their names, and tells what they were", function()
+        says([[
+            local function show(t) print(t.slow, t.abort, t.kill) end
+            show(process.watchdog {})
+            show(process.watchdog { abort = 1000000, kill = 2000000 })
+            print(process.watchdog())
+            local server = require("tcp").createServer(0, print, { host = "127.0.0.1" })
+            show(process.watchdog { kill = 0 })
+            show(process.watchdog { slow = 0 })
+            show(process.watchdog {})
+            server:close()
+            print(pcall(process.watchdog, { limit = 1 }))
+            print(pcall(process.watchdog, { kill = -1 }))
+        ]], "^0\t0\t0\n0\t0\t0\n0\n3600000\t1000000\t2000000\n3600000\t1000000\t0\n0\t1000000\t0\n"
+            .. "false\t[^\n]*limit[^\n]*\nfalse\t[^\n]*kill[^\n]*\n$")
+    end)
+
     it("takes no other numbers", function()
         local process = require "process"
         for _, ms in ipairs { -1, 1.5, 3600001, "100" } do
             local ok, message = pcall(function() return (process.watchdog(ms)) end)
             assert.is_false(ok)
-            assert.matches("process.watchdog%(%[ms%]%) ms must be %[integer%]", message)
+            assert.matches("process.watchdog%(%[ms|options%]%) ms must be %[integer%]", message)
         end
     end)
 end)
