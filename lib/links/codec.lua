@@ -360,14 +360,14 @@ end
 
 -- Calls add(name, value) for each argument of `s`; false once there are more than `max`.
 local function each_arg(s, max, add)
-    local at, len, n = 1, #s, 0
+    local at, len, n, equals = 1, #s, 0, 0
     while at <= len do
         local stop = find(s, "&", at, true) or len + 1
         if stop > at then
             n = n + 1
             if n > max then return false end
-            local equals = find(s, "=", at, true)
-            if equals and equals < stop then
+            if equals < at then equals = find(s, "=", at, true) or len + 1 end
+            if equals < stop then
                 local value = unescape(sub(s, equals + 1, stop - 1), true)
                 add(unescape(sub(s, at, equals - 1), true), value)
             else

@@ -13,6 +13,7 @@ local url = {}
 
 local BAD_URL = errors.code("HTTP_BAD_URL")
 local MAX_LEN = 65536
+local IPV6_LEN = 45 -- eight groups of four digits, the last two as an IPv4 address
 
 local function bad(message)
     return nil, errors.new(BAD_URL, "url", { message = message })
@@ -67,6 +68,7 @@ local function count_groups(s, is_end)
 end
 
 local function is_ipv6(s)
+    if #s > IPV6_LEN then return false end
     local left, right = s:match("^(.-)::(.*)$")
     if not left then return count_groups(s, true) == 8 end
     local a, b = count_groups(left, false), count_groups(right, true)

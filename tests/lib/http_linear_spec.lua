@@ -86,6 +86,7 @@ describe("an answer", function()
             ["http://" .. ("a"):rep(LENGTH) .. '"'] = "HTTP_BAD_URL",
             ["http://a:" .. ("1"):rep(LENGTH)] = "HTTP_BAD_URL",
             ["http://" .. ("a."):rep(LENGTH / 2) .. "%"] = "HTTP_BAD_URL",
+            ["http://[" .. ("1.2.3.4:"):rep(LENGTH / 8) .. "1.2.3.4]"] = "HTTP_BAD_URL",
             ["/" .. ("?"):rep(LENGTH) .. '"'] = "HTTP_BAD_URL",
             ["/" .. ("?"):rep(LENGTH)] = "on",
             [("../"):rep(LENGTH / 3)] = "on",

@@ -253,4 +253,20 @@ describe("req:files", function()
         assert.is_nil(fields or files)
         assert.equal("ENOENT", err.name)
     end)
+
+    it("keeps no file open of a form that is wrong", function()
+        local function open_files() return #assert(fs.readdir("/dev/fd")) end
+        local body = part('name="a"; filename="a"', ("x"):rep(1000))
+            .. part('name="b"; filename="b"', ("x"):rep(3000)) .. "--XyZ--\r\n"
+        collectgarbage()
+        collectgarbage("stop")
+        local before, during = open_files(), nil
+        local _, _, err = ask(function(req)
+            local fields, files, fault = req:files { memory = 1, maxPartSize = 2000 }
+            during = open_files()
+            return fields, files, fault
+        end, body, TYPE, 100)
+        collectgarbage("restart")
+        assert.same({ 413, before }, { err.status, during })
+    end)
 end)

@@ -413,29 +413,42 @@ local function open_spool(dir)
     return file
 end
 
-local function collect(part, memory, dir)
-    local pieces, total, spool = {}, 0, nil
+-- Takes the content of a part into `file`, where it grows beyond `memory` bytes into a spool.
+local function fill_file(file, part, memory, dir)
+    local pieces = {}
     while true do
         local piece, err = part:read()
         if err then return nil, err end
         if not piece then break end
-        total = total + #piece
+        file.size = file.size + #piece
         pieces[#pieces + 1] = piece
-        if total > memory then
-            if not spool then
-                spool, err = open_spool(dir)
-                if not spool then return nil, err end
+        if file.size > memory then
+            if not file._file then
+                file._file, err = open_spool(dir)
+                if not file._file then return nil, err end
             end
             local ok
-            ok, err = spool:write(table.concat(pieces))
+            ok, err = file._file:write(table.concat(pieces))
             if not ok then return nil, err end
             pieces = {}
         end
     end
+    if not file._file then file._data = table.concat(pieces) end
+    return true
+end
+
+local function new_file(part)
     return setmetatable({
-        name = part.name, filename = part.filename, type = part.type, size = total, _at = 0,
-        _file = spool, _data = not spool and table.concat(pieces) or nil,
-    }, File), nil, spool
+        name = part.name, filename = part.filename, type = part.type, size = 0, _at = 0,
+    }, File)
+end
+
+-- Nobody gets files of a form that is wrong: the disk has its room back at once.
+local function give_up(files, err)
+    for _, file in ipairs(files) do
+        if file._file then file._file:close() end
+    end
+    return nil, nil, err
 end
 
 local FILES_OPTIONS = {
@@ -464,17 +477,17 @@ function request:files(options)
     local fields, files = {}, {}
     while true do
         local part, err = next_part(reader)
-        if err then return nil, nil, err end
+        if err then return give_up(files, err) end
         if not part then return fields, files end
         if part.filename then
-            local file
-            file, err = collect(part, options.memory, options.dir)
-            if not file then return nil, nil, err end
-            files[#files + 1] = file
+            local ok
+            files[#files + 1] = new_file(part)
+            ok, err = fill_file(files[#files], part, options.memory, options.dir)
+            if not ok then return give_up(files, err) end
         else
             local value
             value, err = part:body(options.maxField)
-            if not value then return nil, nil, err end
+            if not value then return give_up(files, err) end
             codec._addArg(fields, part.name, value)
         end
     end
