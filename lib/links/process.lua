@@ -671,9 +671,30 @@ end
 --- @return table   {user =, sys =}: milliseconds, in its own code and in the system
 --- @usage assert(require("process").cpuUsage().user >= 0)
 function process.cpuUsage()
-    local user, sys = ffi.new("double[1]"), ffi.new("double[1]")
-    C.links_process_cpu(user, sys)
-    return { user = user[0], sys = sys[0] }
+    local r = ffi.new("links_resources")
+    C.links_process_resources(r)
+    return { user = r.user, sys = r.sys }
+end
+
+--- What the system has counted of this process since its start, as getrusage(2) has it.
+---
+--- @return table  user, sys            milliseconds, in its own code and in the system
+---                maxRss               bytes, the most that it has had in physical memory
+---                minorFaults          pages that were given to it; majorFaults: from a device
+---                reads, writes        of blocks, from and to a device
+---                voluntarySwitches    to another process where it waited; involuntarySwitches:
+---                                     where its time was over
+--- @usage local usage = require("process").resourceUsage()
+--- assert(usage.maxRss > 0 and usage.user >= 0)
+function process.resourceUsage()
+    local r = ffi.new("links_resources")
+    C.links_process_resources(r)
+    return {
+        user = r.user, sys = r.sys, maxRss = r.max_rss,
+        minorFaults = r.minor_faults, majorFaults = r.major_faults,
+        reads = r.reads, writes = r.writes,
+        voluntarySwitches = r.voluntary, involuntarySwitches = r.involuntary,
+    }
 end
 
 local function to_id(signature, param, value)

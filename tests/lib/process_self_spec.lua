@@ -3,6 +3,7 @@ local process = require "process"
 local program = require "tools"
 local system = require "system"
 local task = require "task"
+local timer = require "timer"
 
 local LINKS, output, raises, fails = program.LINKS, program.output, program.raises, program.fails
 
@@ -83,6 +84,20 @@ describe("process", function()
         while process.cpuUsage().user - before.user < 20 do end
         assert.is_true(system.hrtime() - begun >= 15e6)
         assert.is_true(process.cpuUsage().sys >= before.sys)
+    end)
+
+    it("tells what the system has counted of it", function()
+        local before = process.resourceUsage()
+        local size = 2 ^ 24
+        local memory = require("ffi").new("char[?]", size)
+        for at = 0, size - 1, 4096 do memory[at] = 1 end
+        for _ = 1, 3 do timer.sleep(2) end
+        local after = process.resourceUsage()
+        assert.is_true(after.maxRss >= size and after.maxRss < 2 ^ 40)
+        assert.is_true(after.minorFaults > before.minorFaults)
+        assert.is_true(after.voluntarySwitches >= before.voluntarySwitches + 1)
+        for name, value in pairs(before) do assert.is_true(after[name] >= value, name) end
+        assert.is_true(process.cpuUsage().user >= after.user)
     end)
 
     it("has the environment in a table to read, write and go through", function()

@@ -65,7 +65,14 @@ int links_process_uptime(void);
 int links_process_ppid(void);
 void links_process_abort(void);
 void links_process_memory(double *rss, double *heap);
-void links_process_cpu(double *user, double *sys);
+typedef struct links_resources {
+    double user, sys;
+    double max_rss;
+    double minor_faults, major_faults;
+    double reads, writes;
+    double voluntary, involuntary;
+} links_resources;
+void links_process_resources(links_resources *out);
 int links_process_fds(void);
 int links_process_setuid(double uid, const uint32_t *groups, int ngroups);
 int links_process_setgid(double gid);

@@ -2,8 +2,8 @@
 -- for a time. There is no leader that could be missing.
 local lock = require "links.lock"
 local own = require "links.shared.own"
-local process = require "links.process"
 local binding = require "links.process.ffi"
+local worker = require "links.process.worker"
 
 local once = {}
 
@@ -36,7 +36,7 @@ end
 --- none is still at it for an earlier one.
 function once.wrap(name, fn)
     made[name] = (made[name] or 0) + 1
-    local key = ("once %s:%d %s"):format(process.ppid, made[name], name)
+    local key = ("once %s:%d %s"):format(worker.cluster, made[name], name)
     return function(time)
         -- Who is about to end leaves it to the others.
         if binding.C.links_ending_due() == 1 then return end

@@ -275,14 +275,23 @@ int links_process_fds(void)
     return n > 3 ? n - 3 : 0; /* itself, its parent, and the folder's own descriptor */
 }
 
-void links_process_cpu(double *user, double *sys)
+void links_process_resources(links_resources *out)
 {
     struct rusage usage;
-    *user = *sys = 0;
+    *out = (links_resources){0};
     if (getrusage(RUSAGE_SELF, &usage) < 0)
         return;
-    *user = to_ms(usage.ru_utime);
-    *sys = to_ms(usage.ru_stime);
+    *out = (links_resources){
+        .user = to_ms(usage.ru_utime),
+        .sys = to_ms(usage.ru_stime),
+        .max_rss = (double)usage.ru_maxrss * process_maxrss_unit,
+        .minor_faults = (double)usage.ru_minflt,
+        .major_faults = (double)usage.ru_majflt,
+        .reads = (double)usage.ru_inblock,
+        .writes = (double)usage.ru_oublock,
+        .voluntary = (double)usage.ru_nvcsw,
+        .involuntary = (double)usage.ru_nivcsw,
+    };
 }
 
 void process_close(void)

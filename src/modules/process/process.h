@@ -155,9 +155,18 @@ LINKS_API int links_process_uptime(void);
 LINKS_API int links_process_ppid(void);
 LINKS_API void links_process_abort(void);
 
-/* rss and heap in bytes (-1: unknown); time spent in ms. */
+/* Bytes; -1: unknown. */
 LINKS_API void links_process_memory(double *rss, double *heap);
-LINKS_API void links_process_cpu(double *user, double *sys);
+
+/* What the system counts of this process, as getrusage(2) has it; times in milliseconds. */
+typedef struct links_resources {
+    double user, sys;
+    double max_rss; /* bytes */
+    double minor_faults, major_faults;
+    double reads, writes;          /* of blocks, from and to a device */
+    double voluntary, involuntary; /* switches to another process */
+} links_resources;
+LINKS_API void links_process_resources(links_resources *out);
 
 /* How many descriptors are open; -1 where the system does not tell. */
 LINKS_API int links_process_fds(void);

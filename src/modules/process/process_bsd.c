@@ -27,6 +27,8 @@ int process_core_pattern(char *pattern, size_t size)
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
 
+const int process_maxrss_unit = 1;
+
 int process_program(char *path, size_t size)
 {
     uint32_t room = (uint32_t)size;
@@ -39,6 +41,8 @@ int process_set_title(const char *text)
     return LINKS_UNSUPPORTED;
 }
 #else
+const int process_maxrss_unit = 1024;
+
 #ifdef __NetBSD__
 enum { MIB1 = KERN_PROC_ARGS, MIB2 = -1, MIB3 = KERN_PROC_PATHNAME };
 #else

@@ -17,6 +17,8 @@
 
 extern char **environ;
 
+const int process_maxrss_unit = 1024;
+
 /* The path by its name where that is still the same file: ps(1) and pgrep(1) show the last part of
  * what was executed, and /proc/self/exe would be an "exe". */
 int process_program(char *path, size_t size)

@@ -51,4 +51,7 @@ int process_program(char *path, size_t size);
 int process_set_title(const char *title);
 int process_core_pattern(char *pattern, size_t size);
 
+/* Bytes that ru_maxrss of getrusage(2) counts in. */
+extern const int process_maxrss_unit;
+
 #endif
