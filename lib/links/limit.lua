@@ -8,6 +8,7 @@ local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
 local own = require "links.shared.own"
+local turns = require "links.shared.turns"
 
 local C = ffi.C
 local new_error = errors.new
@@ -176,19 +177,8 @@ local function sum(counts)
     return total
 end
 
---- Enters, if fewer than the most are in.
----
---- @param key  string  whose
---- @return true         call leave with the same key, once
---- @return nil, err     FULL       the most are in
----                      TOO_LARGE  the key is longer than 65000 bytes
---- @raise               the key is not a string
---- @usage local limit = require("limit").concurrency("example-enter", 5)
---- assert(limit:enter("a"))
---- limit:leave("a")
-function Concurrency:enter(key)
-    check.type("limit:enter(key)", "key", key, "string")
-    if #key > MAX_KEY then return nil, new_error(errors.code("TOO_LARGE"), "enter") end
+-- True; false where the most are in; nil and an error.
+local function try_to_enter(self, key)
     local me, entered = own.id(), false
     local counts, err = self.dict:update(self.prefix .. key, function(counts)
         counts = counts or {}
@@ -204,8 +194,37 @@ function Concurrency:enter(key)
         return counts
     end)
     if not counts then return nil, err end
-    if entered then return true end
-    return nil, new_error(FULL, "enter", { message = self.max .. " are in" })
+    return entered
+end
+
+--- Enters, if fewer than the most are in, or as soon as one leaves.
+---
+--- @param key  string  whose
+--- @param ms   number  how long to wait for that, in milliseconds, those of all processes in the
+---                     order of coming. Default: 0, not at all
+--- @return true         call leave with the same key, once
+--- @return nil, err     FULL       the most are in
+---                      TOO_LARGE  the key is longer than 65000 bytes
+---                      ETIMEDOUT  the deadline around it
+---                      ECANCELED  this task was cancelled
+--- @raise               an argument of another type
+--- @wait
+--- @usage local limit = require("limit").concurrency("example-enter", 5)
+--- assert(limit:enter("a"))
+--- limit:leave("a")
+function Concurrency:enter(key, ms)
+    check.type("limit:enter(key[, ms])", "key", key, "string")
+    check.timeout("limit:enter(key[, ms])", "ms", ms)
+    if #key > MAX_KEY then return nil, new_error(errors.code("TOO_LARGE"), "enter") end
+    local entered, err = try_to_enter(self, key)
+    if entered == false and ms and ms > 0 then
+        entered, err = turns.wait(self.dict, self.prefix .. key, own.token(), ms,
+            function() return try_to_enter(self, key) end, "limit")
+    end
+    if entered == false then
+        return nil, new_error(FULL, "enter", { message = self.max .. " are in" })
+    end
+    return entered, err
 end
 
 --- Leaves what was entered.
@@ -222,6 +241,7 @@ function Concurrency:leave(key)
         counts[me] = counts[me] > 1 and counts[me] - 1 or nil
         return next(counts) and counts or nil
     end)
+    turns.wake(self.dict, self.prefix .. key)
 end
 
 return limit

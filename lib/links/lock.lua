@@ -4,22 +4,16 @@
 --- it has ended, however it ended. Who waits is woken when that happens, in the order of coming.
 local check = require "links.check"
 local errors = require "links.errors"
-local timer = require "links.timer"
-local bell = require "links.shared.bell"
 local own = require "links.shared.own"
+local turns = require "links.shared.turns"
 
 local new_error = errors.new
 
 local lock = {}
 
 local LOCKED, NOT_FOUND = errors.code("LOCKED"), errors.code("NOT_FOUND")
-local TOO_LARGE, ETIMEDOUT = errors.code("TOO_LARGE"), -errors.code("ETIMEDOUT")
+local TOO_LARGE = errors.code("TOO_LARGE")
 local MAX_KEY = 1024
--- A waiter looks by himself so often: for an owner that has died, or a datagram that was lost.
-local LOOK_MS = 100
--- So many wait for a key in order. Further ones only look: those who have given up stay in the
--- queue until it is their turn, and must not fill the memory of all locks.
-local QUEUE_MAX = 256
 
 local OPTIONS = {
     ttl = { default = 30000, type = "number" },
@@ -30,32 +24,6 @@ local OPTIONS = {
 local Lock = {}
 Lock.__index = Lock
 Lock.__name = "lock"
-
-local serial = 0
-
-local function new_token()
-    local id, err = own.id()
-    if not id then return nil, err end
-    serial = serial + 1
-    return id .. "/" .. serial
-end
-
--- Wakes who has waited longest.
-local function wake_next(dict, key)
-    local entry = dict:pop("w:" .. key)
-    if type(entry) ~= "string" then return end
-    local port, token = entry:match("^(%d+):(.*)$")
-    if port then bell.ring(tonumber(port), token, dict.name .. "\n" .. key) end
-end
-
--- By name: what wakes a process tells only this.
-local dicts = setmetatable({}, { __mode = "v" })
-
-bell.onUnclaimed(function(_, rest)
-    local name, key = rest:match("^([^\n]*)\n(.*)$")
-    -- Who was woken has gone meanwhile: it is the next one's turn.
-    if name and dicts[name] then wake_next(dicts[name], key) end
-end)
 
 local function take(dict, key, token, ttl)
     local ok, err = dict:add("l:" .. key, token, ttl)
@@ -69,42 +37,6 @@ local function take(dict, key, token, ttl)
             and dict:add("l:" .. key, token, ttl) and true or false
     end
     return false
-end
-
--- Waits in the queue of the key until it is this one's turn: true, or nil and an error.
-local function wait_for(dict, key, token, o)
-    local give_up = timer.now() + o.wait
-    local port, err = bell.enter(token)
-    if not port then return nil, err end
-    local entry, side, taken = port .. ":" .. token, "right", nil
-    local status = 0
-    while true do
-        -- Whoever wakes this one has taken it out of the queue.
-        if status == 0 and dict:len("w:" .. key) < QUEUE_MAX then
-            local queued, problem = dict:push("w:" .. key, entry, side)
-            if not queued then
-                err = problem
-                break
-            end
-            side = "left"
-        end
-        -- It may have been released just before this one was in the queue.
-        taken, err = take(dict, key, token, o.ttl)
-        if taken or err then break end
-        local left = give_up - timer.now()
-        if left <= 0 then
-            taken, err = nil, new_error(LOCKED, "lock")
-            break
-        end
-        status = bell.wait(token, math.min(left, LOOK_MS, dict:ttl("l:" .. key) or 1))
-        if status ~= 0 and status ~= ETIMEDOUT then
-            taken, err = nil, new_error(status, "lock")
-            break
-        end
-        bell.again(token)
-    end
-    bell.leave(token)
-    return taken, err
 end
 
 --- Takes the lock of a key, waiting until it is free.
@@ -139,11 +71,14 @@ function lock.acquire(key, options)
     local dict, problem = o.dict, nil
     if not dict then dict, problem = own.open("lock", 2 ^ 20, { evict = "none" }) end
     if not dict then return nil, problem end
-    dicts[dict.name] = dict
-    local token, no_token = new_token()
+    local token, no_token = own.token()
     if not token then return nil, no_token end
     local taken, err = take(dict, key, token, o.ttl)
-    if not taken and not err and o.wait > 0 then taken, err = wait_for(dict, key, token, o) end
+    if taken == false and o.wait > 0 then
+        taken, err = turns.wait(dict, key, token, o.wait,
+            function() return take(dict, key, token, o.ttl) end, "lock",
+            function() return dict:ttl("l:" .. key) or 1 end)
+    end
     if taken then return setmetatable({ dict = dict, key = key, token = token }, Lock) end
     return nil, err or new_error(LOCKED, "lock")
 end
@@ -159,7 +94,7 @@ end
 function Lock:release()
     local released = self.dict:cas("l:" .. self.key, self.token, nil)
     if not released then return nil, new_error(NOT_FOUND, "release") end
-    wake_next(self.dict, self.key)
+    turns.wake(self.dict, self.key)
     return true
 end
 

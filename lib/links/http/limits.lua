@@ -1,8 +1,6 @@
 --- Middleware that keeps requests within limits: how many in a time, and how many at once, for all
---- clients or for each. The rate of http.limit is that of all workers of a cluster together;
---- http.concurrency counts in each process for itself.
+--- clients or for each; in all workers of a cluster together.
 local check = require "links.check"
-local sync = require "links.sync"
 
 local limits = {}
 
@@ -70,6 +68,19 @@ local function new_rate(options)
     return rate, err
 end
 
+local function new_gate(max, name)
+    local fault
+    if not name then name, fault = own_name() end
+    if not name then return nil, fault end
+    return require("links.limit").concurrency(name, max)
+end
+
+local function check_name(signature, name)
+    if name and (name == "" or #name > 64) then
+        error(signature .. " options.name must have 1 to 64 bytes", 3)
+    end
+end
+
 --- Lets a client make so many requests in a time; beyond that they are answered 429 with
 --- Retry-After. They flow evenly (GCRA): who has been idle may send `burst` at once, and then one
 --- every `per` / `rate` ms. The workers of a cluster count together, and what they have counted
@@ -104,10 +115,7 @@ function limits.limit(options)
     options = check.options(LIMIT, options, LIMIT_OPTIONS)
     check.integer(LIMIT, "options.rate", options.rate, 1, INT_MAX)
     check_on_limit(LIMIT, options.onLimit)
-    local name = options.name
-    if name and (name == "" or #name > 64) then
-        error(LIMIT .. " options.name must have 1 to 64 bytes", 2)
-    end
+    check_name(LIMIT, options.name)
     local by, headers = options.by, options.headers
     local rate, fault = new_rate(options)
     if not rate then return nil, fault end
@@ -133,19 +141,25 @@ local CONCURRENCY_OPTIONS = {
     queue = { default = 0, type = "integer", min = 0, max = INT_MAX },
     wait = { default = 5000, type = "integer", min = 1, max = INT_MAX },
     onLimit = { default = 503, type = "number|function" },
+    name = { type = "string" },
 }
 
---- Lets so many requests be at work at once. Others wait in a queue, where there is room for them,
---- or are answered 503 with Retry-After.
+--- Lets so many requests be at work at once, in all workers of a cluster together; in other
+--- processes each counts for itself, unless it has a name. Others wait, where there is room for
+--- them, or are answered 503 with Retry-After. What a worker had let in leaves with it, however it
+--- ends.
 ---
 --- @param max      integer  requests at once
 --- @param options  table    by       nil   function(req): whose limit it is, such as the user's;
 ---                                         nil: one for all
----                          queue    0     requests that may wait
+---                          queue    0     requests that may wait, in each process
 ---                          wait     5000  ms that they do at most
 ---                          onLimit  503   the status; or a function(req, res, {retryAfter = ms})
 ---                                         that answers
+---                          name     nil   counts for all processes of the program together, and
+---                                         for all limits of that name, as limit.concurrency does
 --- @return function         middleware; used on several routes it counts them together
+--- @return nil, err         what limit.concurrency says, where there is no shared memory to be had
 --- @raise                   an argument or an option of another type or out of bounds, or an option
 ---                          that nobody knows
 --- @usage local http = require "http"
@@ -156,36 +170,33 @@ function limits.concurrency(max, options)
     check.integer(CONCURRENCY, "max", max, 1, INT_MAX)
     options = check.options(CONCURRENCY, options, CONCURRENCY_OPTIONS)
     check_on_limit(CONCURRENCY, options.onLimit)
-    local by = options.by
-    local entries = {}
+    check_name(CONCURRENCY, options.name)
+    local by, waiting = options.by, {}
+    local gate, fault = new_gate(max, options.name)
+    if not gate then return nil, fault end
 
-    local function leave(key, entry)
-        entry.inside = entry.inside - 1
-        if entry.inside == 0 then entries[key] = nil end
+    local function enter(key)
+        local entered, err = gate:enter(key)
+        local others = waiting[key] or 0
+        if entered or err.name ~= "FULL" or others >= options.queue then return entered, err end
+        waiting[key] = others + 1
+        entered, err = gate:enter(key, options.wait)
+        others = waiting[key] - 1
+        waiting[key] = others > 0 and others or nil
+        return entered, err
     end
 
-    local function finish(key, entry, ok, ...)
-        entry.gate:release()
-        leave(key, entry)
+    local function finish(key, ok, ...)
+        gate:leave(key)
         if not ok then error(..., 0) end
         return ...
     end
 
     return function(req, res, next)
-        local key = by and key_of(by, req) or ""
-        local entry = entries[key]
-        if not entry then
-            entry = { inside = 0, gate = sync.semaphore(max) }
-            entries[key] = entry
-        end
-        if entry.inside >= max + options.queue then
-            return answer(options.onLimit, req, res, { retryAfter = options.wait })
-        end
-        entry.inside = entry.inside + 1
-        local ok, err = entry.gate:acquire(options.wait)
-        if ok then return finish(key, entry, pcall(next)) end
-        leave(key, entry)
-        if err.name ~= "ETIMEDOUT" or err.deadline then return nil, err end
+        local key = tostring(by and key_of(by, req) or "")
+        local entered, err = enter(key)
+        if entered then return finish(key, pcall(next)) end
+        if err.name ~= "FULL" then return nil, err end
         return answer(options.onLimit, req, res, { retryAfter = options.wait })
     end
 end

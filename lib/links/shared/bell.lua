@@ -53,10 +53,10 @@ function bell.enter(token)
 end
 
 --- Waits until it is rung, for at most `ms`. Returns 0 or a code.
-function bell.wait(token, ms)
+function bell.wait(token, ms, what)
     local queue = waiting[token]
     if not queue then return 0 end -- it was rung already
-    return core.park(queue, ms, "lock")
+    return core.park(queue, ms, what)
 end
 
 --- Makes it ready to wait once more.

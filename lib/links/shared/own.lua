@@ -50,10 +50,20 @@ function own.id()
     return my_id
 end
 
+local serial = 0
+
+--- What names one task that waits, or has something, and no other; or nil and an error.
+function own.token()
+    local id, err = own.id()
+    if not id then return nil, err end
+    serial = serial + 1
+    return id .. "/" .. serial
+end
+
 --- Whether the process of an id is there. This one must have an id.
 function own.is_alive(id)
-    local slot, serial = id:match("^(%d+)%.(%d+)$")
-    return slot ~= nil and C.links_presence_is_here(tonumber(slot), tonumber(serial)) == 1
+    local slot, their = id:match("^(%d+)%.(%d+)$")
+    return slot ~= nil and C.links_presence_is_here(tonumber(slot), tonumber(their)) == 1
 end
 
 return own
