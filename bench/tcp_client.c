@@ -13,17 +13,11 @@
  */
 #define _GNU_SOURCE
 #define PROGRAM "tcp_client"
-#include "load.h"
+#include "messages.h"
 
-#include <stdbool.h>
-#include <sys/epoll.h>
-
-enum { MESSAGE = 64, MAX_COUNT = 100000, MAX_EVENTS = 256 };
-
-static int fds[MAX_COUNT];
 static char message[MESSAGE];
 
-static int64_t now_us(void) { return now_ns() / 1000; }
+static int open_one(int port, int i) { return connect_to(port, i); }
 
 static void send_message(int fd)
 {
@@ -36,45 +30,6 @@ static void take_reply(int fd)
     char reply[MESSAGE];
     if (recv(fd, reply, MESSAGE, MSG_WAITALL) != MESSAGE || memcmp(reply, message, MESSAGE) != 0)
         die("reply: %s", strerror(errno));
-}
-
-static void watch(int ep, int i)
-{
-    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-    if (epoll_ctl(ep, EPOLL_CTL_ADD, fds[i], &ev) < 0)
-        die("epoll_ctl: %s", strerror(errno));
-}
-
-static void load(int port, int count, int64_t ms, bool churn)
-{
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    long done = 0;
-    for (int i = 0; i < count; i++) {
-        fds[i] = connect_to(port, i);
-        watch(ep, i);
-    }
-    int64_t begin = now_us(), end = begin + ms * 1000, now = begin;
-    for (int i = 0; i < count; i++)
-        send_message(fds[i]);
-    while (now < end) {
-        struct epoll_event events[MAX_EVENTS];
-        int n = epoll_wait(ep, events, MAX_EVENTS, 10000);
-        if (n <= 0)
-            die("epoll_wait: %s", strerror(errno));
-        for (int k = 0; k < n; k++) {
-            int i = (int)events[k].data.u32;
-            take_reply(fds[i]);
-            if (churn) {
-                close(fds[i]);
-                fds[i] = connect_to(port, i);
-                watch(ep, i);
-            }
-            send_message(fds[i]);
-            done++;
-        }
-        now = now_us();
-    }
-    printf("%ld %lld\n", done, (long long)(now - begin));
 }
 
 static char block[1048576];
@@ -101,31 +56,15 @@ static void pump(int port, int64_t ms)
 {
     long done = 0;
     int fd = connect_to(port, 0);
-    int64_t begin = now_us(), now = begin;
-    for (; now < begin + ms * 1000; done++, now = now_us())
+    int64_t begin = now_ns(), now = begin;
+    for (; now < begin + ms * 1000000; done++, now = now_ns())
         for (size_t at = 0; at < sizeof block;) {
             ssize_t n = send(fd, block + at, sizeof block - at, MSG_NOSIGNAL);
             if (n < 0)
                 die("send: %s", strerror(errno));
             at += (size_t)n;
         }
-    printf("%ld %lld\n", done, (long long)(now - begin));
-}
-
-/* The last connection is answered once, so that the others have been accepted by then. */
-static void hold(int port, int count, long pid)
-{
-    allow_connections(count);
-    int warm = connect_to(port, 0);
-    send_message(warm);
-    take_reply(warm);
-    long before = private_bytes(pid);
-    for (int i = 0; i < count; i++)
-        fds[i] = connect_to(port, i);
-    int last = connect_to(port, 0);
-    send_message(last);
-    take_reply(last);
-    printf("%ld\n", (private_bytes(pid) - before) / count);
+    printf("%ld %lld\n", done, (long long)(now - begin) / 1000);
 }
 
 int main(int argc, char **argv)

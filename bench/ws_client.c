@@ -13,14 +13,10 @@
  */
 #define _GNU_SOURCE
 #define PROGRAM "ws_client"
-#include "load.h"
+#include "messages.h"
 
-#include <stdbool.h>
-#include <sys/epoll.h>
+enum { HEAD = 2, MASK = 4, ROUNDS = 50 };
 
-enum { MESSAGE = 64, HEAD = 2, MASK = 4, MAX_COUNT = 100000, MAX_EVENTS = 256, ROUNDS = 50 };
-
-static int fds[MAX_COUNT];
 static unsigned char frame[HEAD + MASK + MESSAGE]; /* as it is sent: masked */
 static unsigned char reply[HEAD + MESSAGE];        /* as it comes back */
 
@@ -37,11 +33,13 @@ static void make_frames(void)
     }
 }
 
-static int shake_hands(int port, int i)
+/* A connection that has shaken hands. */
+static int open_one(int port, int i)
 {
-    static const char request[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
-                                  "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    static const char request[] =
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     char answer[1024];
     size_t len = 0;
     int fd = connect_to(port, i);
@@ -67,38 +65,8 @@ static void send_message(int fd)
 static void take_reply(int fd)
 {
     unsigned char got[sizeof reply];
-    if (recv(fd, got, sizeof got, MSG_WAITALL) != sizeof got ||
-        memcmp(got, reply, sizeof got) != 0)
+    if (recv(fd, got, sizeof got, MSG_WAITALL) != sizeof got || memcmp(got, reply, sizeof got) != 0)
         die("reply: %s", strerror(errno));
-}
-
-static void echo(int port, int count, int64_t ms)
-{
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    long done = 0;
-    for (int i = 0; i < count; i++) {
-        struct epoll_event ev = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-        fds[i] = shake_hands(port, i);
-        if (epoll_ctl(ep, EPOLL_CTL_ADD, fds[i], &ev) < 0)
-            die("epoll_ctl: %s", strerror(errno));
-    }
-    int64_t begin = now_ns(), end = begin + ms * 1000000, now = begin;
-    for (int i = 0; i < count; i++)
-        send_message(fds[i]);
-    while (now < end) {
-        struct epoll_event events[MAX_EVENTS];
-        int n = epoll_wait(ep, events, MAX_EVENTS, 10000);
-        if (n <= 0)
-            die("epoll_wait: %s", strerror(errno));
-        for (int k = 0; k < n; k++) {
-            int fd = fds[events[k].data.u32];
-            take_reply(fd);
-            send_message(fd);
-            done++;
-        }
-        now = now_ns();
-    }
-    printf("%ld %lld\n", done, (long long)(now - begin) / 1000);
 }
 
 /* The CPU time of a process of one thread. */
@@ -121,8 +89,8 @@ static long user_ns(long pid)
     long ticks = 0;
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
     FILE *f = fopen(path, "r");
-    if (f == NULL || fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld",
-                            &ticks) != 1)
+    if (f == NULL ||
+        fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld", &ticks) != 1)
         die("%s: %s", path, strerror(errno));
     fclose(f);
     return ticks * (1000000000 / sysconf(_SC_CLK_TCK));
@@ -147,7 +115,7 @@ static void publish(int port, int count, char **pids)
     long took[ROUNDS];
     allow_connections(count);
     for (int i = 0; i < count; i++)
-        fds[i] = shake_hands(port, i);
+        fds[i] = open_one(port, i);
     long user = sum_of(user_ns, pids);
     for (int round = 0; round < ROUNDS; round++) {
         long before = sum_of(cpu_ns, pids);
@@ -159,22 +127,6 @@ static void publish(int port, int count, char **pids)
     user = (sum_of(user_ns, pids) - user) / ROUNDS;
     qsort(took, ROUNDS, sizeof took[0], by_size);
     printf("%ld %ld\n", took[ROUNDS / 2], user);
-}
-
-/* The last connection is answered once, so that the others have been opened by then. */
-static void hold(int port, int count, long pid)
-{
-    allow_connections(count);
-    int warm = shake_hands(port, 0);
-    send_message(warm);
-    take_reply(warm);
-    long before = private_bytes(pid);
-    for (int i = 0; i < count; i++)
-        fds[i] = shake_hands(port, i);
-    int last = shake_hands(port, 0);
-    send_message(last);
-    take_reply(last);
-    printf("%ld\n", (private_bytes(pid) - before) / count);
 }
 
 int main(int argc, char **argv)
@@ -190,6 +142,6 @@ int main(int argc, char **argv)
     else if (strcmp(argv[1], "publish") == 0)
         publish(atoi(argv[2]), count, argv + 4);
     else
-        echo(atoi(argv[2]), count, atoll(argv[4]));
+        load(atoi(argv[2]), count, atoll(argv[4]), false);
     return 0;
 }

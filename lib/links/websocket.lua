@@ -26,9 +26,9 @@
 ---     closeTimeout    5000     ms for the peer to answer a close
 ---     maxBuffered     1048576  bytes of output that wait for the peer
 ---     onOverflow      "block"  what a write does beyond that: "block" waits; "dropNew" drops the
----                              message; "dropOld" drops those that wait longest; "close" ends the
----                              connection (1008). What is published never waits: with "block" it
----                              is dropped
+---                              message; "dropOld" drops those that wait longest, and compresses
+---                              each by itself; "close" ends the connection (1008). What is
+---                              published never waits: with "block" it is dropped
 ---     protocols       nil      subprotocols, the best first; servers: also function(offered, req)
 ---     origins         nil      servers: pages whose scripts may connect: "same" host, or a list of
 ---                              "https://example.com", "https://*.example.com"; others get 403

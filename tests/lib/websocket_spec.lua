@@ -1,5 +1,7 @@
 package.path = "tests/support/?.lua;" .. package.path
 
+local codec = require "codec"
+local crypto = require "crypto"
 local frames = require "frames"
 local http = require "http"
 local sync = require "sync"
@@ -465,6 +467,27 @@ describe("permessage-deflate", function()
         try(kept, kept, true)
         try(kept, true, true)
         try(true, kept, true)
+    end)
+
+    it("lets no message be dropped that a later one refers to", function()
+        local kept = { serverNoContextTakeover = false, clientNoContextTakeover = false,
+            threshold = 0 }
+        local sender, texts = nil, {}
+        for i = 1, 20 do texts[i] = codec.hex.encode(crypto.randomBytes(500)) end
+        serve(function(given)
+            sender = given
+            given:read()
+        end, { onOverflow = "dropOld", maxBuffered = 50000, compress = kept })
+        local ws = dial{ compress = kept }
+        wire.eventually("the server's end", function() return sender end)
+        for i = 1, 300 do assert(sender:write(i .. " " .. texts[i % 20 + 1])) end
+        assert.is_true(sender.dropped > 50)
+        local i
+        repeat
+            local data = assert(ws:read(10000))
+            i = tonumber(data:match("^%d+"))
+            assert.equal(i .. " " .. texts[i % 20 + 1], data)
+        until i == 300
     end)
 
     it("takes smaller windows", function()

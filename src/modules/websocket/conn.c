@@ -343,6 +343,9 @@ void ws_begin(ws *w)
 {
     const links_ws_options *o = &w->hub->options;
     w->view.deflate = w->deflate.on;
+    /* A message that may be dropped must be none that a later one refers to. */
+    if (o->on_overflow == LINKS_WS_DROP_OLD)
+        w->deflate.out_context = false;
     ws_parser_init(&w->parser, !w->client, w->deflate.on,
                    o->pieces ? 0 : (uint64_t)o->max_message_size, (uint32_t)o->max_fragments);
     w->heard_ms = w->pinged_ms = ws_now(w);
