@@ -47,7 +47,7 @@ typedef struct content {
 
 static shard_key key_of(int i)
 {
-    static char names[KEYS][3];
+    static char names[KEYS][16];
     snprintf(names[i], sizeof(names[i]), "k%d", i);
     return (shard_key){names[i], 2, (uint32_t)(i & 1)}; /* in two buckets */
 }
