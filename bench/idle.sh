@@ -3,7 +3,7 @@
 #
 #     bench/idle.sh [links|floor|nginx|nginx-lua...]     default: links
 #
-# COUNT=15000 connections, each answered once; Private_Clean + Private_Dirty of smaps_rollup after them,
+# COUNT=15000 connections, each answered once; Private_Dirty of smaps_rollup after them,
 # less before, over their number. What a server allocates before the first connection is not in it (nginx:
 # its table of connections), nor are the kernel's socket buffers.
 set -eu

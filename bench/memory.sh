@@ -6,7 +6,7 @@
 #     requests   private memory over REQUESTS=10000000 hello worlds, after a million to warm up
 #     stream     at most while MIB=1024 MiB are streamed to a client that reads a MiB every 4 ms
 #
-# Private_Clean + Private_Dirty of smaps_rollup; a row is how much more that was, in KiB.
+# Private_Dirty of smaps_rollup; a row is how much more that was, in KiB.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +15,7 @@ MIB=${MIB:-1024}
 WARM=1000000
 
 private_kib() {
-    awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { print sum }' "/proc/$1/smaps_rollup"
+    awk '/^Private_Dirty:/ { print $2 }' "/proc/$1/smaps_rollup"
 }
 
 # serve COUNT: so many requests or a few more.

@@ -48,12 +48,10 @@ local function row(what, measured, unit, target, remark)
 end
 
 local function private_bytes()
-    local sum = 0
-    for line in assert(io.open("/proc/self/smaps_rollup")):lines() do
-        local kib = line:match("^Private_%a+:%s+(%d+) kB")
-        sum = sum + (kib and tonumber(kib) * 1024 or 0)
-    end
-    return sum
+    local file = assert(io.open("/proc/self/smaps_rollup"))
+    local kib = file:read("*a"):match("Private_Dirty:%s+(%d+) kB")
+    file:close()
+    return tonumber(kib) * 1024
 end
 
 local benches = {}

@@ -19,8 +19,14 @@ local server = assert(http.createServer(0, function(req, res)
         end
         return
     end
-    return "hello"
-end, { host = "127.0.0.1", headerTimeout = tonumber(os.getenv "HEADER_TIMEOUT") or 60000 }))
+    if req.method == "GET" then return "hello" end
+    local body, err = req:body()
+    return body, err
+end, {
+    host = "127.0.0.1",
+    headerTimeout = tonumber(os.getenv "HEADER_TIMEOUT") or 60000,
+    bodyTimeout = tonumber(os.getenv "BODY_TIMEOUT") or 60000,
+}))
 print(server:address().port)
 io.stdout:flush()
 ]]
@@ -93,15 +99,28 @@ describe("10,000 slow connections", function()
         fast:close()
     end)
 
+    local function are_cut_off(bytes)
+        local slow = connect_many(is_slow and 500 or 5000, bytes)
+        for i, c in ipairs(slow) do
+            assert.equal(408, c:response().status)
+            assert.is_true(c:isClosed())
+            if i % 1000 == 0 then
+                assert.equal("hello", wire.request(server.port, GET).body)
+            end
+        end
+        close_all(slow)
+    end
+
     it("are answered 408 and closed when their time is over, all of them", function()
         if not is_linux() then return pending("needs /proc") end
         server = child.start(SERVER, "env HEADER_TIMEOUT=500")
-        local slow = connect_many(is_slow and 500 or 5000, "GET / HT")
-        for _, c in ipairs(slow) do
-            assert.equal(408, c:response().status)
-            assert.is_true(c:isClosed())
-        end
-        close_all(slow)
+        are_cut_off("GET / HT")
+    end)
+
+    it("are so, too, where it is the body that does not come", function()
+        if not is_linux() then return pending("needs /proc") end
+        server = child.start(SERVER, "env BODY_TIMEOUT=500")
+        are_cut_off("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
     end)
 end)
 

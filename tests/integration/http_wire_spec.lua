@@ -138,6 +138,8 @@ local REFUSED = {
         400 },
     { "both lengths, the other way", post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "0\r\n\r\n"), 400 },
+    { "a length beside what begins like the other",
+        post("Content-Length: 5\r\nTransfer-Encodings: x\r\n", "hello"), 400 },
     { "two lengths", post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"), 400 },
     { "the same length twice", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), 400 },
     { "a list of lengths", post("Content-Length: 5, 5\r\n", "hello"), 400 },

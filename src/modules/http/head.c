@@ -423,6 +423,14 @@ static bool scan_field(scan *s, http_field *f)
     return true;
 }
 
+/* Http-parser takes a name that only begins like this for the field itself, and refuses it beside a
+ * length. So be it, however it comes. */
+static bool looks_like_coding(const char *name, size_t len)
+{
+    enum { LEN = sizeof("transfer-encoding") - 1 };
+    return len > LEN && IS(name, LEN, "transfer-encoding");
+}
+
 /* What http-parser makes of these fields, for values that have one word. */
 static bool scan_connection(http_head *h, const char *name, size_t name_len, const char *value,
                             size_t len)
@@ -449,6 +457,7 @@ static int scan_head(http_head *h, const char *base, size_t len)
     while (s.end - s.at >= 2 && (s.at[0] != '\r' || s.at[1] != '\n')) {
         http_field *f = &h->fields[h->nfields];
         if (h->nfields == h->limits->header_count || !scan_field(&s, f) ||
+            looks_like_coding(base + f->name, f->name_len) ||
             !scan_connection(h, base + f->name, f->name_len, base + f->value, f->value_len) ||
             check_framing(h, base, f, &seen) < 0)
             return 0;
