@@ -98,7 +98,8 @@ local function signature_of(module, line, block)
         receiver, separator, name = line:match("^([%w_.]-)([.])([%a_][%w_]*)%s*=")
         args = made_arguments(block)
     end
-    if receiver == "methods" then
+    -- A class has a capital.
+    if receiver == "methods" or receiver and receiver:find("^%u") then
         separator = ":"
     end
     if receiver and receiver ~= "" then

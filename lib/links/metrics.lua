@@ -288,31 +288,29 @@ function Gauge:set(value)
     cell[0] = value
 end
 
+local function adder(signature, sign)
+    return function(self, n)
+        local cell = self._cell
+        if not cell then no_cell(self, signature) end
+        n = n == nil and 1 or n
+        if type(n) ~= "number" then wrong_number(signature, "n", n) end
+        cell[0] = cell[0] + sign * n
+    end
+end
+
 --- There is more.
 ---
 --- @param n  number  by how much. Default: 1
 --- @raise            `n` is no number; the metric has labels
 --- @usage require("metrics").gauge("example_guests"):inc()
-function Gauge:inc(n)
-    local cell = self._cell
-    if not cell then no_cell(self, "gauge:inc([n])") end
-    n = n == nil and 1 or n
-    if type(n) ~= "number" then wrong_number("gauge:inc([n])", "n", n) end
-    cell[0] = cell[0] + n
-end
+Gauge.inc = adder("gauge:inc([n])", 1)
 
 --- There is less.
 ---
 --- @param n  number  by how much. Default: 1
 --- @raise            `n` is no number; the metric has labels
 --- @usage require("metrics").gauge("example_guests"):dec()
-function Gauge:dec(n)
-    local cell = self._cell
-    if not cell then no_cell(self, "gauge:dec([n])") end
-    n = n == nil and 1 or n
-    if type(n) ~= "number" then wrong_number("gauge:dec([n])", "n", n) end
-    cell[0] = cell[0] - n
-end
+Gauge.dec = adder("gauge:dec([n])", -1)
 
 --- What this process has set.
 ---

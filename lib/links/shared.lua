@@ -220,6 +220,16 @@ function Dict:getStale(key)
     return decode(kind, handle), handle.expired ~= 0
 end
 
+local function putter(name, mode)
+    local signature = "dict:" .. name .. "(key, value[, ttl])"
+    return function(self, key, value, ttl)
+        check_key(signature, key)
+        no_value(signature, value)
+        if ttl then check_ttl(signature, ttl) end
+        return put(self.handle, name, key, value, ttl, mode)
+    end
+end
+
 --- Writes a value, whether the key is there or not.
 ---
 --- @param key    string   up to 65535 bytes
@@ -234,12 +244,7 @@ end
 --- @usage local d = assert(require("shared").open("example-set", 65536))
 --- assert(d:set("a", 1, 1000))
 --- assert(d:ttl("a") <= 1000)
-function Dict:set(key, value, ttl)
-    check_key("dict:set(key, value[, ttl])", key)
-    no_value("dict:set(key, value[, ttl])", value)
-    if ttl then check_ttl("dict:set(key, value[, ttl])", ttl) end
-    return put(self.handle, "set", key, value, ttl, SET)
-end
+Dict.set = putter("set", SET)
 
 --- Writes a value like dict:set, but never evicts another one for it.
 ---
@@ -251,12 +256,7 @@ end
 --- @raise                 as dict:set
 --- @usage local d = assert(require("shared").open("example-safe", 65536))
 --- assert(d:setSafe("a", "kept"))
-function Dict:setSafe(key, value, ttl)
-    check_key("dict:setSafe(key, value[, ttl])", key)
-    no_value("dict:setSafe(key, value[, ttl])", value)
-    check_ttl("dict:setSafe(key, value[, ttl])", ttl)
-    return put(self.handle, "setSafe", key, value, ttl, SET_SAFE)
-end
+Dict.setSafe = putter("setSafe", SET_SAFE)
 
 --- Writes a value only where there is none.
 ---
@@ -270,12 +270,7 @@ end
 --- d:add("a", 1)
 --- local added, err = d:add("a", 2)
 --- assert(not added and err.name == "EXISTS" and d:get("a") == 1)
-function Dict:add(key, value, ttl)
-    check_key("dict:add(key, value[, ttl])", key)
-    no_value("dict:add(key, value[, ttl])", value)
-    check_ttl("dict:add(key, value[, ttl])", ttl)
-    return put(self.handle, "add", key, value, ttl, ADD)
-end
+Dict.add = putter("add", ADD)
 
 --- Writes a value only where there is one.
 ---
@@ -287,12 +282,7 @@ end
 --- @raise                 as dict:set
 --- @usage local d = assert(require("shared").open("example-replace", 65536))
 --- assert(not d:replace("not there", 1))
-function Dict:replace(key, value, ttl)
-    check_key("dict:replace(key, value[, ttl])", key)
-    no_value("dict:replace(key, value[, ttl])", value)
-    check_ttl("dict:replace(key, value[, ttl])", ttl)
-    return put(self.handle, "replace", key, value, ttl, REPLACE)
-end
+Dict.replace = putter("replace", REPLACE)
 
 --- Removes a key, a list too.
 ---

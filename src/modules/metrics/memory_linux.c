@@ -17,10 +17,3 @@ int memory_open(size_t size)
     }
     return fd;
 }
-
-void *memory_map(int fd, size_t size, void *at)
-{
-    int flags = MAP_SHARED | (at ? MAP_FIXED : 0);
-    void *base = mmap(at, size, PROT_READ | PROT_WRITE, flags, fd, 0);
-    return base == MAP_FAILED ? NULL : base;
-}
