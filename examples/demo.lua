@@ -236,7 +236,7 @@ app:get("/events", events)
 app:get("/stream", pieces)
 app:post("/echo", http.bodyLimit(65536), echo)
 app:get("/api/notes", list_notes)
-app:post("/api/notes", http.limit { rate = 20, per = 10000 }, create_note)
+app:post("/api/notes", assert(http.limit { rate = 20, per = 10000 }), create_note)
 app:static("/assets", ASSETS, { maxAge = 3600 })
 
 local port = tonumber(os.getenv "PORT" or 8080)

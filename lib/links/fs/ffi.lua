@@ -36,7 +36,6 @@ int links_fs_result(links_fs_op *op);
 void links_fs_free(links_fs_op *op);
 links_fs_file *links_fs_take_file(links_fs_op *op);
 void links_fs_file_free(links_fs_file *file);
-int links_fs_file_fd(const links_fs_file *file);
 char *getcwd(char *text, size_t size);
 ]]
 

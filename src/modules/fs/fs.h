@@ -101,7 +101,4 @@ LINKS_API links_fs_file *links_fs_take_file(links_fs_op *op);
 /* Lets go of a file; it is closed when no operation uses it any more. */
 LINKS_API void links_fs_file_free(links_fs_file *file);
 
-/* The descriptor, for who sends the file; -1 for a closed one. */
-LINKS_API int links_fs_file_fd(const links_fs_file *file);
-
 #endif

@@ -72,11 +72,6 @@ void links_fs_file_free(links_fs_file *file)
     file_unref((fs_file *)file);
 }
 
-int links_fs_file_fd(const links_fs_file *file)
-{
-    return file->closed ? -1 : ((const fs_file *)file)->fd;
-}
-
 links_fs_file *links_fs_take_file(links_fs_op *op)
 {
     fs_file *f = op_of(op)->opened;
