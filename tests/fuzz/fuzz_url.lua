@@ -1,5 +1,6 @@
 -- URLs: what url.parse finds, url.format puts together again, and resolving gives what is absolute
--- and stays as it is.
+-- and stays as it is. The HTTP client, which takes the usual ones apart by itself, finds the same.
+local target = require "links.http.client.target"
 local url = require "url"
 
 local BASES = { "http://a/b/c/d;p?q", "https://u:p@[::1]:8443/", "file:///x/y" }
@@ -9,9 +10,22 @@ local function same(a, b)
     for _, name in ipairs(PARTS) do assert(a[name] == b[name], name) end
 end
 
+local DEFAULT_PORTS = { http = 80, https = 443 }
+
+local function check_target(data, parts)
+    local to = target.parse(data)
+    if not to or to.unix then return end
+    local path = parts.path == "" and "/" or parts.path
+    assert(to.scheme == parts.scheme and to.host == parts.host)
+    assert(to.port == (parts.port or DEFAULT_PORTS[parts.scheme]))
+    assert(to.path == (parts.query and path .. "?" .. parts.query or path))
+    assert(to.user == parts.user and to.fragment == parts.fragment)
+end
+
 local function run(data)
     local parts, err = url.parse(data)
     assert(parts or err.name == "HTTP_BAD_URL")
+    check_target(data, parts)
     if parts then
         assert(not parts.scheme or parts.scheme:find("^[%l][%l%d+.-]*$"))
         assert(not parts.host or not parts.host:find("[/?#@%s\\]"))
@@ -37,5 +51,5 @@ end
 return {
     run = run,
     words = { "http://", "//", "/", "..", "/../", "./", ":", "@", "?", "#", "[::1]", "%2e", "%",
-        ":80", "\\", " " },
+        ":80", "\\", " ", "https://", "http://a.b:8080/c?d" },
 }
