@@ -43,13 +43,14 @@ local errors = require "links.errors"
 local worker = require "links.process.worker"
 local binding = require "links.websocket.ffi"
 local hubs = require "links.websocket.hub"
+local members = require "links.websocket.members"
 local sockets = require "links.websocket.socket"
 
 local C = binding.C
 local websocket = {}
 
 -- The workers of a cluster, and during an upgrade those of both masters.
-if worker.cluster then C.links_ws_bus(worker.cluster, #worker.cluster) end
+if worker.cluster then C.links_ws_bus(worker.cluster, #worker.cluster, worker.id) end
 
 -- Private: the function of HTTP that serves a route (also router:ws).
 function websocket._route(signature, handler, options, level)
@@ -294,6 +295,89 @@ end
 function websocket.count(topic)
     sockets.check_topic("websocket.count(topic)", topic)
     return C.links_ws_count(topic, #topic)
+end
+
+--- The members of a topic: the connections that are subscribed to it, in all workers of a cluster
+--- together. The other workers are asked, and answer without a task that runs there.
+---
+--- @param topic  string   its name; one that ends in "*" stands for all topics that begin so
+--- @return array          of tables: topic, id (ws.id, within its worker), worker (its number; nil
+---                        outside a cluster), member (what it has given to ws:subscribe; nil: none)
+--- @return array, err     ETIMEDOUT  a worker has not answered within two seconds: those of the
+---                                   others
+---                        TOO_LARGE  the list is of more than 64 MiB: some of it
+--- @return nil, err       ECANCELED  this task was cancelled
+---                        ENOSPC, EMFILE, ENOMEM  as ws:subscribe
+--- @raise                 `topic` is no string, or of more than 255 bytes
+--- @wait
+--- @usage local websocket = require "websocket"
+--- local server = assert(websocket.createServer(0, function(ws)
+---     ws:subscribe("room", "ann")
+---     assert(websocket.members("room")[1].member == "ann")
+--- end))
+--- local ws = assert(websocket.connect("ws://127.0.0.1:" .. server:address().port))
+--- ws:read()
+--- server:close()
+function websocket.members(topic)
+    sockets.check_topic("websocket.members(topic)", topic)
+    local list, err = members.list(topic)
+    return list, err
+end
+
+local ON = "websocket.on(event, topic, fn)"
+local EVENTS = { join = true, leave = true }
+
+local function check_watch(signature, event, topic, fn)
+    check.type(signature, "event", event, "string", 2)
+    if not EVENTS[event] then
+        error(signature .. ' event must be "join" or "leave", not "' .. event .. '"', 3)
+    end
+    sockets.check_topic(signature, topic)
+    check.type(signature, "fn", fn, "function", 2)
+end
+
+--- Calls a function for each connection that comes to a topic, or leaves it, in whichever worker of
+--- a cluster: by ws:subscribe and ws:unsubscribe, at its end, or with its worker, however that
+--- ends. One that is a member already is no event.
+---
+--- The functions of a process are called one after the other, in the order of what happens in each
+--- worker; they may wait. Each process that has called this hears of everything: where only one is
+--- to act, let only that one call it. It does not keep the process alive.
+---
+--- @param event  string    "join" or "leave"
+--- @param topic  string    its name; one that ends in "*" stands for all topics that begin so
+--- @param fn     function  fn(member), with a table as of websocket.members
+--- @return true            from now on
+--- @return nil, err        ECANCELED  this task was cancelled
+---                         ENOSPC, EMFILE, ENOMEM, FULL  as ws:subscribe
+--- @raise                  an argument of another type, another event
+--- @wait
+--- @usage local websocket = require "websocket"
+--- local joined
+--- assert(websocket.on("join", "room", function(member) joined = member.member end))
+--- local server = assert(websocket.createServer(0, function(ws) ws:subscribe("room", "bob") end))
+--- local ws = assert(websocket.connect("ws://127.0.0.1:" .. server:address().port))
+--- ws:read()
+--- while not joined do require("timer").sleep(1) end
+--- assert(joined == "bob")
+--- server:close()
+function websocket.on(event, topic, fn)
+    check_watch(ON, event, topic, fn)
+    local ok, err = members.on(event, topic, fn)
+    return ok, err
+end
+
+--- Calls it no more.
+---
+--- @param event  string    as for websocket.on
+--- @param topic  string    as for websocket.on
+--- @param fn     function  as for websocket.on
+--- @return boolean         it was called
+--- @raise                  an argument of another type, another event
+--- @usage assert(not require("websocket").off("join", "room", print))
+function websocket.off(event, topic, fn)
+    check_watch("websocket.off(event, topic, fn)", event, topic, fn)
+    return members.off(event, topic, fn)
 end
 
 --- Numbers of what is published between the workers of a cluster.

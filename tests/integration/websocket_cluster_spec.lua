@@ -15,7 +15,34 @@ local http, json, process, websocket =
     require "http", require "json", require "process", require "websocket"
 assert(process.cluster { workers = 2, restartDelay = 1 })
 local commands = {}
-function commands.sub(ws, topic) return ws:subscribe(topic) end
+function commands.sub(ws, topic, member)
+    return ws:subscribe(topic, member ~= "" and member or nil)
+end
+function commands.members(_, topic)
+    local list = assert(websocket.members(topic))
+    for i, m in ipairs(list) do
+        list[i] = ("%d %s %s"):format(m.worker, m.topic, tostring(m.member))
+    end
+    table.sort(list)
+    return list
+end
+function commands.late(_, topic)
+    local list, err = websocket.members(topic)
+    return list, err
+end
+function commands.watch(ws, topic)
+    for _, event in ipairs { "join", "leave" } do
+        assert(websocket.on(event, topic, function(m)
+            ws:write(("%s %d %s %s"):format(event, m.worker, m.topic, tostring(m.member)))
+        end))
+    end
+    return true
+end
+function commands.hold(_, _, ms)
+    local until_ms = require("system").hrtime() + ms * 1e6
+    while require("system").hrtime() < until_ms do end
+    return true
+end
 function commands.unsub(ws, topic) return ws:unsubscribe(topic) end
 function commands.pub(_, topic, data) return websocket.publish(topic, data) end
 function commands.here(_, topic, data)
@@ -277,5 +304,88 @@ describe("websocket.publish in a cluster", function()
         assert.equal("y", a:read())
         assert.equal("x", other:read())
         assert.same({}, other.messages)
+    end)
+end)
+
+describe("members of topics in a cluster", function()
+    it("are those of all workers", function()
+        local a, b = both(start())
+        assert.same({}, a:ask("members room"))
+        a:ask("sub room ann")
+        b:ask("sub room bob")
+        b:ask("sub room.2 bob")
+        for _, client in ipairs { a, b } do
+            assert.same({ "0 room ann", "1 room bob" }, client:ask("members room"))
+            assert.same({ "0 room ann", "1 room bob", "1 room.2 bob" }, client:ask("members *"))
+        end
+        b:ask("unsub room")
+        assert.same({ "0 room ann" }, a:ask("members room"))
+    end)
+
+    it("are many, and those of a worker that has something to do", function()
+        local a, b = both(start())
+        local name = ("x"):rep(1000)
+        for i = 1, 700 do b:ask("sub t." .. i .. " " .. name) end
+        assert(b.ws:write("hold t 200"))
+        local list = a:ask("members t.*")
+        assert.equal(700, #list)
+        for i = 1, 700 do assert.equal(name, list[i]:match("(%S+)$")) end
+    end)
+
+    it("of a worker that does not answer are left out, and that is said", function()
+        local a, b = both(start())
+        a:ask("sub room ann")
+        b:ask("sub room bob")
+        assert(process.kill(b.pid, "SIGSTOP"))
+        eventually("the worker to stop", function() return is_stopped(b.pid) end)
+        local _, err = a:ask("late room")
+        assert.equal("ETIMEDOUT", err)
+        assert(process.kill(b.pid, "SIGCONT"))
+        assert.same({ "0 room ann", "1 room bob" }, a:ask("members room"))
+    end)
+
+    it("are told of in whichever worker they come and go", function()
+        local a, b = both(start())
+        b:ask("sub room early")
+        a:ask("watch room")
+        b:ask("sub room.2 nobody")
+        b:ask("sub room second")
+        b:ask("unsub room")
+        b:ask("sub room bob")
+        assert.equal("leave 1 room early", a:read())
+        assert.equal("join 1 room bob", a:read())
+        a:ask("sub room ann")
+        assert.equal("join 0 room ann", a:read())
+        b.ws:close()
+        assert.equal("leave 1 room bob", a:read())
+    end)
+
+    it("of a worker that was killed have left", function()
+        local a, b = both(start())
+        a:ask("watch room.*")
+        b:ask("sub room.1 bob")
+        b:ask("sub room.2 bob")
+        assert.equal("join 1 room.1 bob", a:read())
+        assert.equal("join 1 room.2 bob", a:read())
+        assert(process.kill(b.pid, "SIGKILL"))
+        local left = { (a:read()), (a:read()) }
+        table.sort(left)
+        assert.same({ "leave 1 room.1 bob", "leave 1 room.2 bob" }, left)
+        assert.same({}, a:ask("members room.*"))
+    end)
+
+    it("are known even where word of them was lost", function()
+        local a, b = both(start())
+        a:ask("watch room")
+        a:ask("sub t")
+        assert(process.kill(a.pid, "SIGSTOP"))
+        eventually("the worker to stop", function() return is_stopped(a.pid) end)
+        -- More than the inbox takes, and the change behind it.
+        b:ask("burst t 400 10000")
+        b:ask("sub room bob")
+        assert(process.kill(a.pid, "SIGCONT"))
+        local text = a:read()
+        while text:find("^%d+:") do text = a:read() end
+        assert.equal("join 1 room bob", text)
     end)
 end)

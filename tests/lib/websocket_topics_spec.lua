@@ -135,3 +135,113 @@ describe("topics", function()
             websocket.stats())
     end)
 end)
+
+describe("members of topics", function()
+    local ends, events
+
+    local function client(...)
+        local before = #ends
+        local ws = dial()
+        wire.eventually("an end", function() return ends[before + 1] end)
+        for i = 1, select("#", ...), 2 do
+            ends[before + 1]:subscribe(select(i, ...), (select(i + 1, ...)) or nil)
+        end
+        return ws, ends[before + 1]
+    end
+
+    -- Once more, for what is told last of the things before.
+    local function told(count)
+        wire.eventually(count .. " events", function() return #events >= count end)
+        return events
+    end
+
+    local function note(event)
+        return function(m)
+            events[#events + 1] = event .. " " .. m.topic .. " " .. tostring(m.member)
+        end
+    end
+
+    before_each(function()
+        ends, events = {}, {}
+        serve({ open = function(ws) ends[#ends + 1] = ws end })
+    end)
+
+    it("are a list, by the topic's name or by a pattern", function()
+        assert.same({}, websocket.members("room.1"))
+        local _, ann = client("room.1", "ann", "room.2", '{"name":"ann"}')
+        local _, bob = client("room.1", false)
+        assert.is_true(ann:subscribe("room.1", "somebody else"))
+        local list = websocket.members("room.1")
+        table.sort(list, function(a, b) return a.id < b.id end)
+        assert.same({
+            { topic = "room.1", id = ann.id, member = "ann" }, { topic = "room.1", id = bob.id },
+        }, list)
+        assert.same({ { topic = "room.2", id = ann.id, member = '{"name":"ann"}' } },
+            websocket.members("room.2"))
+        assert.equal(3, #websocket.members("room.*"))
+        assert.equal(3, #websocket.members("*"))
+        assert.same({}, websocket.members("room."))
+        ann:unsubscribe("room.1")
+        assert.equal(1, #websocket.members("room.1"))
+    end)
+
+    it("of any number are listed as they are", function()
+        local _, ws = client()
+        local name = ("x"):rep(1024)
+        for i = 1, 1024 do assert.is_true(ws:subscribe(i .. "." .. name:sub(1, 200), name)) end
+        local list = websocket.members("*")
+        assert.equal(1024, #list)
+        for _, m in ipairs(list) do assert.equal(name, m.member) end
+    end)
+
+    it("are told of when they come and go", function()
+        local _, early = client("room", "early")
+        local join, leave = note("join"), note("leave")
+        assert.is_true(websocket.on("join", "room", join))
+        assert.is_true(websocket.on("leave", "room", leave))
+        local ws = client("room", "ann", "other", "ann")
+        assert.same({ "join room ann" }, told(1))
+        early:unsubscribe("room")
+        ws:close()
+        assert.same({ "join room ann", "leave room early", "leave room ann" }, told(3))
+        assert.is_true(websocket.off("join", "room", join))
+        assert.is_false(websocket.off("join", "room", join))
+        early:subscribe("room", "again")
+        early:unsubscribe("room")
+        assert.equal("leave room again", told(4)[4])
+        assert.is_true(websocket.off("leave", "room", leave))
+        early:subscribe("room")
+        assert.equal(4, #events)
+    end)
+
+    it("of a pattern are told of, and to each who asked, a failing one among them", function()
+        local function fails() error("no") end
+        local first, second = note("first"), note("second")
+        for _, fn in ipairs { first, fails, second } do
+            assert.is_true(websocket.on("join", "room.*", fn))
+        end
+        local said
+        local report = require "links.report"
+        report.install(function(_, text)
+            said = text
+            return true
+        end)
+        client("room.7", "ann", "room", "no")
+        assert.same({ "first room.7 ann", "second room.7 ann" }, told(2))
+        report.install(nil)
+        assert.is_truthy(said:find("websocket: error in on(join): ", 1, true), said)
+        for _, fn in ipairs { first, fails, second } do websocket.off("join", "room.*", fn) end
+    end)
+
+    it("are asked for by what is right", function()
+        raises("websocket.members(topic) topic must be [string]", websocket.members, 1)
+        raises('event must be "join" or "leave", not "come"', websocket.on, "come", "x", print)
+        raises("fn must be [function], not nothing", websocket.on, "join", "x")
+        raises("topic must be 255 bytes at most", websocket.off, "join", ("x"):rep(256), print)
+        local _, ws = client()
+        raises("member must be a [string] of up to 1024 bytes, not 1025", ws.subscribe, ws, "x",
+            ("x"):rep(1025))
+        raises("member must be a [string] of up to 1024 bytes, not number", ws.subscribe, ws, "x",
+            1)
+    end)
+end)

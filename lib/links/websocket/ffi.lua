@@ -56,13 +56,34 @@ int links_ws_close(links_ws *ws, int status, const char *reason, size_t len);
 double links_ws_buffered(const links_ws *ws);
 int links_ws_peer(const links_ws *ws, char *text, int *port);
 const char *links_ws_reason(const links_ws *ws, int *len);
-int links_ws_subscribe(links_ws *ws, const char *topic, size_t len);
+int links_ws_subscribe(links_ws *ws, const char *topic, size_t len, const char *member,
+                                 size_t member_len);
 int links_ws_unsubscribe(links_ws *ws, const char *topic, size_t len);
 const char *links_ws_topic(const links_ws *ws, int nth, int *len);
 double links_ws_publish(const char *topic, size_t topic_len, const char *data, size_t len,
                                   int kind, const links_ws *except, int everywhere);
 double links_ws_count(const char *topic, size_t len);
-void links_ws_bus(const char *cluster, size_t len);
+void links_ws_bus(const char *cluster, size_t len, int worker);
+typedef struct links_ws_member {
+    double ws;
+    int32_t slot;
+    uint32_t serial;
+    int32_t worker;
+    uint32_t size;
+    uint16_t len;
+    uint8_t topic_len;
+    uint8_t event;
+    char bytes[4];
+} links_ws_member;
+typedef struct links_ws_question links_ws_question;
+int links_ws_ask(links_ws_question **question, const char *topic, size_t len);
+int links_ws_answered(links_ws_question *question, double timeout_ms);
+const char *links_ws_found(const links_ws_question *question, size_t *len);
+void links_ws_question_free(links_ws_question *question);
+int links_ws_watch(const char *topic, size_t len);
+void links_ws_unwatch(const char *topic, size_t len);
+int links_ws_changes(const char **data, size_t *len, int *lost);
+void links_ws_look(void);
 typedef struct links_ws_counts {
     double connections, opened;
     double received, sent, dropped;

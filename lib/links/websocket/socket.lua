@@ -274,20 +274,25 @@ local function check_topic(signature, topic)
     if #topic > 255 then error(signature .. " topic must be 255 bytes at most", 3) end
 end
 
+local SUBSCRIBE, MEMBER_MAX = "ws:subscribe(topic[, member])", 1024
+
 --- Gets what is published to a topic from now on, until the connection ends.
 ---
 --- @param topic  string  its name, up to 255 bytes. One that ends in "*" stands for all topics that
 ---                       begin so; what is published to one of them comes once
+--- @param member string  who this is, up to 1024 bytes, for websocket.members and websocket.on: a
+---                       name, or JSON. One who is subscribed already stays who he was. Default:
+---                       none
 --- @return true
 --- @return nil, err      WS_CLOSED  the connection is closed, or being closed
 ---                       FULL       it has 1024 topics already; in a worker of a cluster also:
 ---                                  three million topics have subscriptions here
 ---                       ENOSPC, EMFILE, ENOMEM  in a worker, by which shared memory cannot be
 ---                                  opened
---- @raise                `topic` is no such string
+--- @raise                `topic` or `member` is no such string
 --- @usage local websocket = require "websocket"
 --- local server = assert(websocket.createServer(0, function(ws)
----     ws:subscribe("news.*")
+---     ws:subscribe("news.*", "ann")
 ---     websocket.publish("news.today", "hello")
 ---     ws:read()
 --- end))
@@ -295,9 +300,15 @@ end
 --- assert(ws:read() == "hello")
 --- ws:close()
 --- server:close()
-function methods:subscribe(topic)
-    check_topic("ws:subscribe(topic)", topic)
-    local rc = C.links_ws_subscribe(self[1], topic, #topic)
+function methods:subscribe(topic, member)
+    check_topic(SUBSCRIBE, topic)
+    if member == nil then
+        member = ""
+    elseif type(member) ~= "string" or #member > MEMBER_MAX then
+        error(SUBSCRIBE .. " member must be a [string] of up to " .. MEMBER_MAX .. " bytes, not "
+            .. (type(member) == "string" and #member or type(member)), 2)
+    end
+    local rc = C.links_ws_subscribe(self[1], topic, #topic, member, #member)
     if rc < 0 then return nil, failure(self[1], rc, "websocket subscribe") end
     return true
 end

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "interest.h"
 #include "lua/sched.h"
+#include "members.h"
 #include "modules/shared/bell.h"
 #include "modules/shared/fifo.h"
 #include "modules/shared/presence.h"
@@ -23,7 +24,7 @@ enum {
     RING_AGAIN_MS = 1000, /* for who was rung and has not come */
 };
 
-static const char MAGIC[8] = "linksT1";
+static const char MAGIC[8] = "linksT2";
 
 /* Who is there: of all programs of this user, by their place among the processes. */
 typedef struct directory_entry {
@@ -67,6 +68,7 @@ typedef struct box {
 
 static struct {
     uint64_t cluster; /* 0: there are no others */
+    int worker;
     region region;
     directory *directory;
     links_presence me;
@@ -78,7 +80,10 @@ static struct {
     char *scratch;
     size_t scratch_size;
     uint64_t sent, received, refused;
-} bus = {.region = {.fd = -1}};
+} bus = {.region = {.fd = -1}, .worker = -1};
+
+/* Who wants to hear of a topic's members has an interest of that name under another seed. */
+#define WATCHED(seed) ((seed) ^ 0x6d656d62657273u)
 
 static uint64_t load(const uint64_t *word)
 {
@@ -118,7 +123,7 @@ static int on_join(region *r, void *arg)
 static int open_directory(void)
 {
     static const region_ops ops = {.first = on_first, .join = on_join};
-    static const char name[] = "topics";
+    static const char name[] = "topics2"; /* other versions do not know all that is in there */
     if (bus.directory)
         return 0;
     int rc = links_presence_enter(&bus.me);
@@ -177,7 +182,7 @@ static int open_box(box **out, int slot, bool own)
     static const region_ops own_ops = {own_first, own_join, INBOX_FIRST};
     static const region_ops other_ops = {other_first, own_join, INBOX_FIRST};
     char name[32];
-    int len = snprintf(name, sizeof(name), "inbox:%d", slot);
+    int len = snprintf(name, sizeof(name), "inbox2:%d", slot);
     box *b = mem_new(box);
     int rc = region_open(&b->region, region_path(name, (size_t)len), INBOX_SIZE, false,
                          own ? &own_ops : &other_ops, NULL);
@@ -387,6 +392,92 @@ uint64_t bus_publish(const bus_message *m)
     return p.receivers;
 }
 
+/* --- members --------------------------------------------------------------------------------- */
+
+static interest_name watched_name(const char *topic, size_t len)
+{
+    interest_name name;
+    interest_name_init(&name, WATCHED(bus.directory->seed), topic, len);
+    return name;
+}
+
+void bus_watched(const char *topic, size_t len)
+{
+    interest_name name = watched_name(topic, len);
+    interest_add(bus.own->interest, &name);
+}
+
+void bus_unwatched(const char *topic, size_t len)
+{
+    if (!bus.own)
+        return;
+    interest_name name = watched_name(topic, len);
+    interest_remove(bus.own->interest, &name);
+}
+
+typedef struct look {
+    interest_name name;
+    bool found;
+} look;
+
+static void look_at(box *b, void *arg)
+{
+    look *l = arg;
+    l->found = l->found || interest_count(b->interest, &l->name, true) != 0;
+}
+
+bool bus_is_watched(const char *topic, size_t len)
+{
+    if (!bus.cluster || open_directory() < 0)
+        return false;
+    look l = {.name = watched_name(topic, len)};
+    each_other(look_at, &l);
+    return l.found;
+}
+
+void bus_tell(const bus_message *m)
+{
+    if (!bus.cluster || open_directory() < 0)
+        return;
+    publication p = {.message = m, .name = watched_name(m->topic, m->topic_len)};
+    each_other(publish_to, &p);
+}
+
+bool bus_send(int slot, uint32_t serial, const bus_message *m)
+{
+    publication p = {.message = m};
+    if (!bus.cluster || slot < 0 || slot >= PRESENCE_MAX || open_directory() < 0)
+        return false;
+    box *b = other_at(slot);
+    return b && b->serial == serial && hand_over(b, &p);
+}
+
+typedef struct sending {
+    publication publication;
+    void (*sent)(void *arg, int slot, uint32_t serial);
+    void *arg;
+} sending;
+
+static void send_to(box *b, void *arg)
+{
+    sending *s = arg;
+    if (hand_over(b, &s->publication))
+        s->sent(s->arg, b->slot, (uint32_t)b->serial);
+}
+
+void bus_send_all(const bus_message *m, void (*sent)(void *arg, int slot, uint32_t serial),
+                  void *arg)
+{
+    sending s = {.publication = {.message = m}, .sent = sent, .arg = arg};
+    each_other(send_to, &s);
+}
+
+links_presence bus_me(void) { return bus.me; }
+
+int bus_worker(void) { return bus.worker; }
+
+uint64_t bus_lost(void) { return bus.own ? load(&bus.own->inbox->lost) : 0; }
+
 /* --- the inbox ------------------------------------------------------------------------------- */
 
 /* Takes the first message; false where there is none, and we are to be rung for the next one. */
@@ -424,7 +515,10 @@ static void drain(void)
         if (!take(&m))
             return;
         bus.received++;
-        topic_publish(&m, NULL);
+        if (m.kind >= BUS_ASK)
+            members_take(&m);
+        else
+            topic_publish(&m, NULL);
         if (i % 16 == 15 && clock_ms() >= until)
             break;
     }
@@ -479,11 +573,12 @@ static void count_box(box *b, void *arg)
     (*(uint64_t *)arg)++;
 }
 
-void links_ws_bus(const char *cluster, size_t len)
+void links_ws_bus(const char *cluster, size_t len, int worker)
 {
     interest_name name;
     interest_name_init(&name, 0, cluster, len);
     bus.cluster = name.whole;
+    bus.worker = worker;
 }
 
 void links_ws_bus_stats(double out[5])

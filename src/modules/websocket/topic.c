@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "bus.h"
 #include "conn.h"
+#include "members.h"
 
 enum { NAME_MAX_LEN = 255, BUCKETS_FIRST = 64 };
 
@@ -29,6 +30,8 @@ typedef struct sub {
     list of_topic, of_ws;
     topic *topic;
     ws *ws;
+    uint16_t member_len;
+    char member[]; /* who it is, as the program has it */
 } sub;
 
 static topic **buckets;
@@ -129,18 +132,20 @@ static void end_sub(sub *s)
     ws_counts.subscriptions--;
     list_remove(&s->of_ws);
     list_remove(&s->of_topic);
-    mem_free(s);
     bus_unsubscribed(t->name, t->len);
+    members_changed(BUS_LEAVE, t->name, t->len, s->ws, s->member, s->member_len);
+    mem_free(s);
     if (--t->count == 0)
         forget(t);
 }
 
-int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
+int links_ws_subscribe(links_ws *lw, const char *name, size_t len, const char *member,
+                       size_t member_len)
 {
     ws *w = ws_of(lw);
     if (lw->closed)
         return LINKS_WS_CLOSED;
-    if (len > NAME_MAX_LEN)
+    if (len > NAME_MAX_LEN || member_len > LINKS_WS_MEMBER_MAX)
         return LINKS_TOO_LARGE;
     if (find_sub(w, name, len))
         return 0;
@@ -152,9 +157,11 @@ int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
     topic *t = find(name, len);
     if (!t)
         t = make(name, len);
-    sub *s = mem_alloc(sizeof(*s));
+    sub *s = mem_alloc(sizeof(*s) + member_len);
     s->topic = t;
     s->ws = w;
+    s->member_len = (uint16_t)member_len;
+    memcpy(s->member, member, member_len);
     list_push_back(&t->subs, &s->of_topic);
     list_push_back(&w->subs, &s->of_ws);
     t->count++;
@@ -162,6 +169,7 @@ int links_ws_subscribe(links_ws *lw, const char *name, size_t len)
     ws_counts.subscriptions++;
     if (bus_is_on())
         bus_subscribed(name, len);
+    members_changed(BUS_JOIN, name, len, w, member, member_len);
     return 1;
 }
 
@@ -248,6 +256,35 @@ static bool matches(const topic *t, const char *name, size_t len)
     return t->len - 1u <= len && memcmp(t->name, name, t->len - 1u) == 0;
 }
 
+bool topic_matches(const char *pattern, size_t pattern_len, const char *name, size_t len)
+{
+    if (pattern_len && pattern[pattern_len - 1] == '*')
+        return len >= pattern_len - 1 && memcmp(name, pattern, pattern_len - 1) == 0;
+    return len == pattern_len && memcmp(name, pattern, len) == 0;
+}
+
+static void each_sub(const topic *t, member_fn *fn, void *arg)
+{
+    LIST_EACH (node, &t->subs) {
+        const sub *s = CONTAINER_OF(node, sub, of_topic);
+        fn(arg, t->name, t->len, s->ws, s->member, s->member_len);
+    }
+}
+
+void topic_each_member(const char *name, size_t len, member_fn *fn, void *arg)
+{
+    if (!len || name[len - 1] != '*') {
+        const topic *t = find(name, len);
+        if (t)
+            each_sub(t, fn, arg);
+        return;
+    }
+    for (uint32_t i = 0; i < nbuckets; i++)
+        for (const topic *t = buckets[i]; t; t = t->next)
+            if (topic_matches(name, len, t->name, t->len))
+                each_sub(t, fn, arg);
+}
+
 int topic_publish(const bus_message *m, const void *except)
 {
     delivery d = {.message = m, .except = except};
@@ -285,6 +322,7 @@ double links_ws_publish(const char *name, size_t name_len, const char *data, siz
 
 void websocket_close(void)
 {
+    members_close();
     bus_close();
     ws_read_close();
     ws_deflate_close();

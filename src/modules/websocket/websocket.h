@@ -136,9 +136,11 @@ LINKS_API const char *links_ws_reason(const links_ws *ws, int *len);
 /* --- topics ---------------------------------------------------------------------------------- */
 
 /* The connection gets what is published to the topic; one that ends in "*" stands for all that
- * begin so. 1, 0 where it did already; LINKS_WS_CLOSED; LINKS_TOO_LARGE for a name of more than 255
- * bytes, LINKS_FULL beyond 1024 topics, and in a worker of a cluster what shared memory says. */
-LINKS_API int links_ws_subscribe(links_ws *ws, const char *topic, size_t len);
+ * begin so. `member` is what the list of members has of it. 1, 0 where it did already;
+ * LINKS_WS_CLOSED; LINKS_TOO_LARGE for a name of more than 255 bytes or a longer member, LINKS_FULL
+ * beyond 1024 topics, and in a worker of a cluster what shared memory says. */
+LINKS_API int links_ws_subscribe(links_ws *ws, const char *topic, size_t len, const char *member,
+                                 size_t member_len);
 
 /* 1, or 0 where it did not. */
 LINKS_API int links_ws_unsubscribe(links_ws *ws, const char *topic, size_t len);
@@ -155,8 +157,48 @@ LINKS_API double links_ws_publish(const char *topic, size_t topic_len, const cha
 /* The number of connections of all workers that are subscribed to exactly this topic. */
 LINKS_API double links_ws_count(const char *topic, size_t len);
 
-/* This process is a worker of the cluster of that name. */
-LINKS_API void links_ws_bus(const char *cluster, size_t len);
+/* This process is that worker of the cluster of that name. */
+LINKS_API void links_ws_bus(const char *cluster, size_t len, int worker);
+
+enum { LINKS_WS_MEMBER_MAX = 1024 };
+
+/* A subscription, in a list of such; the next one is `size` bytes behind it. */
+typedef struct links_ws_member {
+    double ws;       /* the id of its connection, */
+    int32_t slot;    /* in this process: see links_presence_is_here */
+    uint32_t serial; /* of that place */
+    int32_t worker;  /* of the cluster; -1: none */
+    uint32_t size;
+    uint16_t len; /* of the member, behind */
+    uint8_t topic_len;
+    uint8_t event; /* LINKS_WS_JOINED, LINKS_WS_LEFT; of no meaning in a list of all */
+    char bytes[4]; /* the first of them */
+} links_ws_member;
+
+enum { LINKS_WS_JOINED = 66, LINKS_WS_LEFT = 67 };
+
+typedef struct links_ws_question links_ws_question;
+
+/* Asks all processes for the subscriptions to a topic, or to those that a pattern stands for. 0, or
+ * a code as links_ws_subscribe. Then links_ws_answered is 0 when all have answered that are there;
+ * parks for `timeout_ms` at most; LINKS_TOO_LARGE for a list of more than 64 MiB. The list, as far as
+ * it has come, is there until the question is freed. */
+LINKS_API int links_ws_ask(links_ws_question **question, const char *topic, size_t len);
+LINKS_API int links_ws_answered(links_ws_question *question, double timeout_ms);
+LINKS_API const char *links_ws_found(const links_ws_question *question, size_t *len);
+LINKS_API void links_ws_question_free(links_ws_question *question);
+
+/* From now on, those who come to the topic, or to one that the pattern stands for, and those who
+ * leave it, are among the changes. 0, or a code as links_ws_subscribe. */
+LINKS_API int links_ws_watch(const char *topic, size_t len);
+LINKS_API void links_ws_unwatch(const char *topic, size_t len);
+
+/* Changes in their order: a list that is there until the next call; *lost is 1 where there may have
+ * been others. Parks, without keeping the process alive. */
+LINKS_API int links_ws_changes(const char **data, size_t *len, int *lost);
+
+/* Wakes who waits for changes. */
+LINKS_API void links_ws_look(void);
 
 /* What this process has had to do with WebSockets so far, as server and as client. */
 typedef struct links_ws_counts {
