@@ -6,7 +6,7 @@
 --         opens COUNT connections to that one; prints what the busiest has, over an even share
 --     links bench/cluster.lua shared COUNT
 --         two processes get and set keys of one dictionary COUNT times; prints ns of CPU time of
---         the slower one for a get, and for a set
+--         the slower one for a get, and for a set; and the same by the clock, with what it waited
 --     links bench/cluster.lua queue COUNT
 --         one process pushes COUNT numbers to another one; prints ns for each
 local process = require "process"
@@ -67,9 +67,10 @@ local function beside_another(name, count, fn)
     local dict = assert(shared.open("links-bench-" .. process.ppid .. name, SIZE))
     local here = dict:incr("here", 1, 0)
     while here < 2 do here = dict:get("here") end
-    local begin = os.clock()
+    local hrtime = require("system").hrtime
+    local begin, at = os.clock(), hrtime()
     fn(dict, count)
-    return (os.clock() - begin) / count * 1e9
+    return (os.clock() - begin) / count * 1e9, (hrtime() - at) / count
 end
 
 local function keys()
@@ -80,14 +81,14 @@ end
 
 function commands.child(count)
     local list = keys()
-    local get = beside_another("get", count, function(dict, n)
+    local get, get_took = beside_another("get", count, function(dict, n)
         for i = 1, KEYS do dict:set(list[i], i) end
         for i = 1, n do dict:get(list[i * 7 % KEYS + 1]) end
     end)
-    local set = beside_another("set", count, function(dict, n)
+    local set, set_took = beside_another("set", count, function(dict, n)
         for i = 1, n do dict:set(list[i * 7 % KEYS + 1], i) end
     end)
-    print(("%.0f %.0f"):format(get, set))
+    print(("%.0f %.0f %.0f %.0f"):format(get, set, get_took, set_took))
 end
 
 -- On a processor of its own, so that they meet.
@@ -99,12 +100,15 @@ end
 
 function commands.shared(count)
     local a, b = spawn(cpus[1], "child", count), spawn(cpus[2], "child", count)
-    local get, set = 0, 0
+    local most = { 0, 0, 0, 0 }
     for _, child in ipairs { a, b } do
-        local one, other = assert(child:readline()):match("(%d+) (%d+)")
-        get, set = math.max(get, tonumber(one)), math.max(set, tonumber(other))
+        local i = 0
+        for ns in assert(child:readline()):gmatch("%d+") do
+            i = i + 1
+            most[i] = math.max(most[i], tonumber(ns))
+        end
     end
-    print(get, set)
+    print(unpack(most))
 end
 
 local function open_queue()

@@ -2,8 +2,8 @@
 package.path = "tests/support/?.lua;" .. package.path
 
 local process = require "process"
-local task = require "task"
-local program = require "tools"
+local clusters = require "clusters"
+local eventually = require("tools").eventually
 
 -- Each worker has a clock of its own: whenever it looks, the next minute has just begun. It runs
 -- through the same minutes as the others do, at its own pace, and tells of those in which its job
@@ -28,37 +28,38 @@ if process.workerId == 0 then print("pid", process.pid) io.stdout:flush() end
 timer.sleep(1e9)
 ]]
 
+before_each(clusters.before)
+after_each(clusters.after)
+
+-- What the workers have printed: how many runs, one that was there twice, and the first worker.
+local function read(cluster)
+    local ran, runs, twice, pid = {}, 0, nil, nil
+    for kind, id, due in cluster.text:gmatch("(%a+)\t(%d+)\t?(%d*)\n") do
+        if kind == "run" then
+            if ran[due] then twice = due end
+            ran[due], runs = id, runs + 1
+        elseif kind == "pid" then
+            pid = tonumber(id)
+        end
+    end
+    return runs, twice, pid
+end
+
 describe("timer.cron in a cluster", function()
     it("runs each time in one worker, and goes on when one is killed", function()
-        local script = os.tmpname()
-        program.write(script, SERVER)
-        local cluster = assert(process.spawn(program.LINKS, { script }, { stderr = "inherit" }))
-        finally(function()
-            cluster:kill("SIGTERM")
-            if not cluster:wait(15000) then cluster:kill("SIGKILL") end
-            cluster:wait(5000)
-            os.remove(script)
+        local cluster = clusters.start(SERVER)
+        clusters.await(cluster)
+        local first, before
+        eventually("a hundred runs", function()
+            local runs, _, pid = read(cluster)
+            before, first = runs, pid
+            return first and before >= 100
         end)
-        local ran, twice, runs, pid = {}, nil, 0, nil
-        task.spawn(function()
-            for line in cluster:lines() do
-                local kind, id, due = line:match("^(%a+)\t(%d+)\t?(%d*)$")
-                if kind == "run" then
-                    if ran[due] then twice = line end
-                    ran[due], runs = id, runs + 1
-                elseif kind == "pid" then
-                    pid = tonumber(id)
-                end
-            end
-        end)
-        program.eventually("a hundred runs", function() return pid and runs >= 100 end)
-        local first = pid
         assert(process.kill(first, "SIGKILL"))
-        local before = runs
-        program.eventually("runs without the first worker", function()
-            return runs >= before + 100
+        eventually("runs without the first worker, and its replacement", function()
+            local runs, twice, pid = read(cluster)
+            assert.is_nil(twice)
+            return runs >= before + 100 and pid ~= first
         end)
-        program.eventually("its replacement", function() return pid ~= first end)
-        assert.is_nil(twice)
     end)
 end)

@@ -5,9 +5,11 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local process = require "process"
 local task = require "task"
+local clusters = require "clusters"
 local program = require "tools"
 
 local eventually = program.eventually
+local cluster
 
 local SERVER = [[
 local http, metrics, process = require "http", require "metrics", require "process"
@@ -37,33 +39,17 @@ io.write("port ", server:address().port, "\n")
 io.stdout:flush()
 ]]
 
-local folder, child, text
+before_each(clusters.before)
+after_each(clusters.after)
 
 local function start(user)
-    folder = os.tmpname()
-    os.remove(folder)
-    assert(os.execute("mkdir " .. folder) == 0)
-    local script = folder .. "/app.lua"
-    program.write(script, (SERVER:gsub("USER", user or "")))
-    assert(os.execute("chmod 644 " .. script) == 0)
-    local links = user and program.copy_for_others(folder) or program.LINKS
-    child = assert(process.spawn(links, { script }, { stderr = "stdout" }))
-    text = ""
-    local running = child
-    task.spawn(function()
-        for line in running:lines() do text = text .. line .. "\n" end
-    end)
-    return "http://127.0.0.1:" .. eventually("the port", function()
-        return text:match("port (%d+)\n")
-    end)
+    local code = SERVER:gsub("USER", user or "")
+    local links = user and program.copy_for_others(clusters.folder) or program.LINKS
+    program.write(clusters.script, code)
+    assert(os.execute("chmod 644 " .. clusters.script) == 0)
+    cluster = clusters.start_by(links)
+    return "http://127.0.0.1:" .. clusters.port_of(cluster)
 end
-
-after_each(function()
-    child:kill("SIGTERM")
-    if not child:wait(15000) then child:kill("SIGKILL") end
-    child:wait(5000)
-    os.execute("rm -r " .. folder)
-end)
 
 local function get(url)
     return http.get(url, { headers = { Connection = "close" }, timeout = 15000 })
@@ -146,7 +132,7 @@ describe("the metrics of a cluster", function()
         local url = start()
         local n = hit(url)
         for round = 1, 2 do
-            child:kill("SIGHUP")
+            cluster.child:kill("SIGHUP")
             eventually("a reload", function()
                 return value_of(scrape(url),
                     'links_cluster_reloads_total{result="done",worker="master"}') == round
