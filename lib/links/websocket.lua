@@ -186,7 +186,7 @@ end
 
 --- Connects to a server.
 ---
---- @param url      string  "ws://host[:port][/path][?query]"; "wss://..." over TLS
+--- @param url      string  "ws://[user:password@]host[:port][/path][?query]"; "wss://..." over TLS
 --- @param options  table   headers    nil    fields of the request: name = value, or a list of
 ---                                           values
 ---                         protocols  nil    subprotocols that are offered

@@ -76,6 +76,22 @@ describe("websocket.connect", function()
         assert.same({ "/a b", "1", "yes", url:match("//([^/]+)"), "b" }, seen)
     end)
 
+    it("says who it is as the URL has it, and by which name it asks, unless headers do", function()
+        serve(function(ws, req)
+            ws:write(tostring(req:header("authorization")) .. " " .. req:header("host"))
+        end)
+        local at = url:match("//(.*)$")
+        local function told(credentials, headers)
+            local to = "ws://" .. credentials .. at
+            return assert(websocket.connect(to, { headers = headers })):read()
+        end
+        assert.equal("nil " .. at, told("", nil))
+        assert.equal("Basic dXM6cGE6c3M= " .. at, told("us:pa%3Ass@", nil))
+        assert.equal("Bearer x example.com", told("us:pass@", {
+            authorization = "Bearer x", HOST = "example.com",
+        }))
+    end)
+
     it("is WS_BAD_HANDSHAKE for another answer, with the status", function()
         keep(assert(http.createServer(0, function(req)
             return tonumber(req.path:sub(2)), "no"

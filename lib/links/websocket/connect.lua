@@ -37,12 +37,14 @@ local function has_token(list, token)
     return false
 end
 
+-- The value of a field with who we are (RFC 7617).
+local function basic(credentials) return "Basic " .. codec.base64.encode(credentials) end
+
 -- Asks a proxy for a tunnel (RFC 9110, 9.3.6).
 local function tunnel(socket, proxy, authority)
     local lines = { "CONNECT " .. authority .. " HTTP/1.1", "Host: " .. authority }
     if proxy.credentials then
-        local text = codec.base64.encode(proxy.credentials)
-        lines[#lines + 1] = "Proxy-Authorization: Basic " .. text
+        lines[#lines + 1] = "Proxy-Authorization: " .. basic(proxy.credentials)
     end
     local ok, err = socket:write(table.concat(lines, "\r\n") .. "\r\n\r\n")
     if not ok then return nil, err end
@@ -77,9 +79,15 @@ end
 
 local function request(target, options, hub, key)
     local lines = {
-        "GET " .. target.path .. " HTTP/1.1", "Host: " .. target.authority, "Upgrade: websocket",
+        "GET " .. target.path .. " HTTP/1.1", "Upgrade: websocket",
         "Connection: Upgrade", "Sec-WebSocket-Key: " .. key, "Sec-WebSocket-Version: 13",
     }
+    local given = {}
+    for name in pairs(options.headers or {}) do given[name:lower()] = true end
+    if not given.host then lines[#lines + 1] = "Host: " .. target.authority end
+    if target.credentials and not given.authorization then
+        lines[#lines + 1] = "Authorization: " .. basic(target.credentials)
+    end
     if options.protocols then
         lines[#lines + 1] = "Sec-WebSocket-Protocol: " .. table.concat(options.protocols, ", ")
     end
