@@ -57,8 +57,8 @@ local Timer = core.timerMeta
 Timer.__index = {}
 Timer.__name = "timer"
 
---- Disarms a timer; one that has fired, or was cancelled before, stays as it is. A run that goes on
---- is not touched.
+--- Disarms a timer; one that has fired, or was cancelled before, stays as it is. A run that is due,
+--- but has not begun, is left out; one that goes on is not touched.
 ---
 --- @return true
 --- @usage local timer = require "timer"
@@ -207,7 +207,12 @@ local function run_over(t, ok, err)
     if not ok then error(err, 0) end
 end
 
-core.onInterval(function(t, fn, ...)
+local function run(t, fn, ...)
+    if core.timerBegin(t) then return fn(...) end
+end
+
+core.onTimer(run, function(t, fn, ...)
+    if not core.timerBegin(t) then return end
     run_over(t, xpcall(fn, function(err)
         return type(err) == "string" and debug.traceback(err, 2) or err
     end, ...))

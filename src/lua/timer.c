@@ -14,6 +14,7 @@ typedef struct lua_timer {
     bool refd;     /* keeps the process alive while armed */
     bool overlaps; /* an interval that begins anew while its last run goes on */
     bool busy;     /* its last run goes on */
+    int due;       /* runs whose task has not begun yet */
 } lua_timer;
 
 static lua_timer *check_timer(lua_State *L, int idx)
@@ -67,15 +68,12 @@ static void on_timer(ev_loop *loop, ev_timer *timer)
     bool skips = t->timer.repeat_ms && !t->overlaps;
     if (skips && t->busy)
         return;
-    if (skips) {
-        /* lib/links/timer.lua runs it, and says when the run is over. */
-        t->busy = true;
-        lua_getfield(L, LUA_REGISTRYINDEX, "links.interval");
-        lua_rawgeti(L, LUA_REGISTRYINDEX, t->ref);
-        nargs += 2;
-    }
+    t->busy = skips;
+    t->due++;
+    lua_getfield(L, LUA_REGISTRYINDEX, skips ? "links.interval" : "links.timeout");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->ref);
     push_call(L, t);
-    sched_spawn(L, nargs);
+    sched_spawn(L, nargs + 2);
     if (!t->timer.repeat_ms)
         disarm(L, t);
     lua_settop(L, top);
@@ -107,6 +105,7 @@ static int core_timer_start(lua_State *L)
     t->refd = true;
     t->overlaps = overlaps;
     t->busy = false;
+    t->due = 0;
     lua_settop(L, 4);
     t->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->ref);
@@ -121,8 +120,20 @@ static int core_timer_start(lua_State *L)
 /* timerStop(timer) */
 static int core_timer_stop(lua_State *L)
 {
-    disarm(L, check_timer(L, 1));
+    lua_timer *t = check_timer(L, 1);
+    t->due = 0;
+    disarm(L, t);
     return 0;
+}
+
+/* timerBegin(timer) -> false where it has been stopped since it fired */
+static int core_timer_begin(lua_State *L)
+{
+    lua_timer *t = check_timer(L, 1);
+    lua_pushboolean(L, t->due > 0);
+    if (t->due > 0)
+        t->due--;
+    return 1;
 }
 
 /* timerRef(timer, boolean) */
@@ -163,12 +174,15 @@ static int timer_gc(lua_State *L)
     return 0;
 }
 
-/* onInterval(fn): fn(timer, run, ...) carries out one run of an interval. */
-static int core_on_interval(lua_State *L)
+/* onTimer(timeout, interval): timeout(timer, run, ...) carries out a run; interval(timer, run, ...)
+ * does so too, and says by timerIdle when it is over. */
+static int core_on_timer(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_settop(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
     lua_setfield(L, LUA_REGISTRYINDEX, "links.interval");
+    lua_setfield(L, LUA_REGISTRYINDEX, "links.timeout");
     return 0;
 }
 
@@ -179,8 +193,9 @@ void core_add_timers(lua_State *L)
         {"timerStop", core_timer_stop},
         {"timerRef", core_timer_ref},
         {"timerArmed", core_timer_armed},
+        {"timerBegin", core_timer_begin},
         {"timerIdle", core_timer_idle},
-        {"onInterval", core_on_interval},
+        {"onTimer", core_on_timer},
         {NULL, NULL},
     };
     luaL_register(L, NULL, functions);

@@ -103,9 +103,13 @@ describe("timer.setTimeout", function()
             self_cancelling:cancel()
             other:cancel()
         end)
-        other = timer.setTimeout(20, function() n = n + 10 end)
+        other = timer.setTimeout(2, function() n = n + 10 end)
+        local interval = timer.setInterval(3, function() n = n + 100 end)
+        timer.setTimeout(2, function() interval:cancel() end)
+        local until_all_are_due = os.clock() + 0.01
+        repeat until os.clock() > until_all_are_due
         eventually(function() return n > 0 end)
-        timer.sleep(25)
+        timer.sleep(5)
         assert.equal(1, n)
     end)
 
