@@ -211,7 +211,13 @@ suite_main() {
     sweep "$suite"
     suite_reports >>"$log" 2>&1
     case $status in
-    0) grep -q '^\(not \)\{0,1\}ok ' "$log" || echo "not ok - nothing ran" >>"$log" ;;
+    0)
+        grep -q '^\(not \)\{0,1\}ok ' "$log" || echo "not ok - nothing ran" >>"$log"
+        # A spec that has called os.exit(0): busted has not come to its last line.
+        case $suite in lib | *-lib | wire | *-wire)
+            grep -q '^1\.\.[0-9]' "$log" || echo "not ok - ended before its end" >>"$log" ;;
+        esac
+        ;;
     *) suite_end >>"$log" ;;
     esac
 

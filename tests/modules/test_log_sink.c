@@ -24,8 +24,11 @@ static char folder[] = "/tmp/links-log-XXXXXX", path[64];
 static links_log_sink *sink;
 static log_line line;
 
+enum { PATIENCE = 60000 };
+
 static void setup(void)
 {
+    log_close_ms = PATIENCE;
     loop = ev_loop_new();
     cr_assert_eq(vm_open(loop), 0);
     cr_assert(mkdtemp(folder));
@@ -83,8 +86,6 @@ static int count_of(const char *text, const char *word)
         n++;
     return n;
 }
-
-enum { PATIENCE = 60000 };
 
 static void nap(void) { usleep(1000); }
 
@@ -187,6 +188,7 @@ Test(log_sink, ends_with_the_process_though_its_reader_has_stopped)
     for (int i = 0; i < 1000; i++)
         put("a line that nobody reads");
     links_log_free_sink(sink);
+    log_close_ms = LOG_CLOSE_MS;
     log_close();
     /* The thread has a moment to see that it is to end. */
     close(fds[0]);

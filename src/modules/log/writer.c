@@ -407,9 +407,11 @@ static int unflushed(bool ask)
     return left;
 }
 
+int log_close_ms = LOG_CLOSE_MS;
+
 void links_log_drain(void)
 {
-    int64_t until = clock_ns() + LOG_CLOSE_MS * 1000000ll;
+    int64_t until = clock_ns() + log_close_ms * 1000000ll;
     for (int left = unflushed(true); left && clock_ns() < until; left = unflushed(false))
         nap();
 }
@@ -431,7 +433,7 @@ static int end_all(int64_t until)
 
 void log_close(void)
 {
-    int64_t until = clock_ns() + LOG_CLOSE_MS * 1000000ll;
+    int64_t until = clock_ns() + log_close_ms * 1000000ll;
     while (end_all(until) && clock_ns() < until)
         nap();
 }

@@ -66,6 +66,10 @@ bool log_writer_make_report(log_writer *w);
 /* The bytes of a line as a datagram: without its line end, but for journald's. */
 size_t log_writer_sent_len(const log_writer *w, const log_line *l);
 
+/* How long log_close and links_log_drain wait at most: LOG_CLOSE_MS, but in tests, on a machine
+ * where a thread may have to wait longer than that for its turn. */
+extern int log_close_ms;
+
 /* Ends all: what they hold is written, as far as it can be in a second. For the end of the process,
  * before its loop is freed. */
 void log_close(void);
