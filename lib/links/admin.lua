@@ -21,7 +21,8 @@
 --- | `help` | this list |
 ---
 --- The socket can be used by its user alone (mode 0600), and whoever can has the program in his
---- hands. A client that does not read what he has asked for holds up nobody. Limits: 16 clients, a
+--- hands. A client that does not read what he has asked for holds up nobody, and the profile of one
+--- that has left ends. Limits: 16 clients, a
 --- line of 4096 bytes, a minute without a command.
 local json = require "links.json"
 local core = require "links.core"
@@ -38,12 +39,13 @@ local sync = require "links.sync"
 local timer = require "links.timer"
 local unix = require "links.unix"
 
-local C = process_ffi.C
+local C, tcp = process_ffi.C, require("links.tcp.ffi").C
 
 local admin = {}
 
 local CLIENTS_MAX, IDLE_MS, LINE_MAX = 16, 60000, 4096
 local ANSWER_MS = 1000 -- of another process of the cluster
+local LOOK_MS = 250 -- for a client that has left
 local ASK_MASTER_MS = 5000
 local RETRY_MS = 100 -- until the master before this one has let go of the socket
 
@@ -105,8 +107,27 @@ local function parse(line)
     return { command = table.remove(words, 1), args = words, whom = whom, as_json = as_json }
 end
 
+-- The answers of all who are asked. A profile ends where its client leaves: nobody would have it.
+local function collect(socket, asked)
+    local request = { command = asked.command, args = asked.args }
+    if asked.command ~= "profile" then return answers.collect(request, asked.whom, ANSWER_MS) end
+    state.profiles = (state.profiles or 0) + 1
+    local id = require("links.process").pid .. "-" .. state.profiles
+    request.args[3] = id
+    local function look()
+        if tcp.links_tcp_left(socket._h) == 0 then return end
+        answers.collect({ command = "profile-stop", args = { id } }, asked.whom, ANSWER_MS)
+    end
+    local watch = timer.setInterval(LOOK_MS, look)
+    watch:unref()
+    local list = answers.collect(request, asked.whom, request.args[1] + ANSWER_MS)
+    watch:cancel()
+    look() -- the server may have been closed
+    return list
+end
+
 -- The text that answers a line; or nil and a message.
-local function answer(line)
+local function answer(socket, line)
     local asked, wrong = parse(line)
     if not asked then return nil, wrong end
     local command, args = asked.command, asked.args
@@ -114,13 +135,11 @@ local function answer(line)
     if command == "help" then return HELP end
     if command == "drain" then return drain() end
     if not answers.commands[command] then return nil, unknown(command) end
-    local ms = ANSWER_MS
     if command == "profile" then
-        args, wrong = profile_arguments(args)
-        if not args then return nil, wrong end
-        ms = args[1] + ANSWER_MS
+        asked.args, wrong = profile_arguments(args)
+        if not asked.args then return nil, wrong end
     end
-    local list = answers.collect({ command = command, args = args }, asked.whom, ms)
+    local list = collect(socket, asked)
     if #list == 0 then return nil, "there is no worker " .. tostring(asked.whom) end
     local all_wrong = true
     for _, entry in ipairs(list) do all_wrong = all_wrong and entry.wrong ~= nil end
@@ -141,7 +160,7 @@ local function within(socket, fn, ...)
 end
 
 local function serve_one(socket, line)
-    local ok, text, wrong = pcall(answer, line)
+    local ok, text, wrong = pcall(answer, socket, line)
     if not ok then
         report.write("error", "admin: " .. tostring(text))
         text, wrong = nil, "an error of links itself: see its log"

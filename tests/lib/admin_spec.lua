@@ -213,6 +213,24 @@ describe("the admin socket", function()
         assert.is_string(ask("profile 0.001"))
     end)
 
+    it("ends a profile whose client has left, and no other", function()
+        local function samples() return ask("tasks"):find("waiting +samples ") ~= nil end
+        local socket = connect()
+        assert(socket:write("profile 3600\n"))
+        eventually("samples", samples)
+        local other = connect()
+        assert.matches("somebody else is sampling", select(2, ask_on(other, "profile 9")))
+        other:close()
+        socket:close()
+        eventually("the end of the samples", function() return not samples() end)
+        -- Who has only said all that he wants to say waits for the answer.
+        socket = connect()
+        assert(socket:write("profile 0.6\n"))
+        assert.is_nil(socket:shutdown())
+        assert.matches("^ok %d+$", (socket:readline()))
+        socket:close()
+    end)
+
     it("says what is wrong with a command, and takes the next one", function()
         local socket = connect()
         assert.equal('unknown command "taks" (did you mean "tasks"?)',

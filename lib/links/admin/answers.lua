@@ -163,14 +163,15 @@ end
 -- --- Profiles -----------------------------------------------------------------------------------
 
 local ETIMEDOUT = -errors.code("ETIMEDOUT")
-local stop = core.queue() -- who samples
+local stop, sampler = core.queue(), nil -- who samples, and for whom
 
--- The samples of so many milliseconds, by stack.
+-- The samples of so many milliseconds, by stack; the third argument is for whom.
 function commands.profile(args)
     local ms, interval = tonumber(args[1]), tonumber(args[2])
     if not core.profileStart(interval) then
         return nil, "somebody else is sampling this process"
     end
+    sampler = args[3]
     local began = core.now()
     local status = core.park(stop, ms, "samples")
     local stacks, lost = core.profileStop()
@@ -180,9 +181,9 @@ function commands.profile(args)
     return { stacks = stacks, lost = lost, ms = core.now() - began }
 end
 
--- The one that is under way ends now, with what it has.
-commands["profile-stop"] = function()
-    core.wakeAll(stop)
+-- The one that is under way ends now, with what it has; or only that of this client.
+commands["profile-stop"] = function(args)
+    if not args[1] or args[1] == sampler then core.wakeAll(stop) end
     return {}
 end
 

@@ -78,6 +78,7 @@ int links_tcp_read_into(links_tcp *socket, void *to, size_t n);
 int links_tcp_read_until(links_tcp *socket, const char *sep, size_t sep_len, int max,
                                    int keep, const char **data);
 int links_tcp_quiet(links_tcp *socket);
+int links_tcp_left(links_tcp *socket);
 int links_tcp_expired(links_tcp *socket, int writing);
 typedef struct links_tcp_bytes {
     const void *data;

@@ -191,6 +191,10 @@ LINKS_API int links_tcp_read_until(links_tcp *socket, const char *sep, size_t se
 /* 1 where nothing has come that was not read, not even the end: it may be used for something new. */
 LINKS_API int links_tcp_quiet(links_tcp *socket);
 
+/* 1 where the peer takes nothing any more: it has closed, or reset. One that has only said that it
+ * sends no more is still there. */
+LINKS_API int links_tcp_left(links_tcp *socket);
+
 /* Whether a wait that has ended with -ETIMEDOUT was without activity all the time, for a reader
  * (0) or a writer (1). 0: go on with the call, which waits for the rest of the time. */
 LINKS_API int links_tcp_expired(links_tcp *socket, int writing);

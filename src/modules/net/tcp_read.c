@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE /* memmem */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -319,6 +320,15 @@ int links_tcp_quiet(links_tcp *socket)
     if (s->view.closed || s->ended || s->read_error || s->write_error || tcp_have(s))
         return 0;
     return stream_is_quiet(&s->stream);
+}
+
+int links_tcp_left(links_tcp *socket)
+{
+    tcp *s = tcp_of(socket);
+    struct pollfd peer = {.fd = s->stream.io.fd};
+    if (s->view.closed || s->write_error)
+        return 1;
+    return poll(&peer, 1, 0) == 1 && (peer.revents & (POLLHUP | POLLERR));
 }
 
 ptrdiff_t tcp_fast_take(fastcall *call)
