@@ -76,6 +76,47 @@ describe("a client that leaves", function()
         assert.is_false(aborted)
     end)
 
+    it("is an error to who answers him, in whatever way", function()
+        local ways = {
+            ["/finish"] = function(res) return res:finish("x") end,
+            ["/large"] = function(res) return res:finish(("x"):rep(100000)) end,
+            ["/write"] = function(res) return res:write("x") end,
+            ["/flush"] = function(res) return res:flush() end,
+            ["/send"] = function(res) return res:send(200, "x") end,
+            ["/hints"] = function(res) return res:earlyHints { Link = "x" } end,
+            ["/sse"] = function(res) return res:sse() end,
+            ["/trailer"] = function(res)
+                res:trailer("X", "1")
+                return res:finish("x")
+            end,
+            ["/sendFile"] = function(res) return res:sendFile("README.md") end,
+        }
+        local GONE = { CLOSED = true, ECONNRESET = true, EPIPE = true }
+        for path, answer in pairs(ways) do
+            for _, compress in ipairs { false, true } do
+                local began, name
+                local port, server = serve(function(req, res)
+                    began = true
+                    wire.eventually("the client to leave", function() return req.aborted end)
+                    res:informational(102) -- writing to him tells that his side is closed
+                    wire.turn(3)
+                    local ok, err = answer(res)
+                    name = ok and "nothing" or err.name
+                    return "x"
+                end, { cancelOnAbort = false, compress = compress })
+                local c = wire.connect(port)
+                c:send("GET " .. path .. " HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+                wire.eventually("the handler", function() return began end)
+                c:reset()
+                wire.eventually("its answer", function() return name end)
+                assert.truthy(GONE[name], path .. (compress and ", compressed: " or ": ") .. name)
+                wire.eventually("the connection to go", function()
+                    return server:connections() == 0
+                end)
+            end
+        end
+    end)
+
     it("ends the tasks of a group that its handler waits for", function()
         local ended = 0
         local port = serve(function()

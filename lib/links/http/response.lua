@@ -210,7 +210,11 @@ local function respond_with_trailers(res, status, body)
     local r = res._r
     C.links_http_unset(r, "Content-Length", 14)
     local rc = C.links_http_start(r, status, -1)
-    if rc < 0 and rc ~= CLOSED then return nil, new_error(rc, "http finish") end
+    if rc == CLOSED then
+        C.links_http_finish(r)
+        over(res)
+    end
+    if rc < 0 then return nil, new_error(rc, "http finish") end
     return res:finish(body)
 end
 
