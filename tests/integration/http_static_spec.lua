@@ -181,7 +181,11 @@ describe("http.static", function()
         assert(fs.symlink("../outside/secret", dir .. "/root/outside"))
         local function both(options)
             local port = static(options)
-            return { get(port, "/inside").status, get(port, "/outside").status }
+            local app = http.router():static("/", dir .. "/root", options)
+            local seen = { get(port, "/inside").status, get(port, "/outside").status }
+            -- As for requests that no client has sent.
+            assert.same(seen, { (app:call("GET", "/inside")), (app:call("GET", "/outside")) })
+            return seen
         end
         assert.same({ 200, 404 }, both {})
         assert.same({ 404, 404 }, both { symlinks = "none" })

@@ -125,8 +125,10 @@ local function load_file(self, name)
     local full, err = fs.realpath(path.join(self.folder, name))
     local folder = full and fs.realpath(self.folder)
     if not folder then return nil, err and -err.code or -errors.code("ENOENT") end
-    if self.options.symlinks ~= "follow" and folder ~= "/" and full ~= folder
-        and full:sub(1, #folder + 1) ~= folder .. "/" then
+    local links = self.options.symlinks
+    if links ~= "follow" and folder ~= "/" and full ~= folder
+        and full:sub(1, #folder + 1) ~= folder .. "/"
+        or links == "none" and full ~= path.join(folder, name) then
         return nil, -errors.code("ENOENT")
     end
     local data
