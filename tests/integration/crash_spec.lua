@@ -14,13 +14,13 @@ local prints, port_of = clusters.prints, clusters.port_of
 local SERVER = [[
 local ffi, http, process, timer = require "ffi", require "http", require "process", require "timer"
 process.cluster { workers = 1, restartDelay = 1 }
-ffi.cdef "int raise(int signum);"
+ffi.cdef "int raise(int signum); void _exit(int code);"
 local server = assert(http.createServer(0, function(req)
     print("> " .. req.path)
     io.stdout:flush()
     if req.path == "/wait" then timer.sleep(60000) end
     if req.path:find("^/die") then ffi.C.raise(9) end
-    if req.path == "/exit" then os.exit(3) end
+    if req.path == "/exit" then ffi.C._exit(3) end
     if req.path == "/abort" then process.abort() end
     return "ok"
 end, { host = "127.0.0.1" }))
