@@ -89,7 +89,7 @@ describe("process", function()
     it("tells what the system has counted of it", function()
         local before = process.resourceUsage()
         local size = 2 ^ 24
-        local memory = require("ffi").new("char[?]", size)
+        local memory = require("ffi").new("char[" .. size .. "]")
         for at = 0, size - 1, 4096 do memory[at] = 1 end
         for _ = 1, 3 do timer.sleep(2) end
         local after = process.resourceUsage()
