@@ -257,7 +257,7 @@ check:  ## install what is missing, build, lint and run every test
 	@sh .ci/deps build check
 	@$(MAKE) --no-print-directory test WERROR=1
 
-soak: all  ## run the storms of clusters and of shared memory at their full length: minutes
+soak: all  ## run the storms of clusters and of shared memory at full length: 10 minutes
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/cluster_spec.lua
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/cluster_upgrade_spec.lua
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/service_spec.lua

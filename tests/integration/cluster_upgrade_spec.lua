@@ -286,7 +286,8 @@ describe("an upgrade that fails", function()
     it("leaves the old program as it was: one that is no cluster, and serves at last", function()
         if not clusters.soak then return pending("takes its time: make soak") end
         stays("require('timer').sleep(60000)",
-            "the new one %(%d+%) was not ready within 5300 ms\n", "workers = 2, readyTimeout = 300")
+            "the new one %(%d+%) was not ready within 10000 ms\n",
+            "workers = 2, readyTimeout = 5000")
     end)
 
     it("leaves the old program as it was: a program that cannot be started", function()

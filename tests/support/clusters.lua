@@ -7,12 +7,15 @@ local manager = require "manager"
 local program = require "tools"
 
 local eventually = program.eventually
+local control = http.createClient()
 
 local clusters = {
     -- Many rounds of what is short: `make soak` has LINKS_SOAK set, and takes its time.
     soak = os.getenv "LINKS_SOAK" ~= nil,
-    CLIENTS = 4,
 }
+
+-- Of each kind, those with kept connections and the others.
+clusters.CLIENTS = clusters.soak and 64 or 4
 
 -- What each worker answers with; the path says what else is wanted.
 local SERVER = [[
@@ -137,8 +140,8 @@ function clusters.port_of(self)
 end
 
 -- One request, on a connection of its own unless `kept`: worker, pid and version.
-function clusters.ask(port, path, kept)
-    local res, err = http.get("http://127.0.0.1:" .. port .. (path or "/"),
+function clusters.ask(port, path, kept, client)
+    local res, err = (client or control):get("http://127.0.0.1:" .. port .. (path or "/"),
         { headers = not kept and { Connection = "close" } or nil, timeout = 20000 })
     if not res then return nil, err end
     local id, pid, version = res.body:match("^(%d+) (%d+) (%S+)$")
@@ -168,11 +171,12 @@ end
 function clusters.under_load(cluster, fn)
     local port, stop = clusters.port_of(cluster), false
     local asked, failures, clients = 0, {}, {}
+    local client = http.createClient { maxPerHost = 2 * clusters.CLIENTS }
     clusters.workers_of(port, 2)
     for i = 1, 2 * clusters.CLIENTS do
         clients[i] = task.spawn(function()
             while not stop do
-                local id, err = clusters.ask(port, "/", i > clusters.CLIENTS)
+                local id, err = clusters.ask(port, "/", i > clusters.CLIENTS, client)
                 if not id then failures[#failures + 1] = err end
                 asked = asked + 1
             end
@@ -180,7 +184,8 @@ function clusters.under_load(cluster, fn)
     end
     local ok, err = pcall(fn, port)
     stop = true
-    for _, client in ipairs(clients) do client:join() end
+    for _, one in ipairs(clients) do one:join() end
+    client:close()
     assert(ok, err)
     return asked, failures
 end
