@@ -595,3 +595,75 @@ describe("a cluster under load", function()
         assert.is_true(asked > 0)
     end)
 end)
+
+describe("process.lead", function()
+    local LEAD = [[
+        local process, timer = require "process", require "timer"
+        process.cluster { workers = 3, restartDelay = 1 }
+        process.lead("job", function()
+            print("leads " .. process.pid .. " VERSION")
+            io.stdout:flush()
+            WORK
+        end)
+        assert(require("http").createServer(0, function() end, { host = "127.0.0.1" }))
+        print("serves " .. process.pid)
+        io.stdout:flush()
+    ]]
+
+    local function code(work, version)
+        return (LEAD:gsub("WORK", work):gsub("VERSION", version or 1))
+    end
+
+    local function count(cluster, pattern)
+        return select(2, cluster.text:gsub(pattern, ""))
+    end
+
+    it("runs in one worker, and in another one where that is killed", function()
+        local cluster = start(code("while timer.sleep(1000) do end"))
+        local first = tonumber(prints(cluster, "leads (%d+) 1\n"))
+        clusters.await(cluster)
+        assert.equal(1, count(cluster, "leads"))
+        process.kill(first, "SIGKILL")
+        local second = eventually("another one", function()
+            return tonumber(cluster.text:match("leads %d+.*leads (%d+) 1\n"))
+        end)
+        assert.not_equal(first, second)
+        assert.equal(2, count(cluster, "leads"))
+    end)
+
+    it("is done once by a program, and by the next one once more", function()
+        local cluster = start(code(""))
+        prints(cluster, "leads %d+ 1\n")
+        clusters.await(cluster)
+        local victim = tonumber(prints(cluster, "serves (%d+)\n"))
+        process.kill(victim, "SIGKILL")
+        eventually("a replacement", function() return count(cluster, "serves") == 4 end)
+        rewrite(code("", 2))
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "leads %d+ 2\n")
+        assert.equal(2, count(cluster, "leads"))
+    end)
+
+    it("goes on in the new program when the old one ends", function()
+        local cluster = start(code("while timer.sleep(1000) do end"))
+        prints(cluster, "leads %d+ 1\n")
+        clusters.await(cluster)
+        rewrite(code("while timer.sleep(1000) do end", 2))
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "leads %d+ 1\n.*leads %d+ 2\n")
+        assert.equal(2, count(cluster, "leads"))
+    end)
+
+    it("is tried by each worker where it fails, and that is logged", function()
+        local cluster = start(code('error("no database")'))
+        eventually("three tries", function() return count(cluster, "leads %d+ 1\n") == 3 end)
+        eventually("three lines", function()
+            return count(cluster, "links: process.lead: [^\n]*app.lua:%d+: no database\n") == 3
+        end)
+        local leaders = {}
+        for pid in cluster.text:gmatch("leads (%d+)") do leaders[pid] = true end
+        local n = 0
+        for _ in pairs(leaders) do n = n + 1 end
+        assert.equal(3, n)
+    end)
+end)

@@ -57,6 +57,7 @@ local C = binding.C
 local process = {}
 
 local CLUSTER = "process.cluster([options])"
+local LEAD, NAME_MAX = "process.lead(name, fn)", 255
 local INT_MAX = 2 ^ 31 - 1
 local WORKERS_MAX = 1024
 local FINISH_MS = 5000 -- for the master, beyond its workers' shutdownTimeout
@@ -297,6 +298,31 @@ function process.ready()
         return true
     end
     return worker.ready()
+end
+
+--- Runs a function in one of the workers of a cluster: what is to be done once and not by each,
+--- such as to read a queue, or to bring a database up to date. Every worker calls this; one of them
+--- runs the function, and where that worker ends before the function has, or the function fails,
+--- another one does, which begins it anew. Where it has come to its end nobody runs it again, until
+--- a reload or an upgrade: the new program runs its own, once the old one's has come to its end, or
+--- its worker has.
+---
+--- Elsewhere than in a worker it is run at once.
+---
+--- @param name  string    what is to be done, up to 255 bytes
+--- @param fn    function  is called without arguments, in a task of its own. An error in it is
+---                        logged
+--- @return task           the one that waits for its turn, and runs it
+--- @raise                 an argument of another type
+--- @usage local process = require "process"
+--- local done
+--- process.lead("migrate", function() done = true end):join()
+--- assert(done)
+function process.lead(name, fn)
+    start.check_text(LEAD, "name", name, 1)
+    if #name > NAME_MAX then error(LEAD .. " name must be 255 bytes at most", 2) end
+    check.type(LEAD, "fn", fn, "function")
+    return require("links.task").spawn(require "links.process.lead", name, fn)
 end
 
 -- Private: `links -w N`, before the script.

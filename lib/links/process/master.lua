@@ -141,7 +141,7 @@ function Master:start(slot)
     local what = start.describe(self.signature, self.program, { unpack(self.argv) }, {
         uid = o.uid, gid = o.gid, cpu = slot.cpu, cwd = not o.chroot and self.cwd or nil,
         env = {
-            LINKS_WORKER = worker.settings(slot.id, #self.slots, self.cluster, o),
+            LINKS_WORKER = worker.settings(slot.id, self),
             LINKS_TICKET_SECRET = self.ticket_secret,
         },
     }, { fd, STDIO.inherit, STDIO.inherit })

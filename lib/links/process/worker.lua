@@ -22,18 +22,18 @@ local worker = {
 }
 
 -- Written by worker.settings, which see.
-local SETTINGS = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$"
+local SETTINGS = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$"
 
 --- What a master tells a worker at its start, as one line.
 ---
---- @param id  integer     its number
---- @param count  integer  how many there are
---- @param cluster  string what names the cluster, and stays through upgrades: hexadecimal digits
---- @param options  table  of process.cluster
+--- @param id  integer      its number
+--- @param master  Master   slots, options, generation (which counts the reloads), and cluster: what
+---                         names that, and stays through upgrades, hexadecimal digits
 --- @return string
-function worker.settings(id, count, cluster, options)
-    return ("%d %d %d %d %.0f %s %s"):format(id, count, options.shutdownTimeout,
-        options.maxRequests, options.maxMemory, cluster, options.title)
+function worker.settings(id, master)
+    local o = master.options
+    return ("%d %d %d %d %.0f %d %s %s"):format(id, #master.slots, o.shutdownTimeout,
+        o.maxRequests, o.maxMemory, master.generation, master.cluster, o.title)
 end
 
 --- What ps(1) shows of a worker.
@@ -42,10 +42,11 @@ function worker.title_of(title, id) return title .. ": worker " .. id end
 local function read_settings()
     local text = C.links_worker_settings()
     if text == nil then return end
-    local id, count, timeout, requests, memory, cluster, title =
+    local id, count, timeout, requests, memory, generation, cluster, title =
         ffi.string(text):match(SETTINGS)
     worker.id, worker.count = tonumber(id), tonumber(count)
     worker.timeout, worker.cluster, worker.title = tonumber(timeout), cluster, title
+    worker.generation = tonumber(generation)
     worker.max_requests, worker.max_memory = tonumber(requests), tonumber(memory)
     ipc.join(worker.count)
 end
