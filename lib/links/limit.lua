@@ -102,6 +102,9 @@ local function check_window(self, key, cost)
             reset = per - passed }
     end
     dict:incr(this, -cost)
+    if cost > self.rate then
+        return false, { remaining = 0, retryAfter = math.huge, reset = per - passed }
+    end
     -- When enough of the last window will have passed; or of this one, once it is the last.
     local over = used - self.rate
     local wait = before > 0 and over / before * per or math.huge
@@ -120,8 +123,8 @@ end
 --- @param key   string  whose: an address, a user
 --- @param cost  number  how much; 0 takes nothing and tells. Default: 1
 --- @return boolean, table  whether it may go on; and {remaining =, retryAfter =, reset =}: how
----                      many are left, after how many ms another try can succeed, and after how
----                      many all is there again
+---                      many are left, after how many ms another try can succeed (math.huge where
+---                      it costs more than there ever is), and after how many all is there again
 --- @return nil, err     TOO_LARGE  the key is longer than 65000 bytes; or FULL
 --- @raise               an argument of another type
 --- @usage local limit = require("limit").rate("example-check", { rate = 10, burst = 20 })
@@ -139,7 +142,10 @@ function Rate:check(key, cost)
     local handle = self.dict.handle
     local rc = C.links_dict_rate(handle, key, #key, self.interval, self.burst, cost)
     if rc < 0 then return nil, new_error(rc, "check") end
-    return rc == 1, { remaining = handle.number, retryAfter = handle.ttl, reset = handle.version }
+    return rc == 1, {
+        remaining = handle.number, reset = handle.version,
+        retryAfter = cost <= self.burst and handle.ttl or math.huge,
+    }
 end
 
 local Concurrency = {}

@@ -61,7 +61,14 @@ describe("limit.rate", function()
         assert.equal(3, state.remaining)
         assert.is_true((rate:check("k", 3)))
         assert.equal(0, select(2, rate:check("k", 0)).remaining)
-        assert.is_false((rate:check("j", 11)))
+        ok, state = rate:check("j", 11)
+        assert.same({ false, math.huge }, { ok, state.retryAfter })
+        local window = limit.rate("w", {
+            rate = 10, per = 60000, algorithm = "window", dict = rate.dict,
+        })
+        ok, state = window:check("j", 11)
+        assert.same({ false, math.huge }, { ok, state.retryAfter })
+        assert.is_true((window:check("j", 10)))
     end)
 
     it("counts for all processes together", function()
