@@ -117,11 +117,16 @@ describe("examples/demo.lua", function()
     describe("in a browser", function()
         local page, url
 
-        before_each(function()
-            if not browser.program() then return pending("needs chromium") end
-            if child.isSanitized() or child.isEmulated() then return pending("once is enough") end
-            page, url = browser.start(), "http://127.0.0.1:" .. port
-        end)
+        local function on_page(test)
+            return function()
+                if not browser.program() then return pending("needs chromium") end
+                if child.isSanitized() or child.isEmulated() then
+                    return pending("once is enough")
+                end
+                page, url = browser.start(), "http://127.0.0.1:" .. port
+                test()
+            end
+        end
 
         after_each(function()
             if page then page:stop() end
@@ -144,7 +149,7 @@ describe("examples/demo.lua", function()
                 or 'Uint8Array.from(atob("' .. PIXEL .. '"), c => c.charCodeAt(0))'))
         end
 
-        it("does what it shows", function()
+        it("does what it shows", on_page(function()
             page:open(url .. "/")
             page:eval("document.getElementById('post').click()")
             page:await("document.getElementById('echo').textContent.includes('comes back')")
@@ -163,9 +168,9 @@ describe("examples/demo.lua", function()
             page:await("document.querySelector('[type=file]').validationMessage.includes('4 MiB')")
             assert.equal(1, page:eval("document.querySelectorAll('.notes li').length"))
             assert.same({}, page.faults)
-        end)
+        end))
 
-        it("works without scripts, and says what is wrong with a note", function()
+        it("works without scripts, and says what is wrong with a note", on_page(function()
             page:showAs(1000, { scripts = false })
             page:open(url .. "/")
             page:eval("document.getElementById('post').click()")
@@ -181,9 +186,9 @@ describe("examples/demo.lua", function()
             page:await("document.querySelector('.error')?.textContent.includes('4 MiB')")
             leave_note("small")
             page:await("document.querySelector('.notes li p')?.textContent === 'small'")
-        end)
+        end))
 
-        it("fits phones and desktops, and can be read in the light and in the dark", function()
+        it("fits phones and desktops, and can be read in the light and in the dark", on_page(function()
             -- The least contrast of text with what is behind it (WCAG 2, 1.4.3), where the browser
             -- blends the colours and the opacity of each element into pixels of a canvas.
             local look = [[(() => {
@@ -230,6 +235,6 @@ describe("examples/demo.lua", function()
                 end
             end
             assert.is_truthy(next(canvases, (next(canvases)))) -- it was dark, and it was not
-        end)
+        end))
     end)
 end)

@@ -102,7 +102,7 @@ describe("10,000 slow connections", function()
     local function are_cut_off(bytes)
         local slow = connect_many(is_slow and 500 or 5000, bytes)
         for i, c in ipairs(slow) do
-            assert.equal(408, c:response().status)
+            assert.equal(408, assert(c:response()).status)
             assert.is_true(c:isClosed())
             if i % 1000 == 0 then
                 assert.equal("hello", wire.request(server.port, GET).body)
