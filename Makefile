@@ -96,9 +96,11 @@ LIBRARY_OBJECTS := $(filter-out $(BUILD)/src/main.o,$(OBJECTS))
 # The program is to be one file that runs anywhere and starts fast, so a library is linked
 # statically wherever its archive is installed.
 library_dirs := $(wildcard /usr/local/lib /usr/pkg/lib /opt/homebrew/lib)
-archive = $(firstword $(wildcard $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)) \
-            $(addsuffix /lib$(1).a,$(shell $(PKG_CONFIG) --variable=libdir $(2) 2>/dev/null) \
-                                   $(library_dirs))))
+# Where pkg-config has it, whose headers are used too, goes first: PKG_CONFIG_PATH chooses another.
+archive = $(firstword $(wildcard \
+            $(addsuffix /lib$(1).a,$(shell $(PKG_CONFIG) --variable=libdir $(2) 2>/dev/null)) \
+            $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)) \
+            $(addsuffix /lib$(1).a,$(library_dirs))))
 
 # A library is used once a source includes its header: $(call uses,header).
 uses = $(if $(SOURCES),$(shell grep -l '^\#include <$(1)>' $(SOURCES) $(HEADERS) 2>/dev/null))
