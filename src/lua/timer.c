@@ -189,14 +189,10 @@ static int core_on_timer(lua_State *L)
 void core_add_timers(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"timerStart", core_timer_start},
-        {"timerStop", core_timer_stop},
-        {"timerRef", core_timer_ref},
-        {"timerArmed", core_timer_armed},
-        {"timerBegin", core_timer_begin},
-        {"timerIdle", core_timer_idle},
-        {"onTimer", core_on_timer},
-        {NULL, NULL},
+        {"timerStart", core_timer_start}, {"timerStop", core_timer_stop},
+        {"timerRef", core_timer_ref},     {"timerArmed", core_timer_armed},
+        {"timerBegin", core_timer_begin}, {"timerIdle", core_timer_idle},
+        {"onTimer", core_on_timer},       {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
     luaL_newmetatable(L, "links.timer");
