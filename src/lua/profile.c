@@ -9,13 +9,15 @@
 #include <sys/time.h>
 
 #include "base/mem.h"
-#include "lua/safepoints.h"
 
 enum {
     DEPTH = 64,         /* frames of a stack */
     TABLE_SIZE = 16384, /* places for stacks that differ, a power of two */
     STACKS_MAX = 12288,
 };
+
+/* The only timer that LuaJIT would set for itself: it rings after weeks of computing. */
+#define MODE "li2000000000"
 
 typedef struct stack {
     char *text; /* NULL: a free place */
@@ -124,8 +126,7 @@ static void turn_on(lua_State *L)
 {
     if (all.on || all.lent || !all.wanted)
         return;
-    safepoints_begin(L);
-    luaJIT_profile_start(L, SAFEPOINTS_MODE, on_sample, NULL);
+    luaJIT_profile_start(L, MODE, on_sample, NULL);
     struct sigaction ours = {.sa_handler = on_sigprof, .sa_flags = SA_RESTART};
     sigemptyset(&ours.sa_mask);
     sigaction(SIGPROF, &ours, &all.luajit);
@@ -140,7 +141,6 @@ static void turn_off(lua_State *L)
         return;
     __atomic_store_n(&all.on, false, __ATOMIC_RELEASE);
     all.sampling = false;
-    safepoints_end();
     luaJIT_profile_stop(L);
     struct sigaction none = {.sa_handler = SIG_IGN};
     sigemptyset(&none.sa_mask);
@@ -184,7 +184,6 @@ static int core_profile_start(lua_State *L)
         free_stacks();
         all.stacks = mem_zalloc(TABLE_SIZE * sizeof(stack));
         all.sampling = true;
-        safepoints_everywhere(L, true);
         set_timer((int)luaL_checkinteger(L, 1));
     }
     lua_pushboolean(L, possible);
@@ -209,7 +208,6 @@ static int core_profile_stop(lua_State *L)
     }
     lua_pushnumber(L, (lua_Number)all.lost);
     free_stacks();
-    safepoints_everywhere(L, false);
     profile_want(L, false);
     return 2;
 }

@@ -1,9 +1,9 @@
 /*
  * LuaJIT's profiler, which the watchdog and whoever looks where the time goes share.
  *
- * Compiled code does not look at hooks. But while the profiler runs it has tests of one byte, by
- * which a SIGPROF leads back to the interpreter (safepoints.h says where they are). So the profiler
- * is on for as long as somebody may want to know where a task is, without a timer of its
+ * Compiled code does not look at hooks. But while the profiler runs, each line of it has a test of
+ * one byte, by which a SIGPROF leads back to the interpreter; it costs next to nothing. So the
+ * profiler is on for as long as somebody may want to know where a task is, without a timer of its
  * own: signals are sent when there is something to look at.
  */
 #ifndef LINKS_LUA_PROFILE_H

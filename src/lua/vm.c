@@ -12,7 +12,6 @@
 #include "lua/finalizers.h"
 #include "lua/lualib.h"
 #include "lua/profile.h"
-#include "lua/safepoints.h"
 #include "lua/task.h"
 #include "lua/watchdog.h"
 #include "version.h"
@@ -120,7 +119,6 @@ int vm_open(ev_loop *loop)
     lua_gc(vm.L, LUA_GCSTOP, 0); /* not while everything is made */
     luaL_openlibs(vm.L);
     sched_open(loop, vm.L);
-    safepoints_open(vm.L);
     preload(vm.L);
     lua_getfield(vm.L, LUA_REGISTRYINDEX, "_LOADED");
     lua_getfield(vm.L, -1, "links.core");

@@ -169,53 +169,6 @@ describe("the watchdog", function()
         ]], "^told of\ntold of\n$")
     end)
 
-    it("costs the code that each request runs a look or two, and the program's one for each line",
-        function()
-            local out = says([[
-                -- The exits of the loop, of which each look is one.
-                local function exits(name)
-                    local lines = {}
-                    for i = 1, 30 do lines[i] = ("t[%d] = t[%d] + i"):format(i, i) end
-                    local loop = assert(loadstring("local t = ... for i = 1, 200 do\n"
-                        .. table.concat(lines, "\n") .. "\nend", name))
-                    local t = {}
-                    for i = 1, 30 do t[i] = 0 end
-                    jit.flush()
-                    loop(t)
-                    local info = require("jit.util").traceinfo(1)
-                    assert(info.linktype == "loop")
-                    return info.nexit
-                end
-                local none = exits("=links/http/some.lua")
-                process.watchdog(3600000)
-                print(exits("=links/http/some.lua") - none, exits("=some.lua") - none)
-            ]])
-            local ours, programs = out:match("^(%d+)\t(%d+)\n$")
-            assert.is_true(tonumber(ours) <= 4, out)
-            assert.is_true(tonumber(programs) >= 60, out)
-        end)
-
-    it("leaves what happens in the compiler to a program that wants to hear of it", function()
-        says([[
-            local traces, records = {}, 0
-            local function on_trace(what) traces[what] = (traces[what] or 0) + 1 end
-            local function on_record() records = records + 1 end
-            local function loop() for i = 1, 200 do end end
-            jit.attach(on_trace, "trace")
-            process.watchdog(3600000)
-            jit.attach(on_record, "record")
-            loop()
-            print(traces.start > 0, traces.stop > 0, records > 0)
-            jit.attach(on_trace)
-            jit.attach(on_record)
-            traces, records = {}, 0
-            jit.flush()
-            loop()
-            print(next(traces), records)
-            print(pcall(jit.attach, "no function"))
-        ]], "^true\ttrue\ttrue\nnil\t0\nfalse\t")
-    end)
-
     it("tells of a call that blocks, when it returns", function()
         says([[
             watch(20)
@@ -280,12 +233,12 @@ describe("the watchdog", function()
             watch(20)
             local profile, n = require "jit.profile", 0
             profile.start("li1", function() n = n + 1 end)
-            local i, before = 0, #said
+            local i = 0
             while n < 3 and i < BOUND do i = i + 1 end
-            print(n >= 3, #said - before)
             profile.stop()
+            print(n >= 3, #said)
             i = 0
-            while #said == before and i < BOUND do i = i + 1 end
+            while not said[1] and i < BOUND do i = i + 1 end
             print(told())
         ]], "^true\t0\n", "has held the loop")
     end)
