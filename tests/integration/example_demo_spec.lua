@@ -188,7 +188,8 @@ describe("examples/demo.lua", function()
             page:await("document.querySelector('.notes li p')?.textContent === 'small'")
         end))
 
-        it("fits phones and desktops, and can be read in the light and in the dark", on_page(function()
+        it("fits phones and desktops, and can be read in the light and in the dark",
+            on_page(function()
             -- The least contrast of text with what is behind it (WCAG 2, 1.4.3), where the browser
             -- blends the colours and the opacity of each element into pixels of a canvas.
             local look = [[(() => {
