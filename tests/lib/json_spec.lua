@@ -95,8 +95,11 @@ describe("json.encode", function()
                     math.random(0, 10 ^ math.random(1, 15)) / 10 ^ exponent,
                 } do
                     if n % 1 ~= 0 then
-                        assert.equal(shortest(n), json.encode(n))
-                        assert.equal(shortest(-n), json.encode(-n))
+                        -- Not each digit: of two that are as near LuaJITs take one or the other.
+                        local s = json.encode(n)
+                        assert.equal(n, tonumber(s))
+                        assert.equal(#shortest(n), #s, s)
+                        assert.equal("-" .. s, json.encode(-n))
                     end
                 end
             end
