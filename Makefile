@@ -259,11 +259,12 @@ check:  ## install what is missing, build, lint and run every test
 	@sh .ci/deps build check
 	@$(MAKE) --no-print-directory test WERROR=1
 
-soak: all  ## run the storms of clusters and of shared memory at full length: 10 minutes
+soak: all  ## run the storms of servers, clusters and shared memory at full length: 12 minutes
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/cluster_spec.lua
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/cluster_upgrade_spec.lua
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/service_spec.lua
 	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/shared_storm_spec.lua
+	LINKS_SOAK=1 ./links tests/busted.lua tests/integration/http_storm_spec.lua
 
 deps:  ## install what is missing to build, test and lint
 	@sh .ci/deps build check
