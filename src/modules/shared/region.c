@@ -18,7 +18,10 @@
 #define MAP_NOSYNC 0
 #endif
 
-enum { MAX_TRIES = 1000 };
+enum {
+    MAX_TRIES = 1000,
+    LAYOUT = 2, /* of dictionaries and queues: to be raised with each change of it */
+};
 
 char *region_path(const char *name, size_t len)
 {
@@ -31,7 +34,7 @@ char *region_path(const char *name, size_t len)
     }
     size_t size = strlen(folder) + len + 64;
     char *path = mem_alloc(size);
-    snprintf(path, size, "%s/links-%ld-%.*s", folder, (long)geteuid(), (int)len, name);
+    snprintf(path, size, "%s/links%d-%ld-%.*s", folder, LAYOUT, (long)geteuid(), (int)len, name);
     return path;
 }
 

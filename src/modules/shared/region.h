@@ -29,7 +29,8 @@ typedef struct region_ops {
     size_t reserve; /* bytes that are there from the start, region_reserve the rest; 0: all */
 } region_ops;
 
-/* The path of the shared memory `name`, of this user; mem_free it. */
+/* The path of the shared memory `name`, of this user; mem_free it. Versions of links whose layouts
+ * differ have memory of their own: while one takes over from another, neither reads the other's. */
 char *region_path(const char *name, size_t len);
 
 /* Maps the file `path`, of `size` bytes, making it where it is not there. With `keep` what is in it
