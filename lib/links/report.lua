@@ -9,7 +9,8 @@ local state = core.reportState or {}
 core.reportState = state
 
 local function print_to_stderr(text)
-    io.stderr:write("links: ", text, "\n")
+    -- At once: other workers write there, too.
+    io.stderr:write("links: " .. text .. "\n")
 end
 
 --- Tells of something.

@@ -650,8 +650,9 @@ describe("process.lead", function()
         clusters.await(cluster)
         rewrite(code("while timer.sleep(1000) do end", 2))
         cluster.child:kill("SIGHUP")
+        -- An old worker that has not been told to end yet may have been the next one for a moment.
         prints(cluster, "leads %d+ 1\n.*leads %d+ 2\n")
-        assert.equal(2, count(cluster, "leads"))
+        assert.equal(1, count(cluster, "leads %d+ 2\n"))
     end)
 
     it("is tried by each worker where it fails, and that is logged", function()
