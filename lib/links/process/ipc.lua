@@ -9,12 +9,12 @@
 -- either: a frame that has been queued is written as a whole, whatever becomes of the task that
 -- sent it.
 local ffi = require "ffi"
-local codec = require "string.buffer"
 local core = require "links.core"
 local errors = require "links.errors"
 local binding = require "links.process.ffi"
 local events = require "links.process.events"
 local null = require "links.null"
+local serial = require "links.serial"
 
 local C = binding.C
 local new_error = errors.new
@@ -98,7 +98,7 @@ local DEPTH = 100 -- of string.buffer
 
 --- Encodes a value; or nil and the reason why that cannot be.
 function ipc.encode(value)
-    local ok, text = pcall(codec.encode, value)
+    local ok, text = serial.encode(value)
     if ok then return text end
     return nil, fault(value, "value", {}, DEPTH) or text
 end
@@ -317,7 +317,7 @@ end
 
 -- A frame for us. `asker` is where an answer is to go.
 function Channel:take(kind, id, asker, payload, worker)
-    local ok, value = pcall(codec.decode, payload)
+    local ok, value = pcall(serial.decode, payload)
     if not ok then return nil, new_error(PROTOCOL, "receive") end
     local from = worker or asker ~= PEER and asker or self.name
     if kind == MESSAGE then

@@ -1,9 +1,9 @@
 -- What can be kept in shared memory: kinds of values, how they are bytes there, and under which
 -- names.
 local ffi = require "ffi"
-local buffer = require "string.buffer"
 local check = require "links.check"
 local errors = require "links.errors"
+local serial = require "links.serial"
 
 local new_error = errors.new
 local TYPE_ERROR, EXISTS = errors.code("TYPE"), errors.code("EXISTS")
@@ -22,7 +22,7 @@ local function encode(value, what)
         if istype(int64, value) then return INT64, ffi_string(int64_box(value), 8) end
         if istype(uint64, value) then return UINT64, ffi_string(uint64_box(value), 8) end
     elseif type(value) == "table" or type(value) == "userdata" then
-        local ok, bytes = pcall(buffer.encode, value)
+        local ok, bytes = serial.encode(value)
         if ok then return TABLE, bytes end
         return nil, new_error(TYPE_ERROR, what, { message = tostring(bytes):gsub("^.-:%d+: ", "") })
     end
@@ -44,7 +44,7 @@ local function decode(kind, handle)
     if kind == STRING then return ffi_string(handle.data, handle.len) end
     if kind == TRUE then return true end
     if kind == FALSE then return false end
-    if kind == TABLE then return buffer.decode(ffi_string(handle.data, handle.len)) end
+    if kind == TABLE then return serial.decode(ffi_string(handle.data, handle.len)) end
     if kind == INT64 then return cast(int64_ptr, handle.data)[0] end
     return cast(uint64_ptr, handle.data)[0]
 end
