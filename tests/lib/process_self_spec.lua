@@ -98,7 +98,7 @@ describe("process", function()
             after = process.resourceUsage()
         until after.voluntarySwitches > before.voluntarySwitches or timer.now() > give_up
         assert.is_true(after.maxRss >= size and after.maxRss < 2 ^ 40)
-        assert.is_true(after.minorFaults > before.minorFaults)
+        assert.is_true(after.minorFaults > 0) -- the memory may have been there before
         assert.is_true(after.voluntarySwitches >= before.voluntarySwitches + 1)
         for name, value in pairs(before) do assert.is_true(after[name] >= value, name) end
         assert.is_true(process.cpuUsage().user >= after.user)
