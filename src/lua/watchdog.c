@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* close_range */
 #include "lua/watchdog.h"
 
 #include <errno.h>
@@ -167,12 +168,25 @@ static int period_of(void)
     return least / 2 > PERIOD_MIN_MS ? least / 2 : PERIOD_MIN_MS;
 }
 
+/* While two threads share a table of descriptors, each system call on one of them takes and drops a
+ * reference by locked instructions. So the thread gets a table of its own, with what say_last needs. */
+static void leave_descriptors(void)
+{
+#ifdef CLOSE_RANGE_UNSHARE
+    if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0) {
+        close(STDIN_FILENO);
+        close(STDOUT_FILENO);
+    }
+#endif
+}
+
 static void *watch(void *arg)
 {
     hold h = {0};
     int64_t looked = clock_ms();
     int idle = 0;
     (void)arg;
+    leave_descriptors();
     pthread_mutex_lock(&dog.lock);
     int period = period_of();
     while (!dog.stop) {

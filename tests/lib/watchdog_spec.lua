@@ -38,6 +38,12 @@ local function says(code, ...)
     return result.out
 end
 
+local function has_close_range()
+    local ffi = require "ffi"
+    ffi.cdef "int close_range(unsigned, unsigned, int);"
+    return ffi.C.close_range(1, 0, 0) == -1 and ffi.errno() == 22 -- EINVAL: not upwards
+end
+
 describe("the watchdog", function()
     it("tells of a task that holds the loop, by its name and where it is, while it does", function()
         says([[
@@ -167,6 +173,29 @@ describe("the watchdog", function()
             until_told("blocks.lua:[34]: in ", block(by_itself))
             until_told("blocks.lua:[78]: in ", block(called))
         ]], "^told of\ntold of\n$")
+    end)
+
+    it("shares no descriptors with the loop, whose system calls that makes dearer", function()
+        if jit.os ~= "Linux" or not has_close_range() then
+            return pending("needs Linux 5.9 or later")
+        end
+        local out = says([[
+            local fs, timer = require "fs", require "timer"
+            process.watchdog(3600000)
+            local give_up, seen = timer.now() + 20000
+            repeat
+                timer.sleep(1)
+                seen = {}
+                for _, thread in ipairs(assert(fs.readdir("/proc/self/task"))) do
+                    local files = fs.readdir("/proc/self/task/" .. thread .. "/fd")
+                    if thread ~= tostring(process.pid) and files then
+                        seen[table.concat(files, " ")] = true
+                    end
+                end
+            until seen["2"] or timer.now() > give_up
+            print(seen["2"])
+        ]])
+        assert.equal("true\n", out)
     end)
 
     it("tells of a call that blocks, when it returns", function()
