@@ -20,11 +20,24 @@ local FLAGS = {
     "--remote-debugging-port=0", "--window-size=1000,900",
 }
 
--- The name of the program; nil where there is none.
-function browser.program()
+local function runs(name)
+    local try = ("command -v %s && timeout 60 %s --headless=new --no-sandbox --disable-gpu "
+        .. "--disable-dev-shm-usage --dump-dom about:blank"):format(name, name)
+    return os.execute("(" .. try .. ") </dev/null >/dev/null 2>&1") == 0
+end
+
+local function find()
     for _, name in ipairs { "chromium", "chromium-browser", "google-chrome" } do
-        if os.execute("command -v " .. name .. " >/dev/null 2>&1") == 0 then return name end
+        if runs(name) then return name end
     end
+    return false
+end
+
+-- The name of the program; false where there is none, or none that runs on this machine.
+local found
+function browser.program()
+    if found == nil then found = find() end
+    return found
 end
 
 -- What went wrong on a page: an error that a script raised, or one that the browser wrote into its
