@@ -33,6 +33,10 @@ links_json *links_json_new(void);
 void links_json_free(links_json *json);
 int links_json_parse(links_json *json, const char *text, size_t len, int max_depth,
                                int flags);
+typedef struct links_json_text {
+    const char *text;
+} links_json_text;
+int links_json_write(links_json_text *out);
 ]]
 local C = ffi.C
 
@@ -98,7 +102,19 @@ local function sorted_keys(t)
     return keys
 end
 
-local write = core.jsonEncoder(array_meta, object_meta, raw_meta, odd_text, sorted_keys)
+local place, held, write =
+    core.jsonEncoder(array_meta, object_meta, raw_meta, odd_text, sorted_keys)
+local written = ffi.cast("links_json_text *", held)
+
+-- private: where the text of json._write is, until the next.
+json._text = written
+
+-- private: writes what a busy server answers, without a string made of it and without leaving
+-- compiled code. The length of the text; -1 where json.encode is to be asked, which knows why.
+function json._write(value)
+    place[1] = value
+    return C.links_json_write(written)
+end
 
 local ENCODE = "json.encode(value[, options])"
 local ENCODE_OPTIONS = {

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "lua/collector.h"
 #include "lua/finalizers.h"
 #include "lua/json_encode.h"
 #include "lua/profile.h"
@@ -699,6 +700,7 @@ int luaopen_links_core(lua_State *L)
     core_add_timers(L);
     json_encode_add(L);
     finalizers_add(L);
+    collector_add(L);
     profile_add(L);
     watchdog_add(L);
     return 1;

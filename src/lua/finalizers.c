@@ -86,47 +86,11 @@ static int core_interrupt(lua_State *L)
     return 1;
 }
 
-/* How often the collector has come round, since somebody has first asked: each time it finds an
- * object that nobody holds, which leaves another one behind. */
-#define WITNESS "links.witness"
-
-static lua_Number cycles;
-
-static void push_witness(lua_State *L)
-{
-    lua_newuserdata(L, 0);
-    luaL_getmetatable(L, WITNESS);
-    lua_setmetatable(L, -2);
-}
-
-static int witness_gc(lua_State *L)
-{
-    cycles++;
-    if (!closing)
-        push_witness(L);
-    return 0;
-}
-
-/* gcCycles() -> number */
-static int core_gc_cycles(lua_State *L)
-{
-    if (luaL_newmetatable(L, WITNESS)) {
-        lua_pushcfunction(L, witness_gc);
-        lua_setfield(L, -2, "__gc");
-        push_witness(L);
-    }
-    lua_pushnumber(L, cycles);
-    return 1;
-}
-
 void finalizers_add(lua_State *L)
 {
     due = closing = false;
-    cycles = 0;
     lua_pushcfunction(L, core_interrupt);
     lua_setfield(L, -2, "interrupt");
-    lua_pushcfunction(L, core_gc_cycles);
-    lua_setfield(L, -2, "gcCycles");
 }
 
 void finalizers_close(lua_State *L)

@@ -29,6 +29,7 @@ enum {
 
 enum {
     ROOM_FIRST = 4096,
+    PLAIN_DEPTH = 128,     /* of links_json_write: as by default */
     ROOM_KEPT = 1 << 20,   /* bytes of the buffer that are kept between two calls */
     TEXT_MAX = 0x7fff0000, /* bytes of a text: no string of LuaJIT is longer */
     PIECE = 1024,          /* bytes of a string for which room is made at once */
@@ -38,17 +39,22 @@ enum {
 
 enum { UPVALUE_BUFFER = 1, UPVALUE_ODD = 5, UPVALUE_SORTED };
 
-typedef struct buffer {
+typedef struct links_json_text buffer;
+
+struct links_json_text {
+    const char *text; /* of links_json_write, until the next call */
     char *data;
     size_t len, room;
     const void *array_meta, *object_meta, *raw_meta; /* the tables' addresses */
-} buffer;
+    lua_State *plain; /* a stack for links_json_write; the table with the value lies on it */
+};
 
 /* One call. */
 typedef struct writer {
     lua_State *L;
     buffer *out;
     size_t begin; /* of its text in the buffer */
+    bool plain;   /* Lua cannot be called */
     int flags, max_depth;
     const char *indent; /* NULL: no line breaks */
     size_t indent_len;
@@ -176,6 +182,8 @@ static void put_string(writer *w, const char *s, size_t len)
 static bool put_odd(writer *w, int idx)
 {
     size_t len;
+    if (w->plain)
+        return fail(w, "not without Lua");
     lua_pushvalue(w->L, lua_upvalueindex(UPVALUE_ODD));
     lua_pushvalue(w->L, idx < 0 ? idx - 1 : idx);
     lua_pushboolean(w->L, w->flags & INT64_IS_STRING);
@@ -406,6 +414,8 @@ static bool put_table(writer *w, int depth)
     if (++depth > w->max_depth)
         return fail(w, "cannot encode more than %d levels: is it in itself?", w->max_depth);
     if (!lua_checkstack(L, SLOTS)) {
+        if (w->plain)
+            return fail(w, "stack overflow");
         out->len = w->begin;
         luaL_error(L, "stack overflow");
     }
@@ -485,6 +495,7 @@ static int encode(lua_State *L)
     w.L = L;
     w.out = out;
     w.begin = out->len;
+    w.plain = false;
     w.flags = (int)lua_tointeger(L, 2);
     w.max_depth = (int)lua_tointeger(L, 3);
     w.indent = lua_tolstring(L, 4, &w.indent_len);
@@ -513,14 +524,59 @@ static int encode(lua_State *L)
     return ok ? 1 : 3;
 }
 
+int links_json_write(links_json_text *out)
+{
+    lua_State *L = out->plain;
+    writer w;
+    w.L = L;
+    w.out = out;
+    w.begin = out->len;
+    w.plain = true;
+    w.flags = 0;
+    w.max_depth = PLAIN_DEPTH;
+    w.indent = NULL;
+    w.too_large = false;
+    w.path_len = 0;
+
+    lua_rawgeti(L, 1, 1);
+    bool ok = put_value(&w, 0);
+    lua_settop(L, 1);
+    size_t len = out->len - w.begin;
+    out->len = w.begin;
+    if (out->len == 0 && out->room > ROOM_KEPT) {
+        release(out);
+        ok = false;
+    }
+    out->text = out->data + w.begin;
+    return ok ? (int)len : -1;
+}
+
 static int buffer_gc(lua_State *L)
 {
     release(lua_touserdata(L, 1));
     return 0;
 }
 
-/* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> encode. `odd` and `sorted` are what is left
- * to Lua: odd(value, int64AsString) -> text | nil, message; sorted(table) -> its keys. */
+/* Pushes the table by which links_json_write finds its value, and makes it a stack to work on. The
+ * value does not live on by it: what had no other owner goes with the next collection. */
+static void push_place(lua_State *L, buffer *out)
+{
+    out->plain = lua_newthread(L);
+    lua_createtable(L, 1, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_xmove(L, out->plain, 1);
+    lua_insert(L, -2);
+    lua_pushboolean(L, true);
+    lua_rawset(L, -3); /* as a name, since only values are weak */
+}
+
+/* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> the table and the text of
+ * links_json_write, encode. `odd` and `sorted` are what is left to Lua: odd(value, int64AsString) ->
+ * text | nil, message; sorted(table) -> its keys. */
 static int json_encoder(lua_State *L)
 {
     lua_settop(L, 5);
@@ -534,8 +590,13 @@ static int json_encoder(lua_State *L)
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
     lua_insert(L, UPVALUE_BUFFER);
+    push_place(L, out);
+    for (int i = UPVALUE_BUFFER; i <= UPVALUE_SORTED; i++)
+        lua_pushvalue(L, i);
     lua_pushcclosure(L, encode, UPVALUE_SORTED);
-    return 1;
+    lua_pushvalue(L, UPVALUE_BUFFER);
+    lua_insert(L, -2);
+    return 3;
 }
 
 /* jsonLength(table) -> the length of what is an array by its keys, else nil */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lua/collector.h"
 #include "lua/core.h"
 #include "lua/finalizers.h"
 #include "lua/lualib.h"
@@ -137,6 +138,7 @@ void vm_close(void)
     profile_close(vm.L);
     sched_close();
     finalizers_close(vm.L);
+    collector_close();
     lua_close(vm.L);
     vm.L = NULL;
 }

@@ -57,6 +57,22 @@ describe("a table that a handler returns", function()
         assert.truthy(log:find("a handler returned a table: cannot encode a function, at [1]", 1,
             true))
     end)
+
+    it("is answered as it was when the handler returned it", function()
+        local state = { n = 0 }
+        local port = serve(function()
+            state.n = state.n + 1
+            return state
+        end)
+        local client = wire.connect(port)
+        for last = 30, 3000, 30 do
+            client:send(GET:rep(30))
+            for n = last - 29, last do
+                assert.equal('{"n":' .. n .. "}", client:response().body)
+            end
+        end
+        client:close()
+    end)
 end)
 
 describe("the trailers of a request", function()

@@ -504,3 +504,67 @@ describe("json.lines", function()
         assert.has_error(function() json.lines("1", { maxline = 2 }) end)
     end)
 end)
+
+-- What a server answers with: json.encode without a string, for what C can write alone.
+describe("json._write", function()
+    local function written(value)
+        local len = json._write(value)
+        return len >= 0 and ffi.string(json._text.text, len) or nil
+    end
+
+    it("writes what json.encode does, or leaves it to that", function()
+        local deep = {}
+        for _ = 1, 120 do deep = { deep } end
+        for _, value in ipairs {
+            { true }, { 1, 2.5, -0.0 }, { a = { b = {} } }, { json.array {}, json.object { 1 } },
+            { json.null, json.raw "[1]" }, { 1, nil, 3 }, { [2] = 1 }, { [1.5] = 1 },
+            { ("x"):rep(70000), "\"\n" }, { 1 / 0, 0 / 0 }, deep,
+        } do
+            assert.equal(json.encode(value), written(value))
+        end
+        for _, value in ipairs { "text", 7, false } do
+            assert.equal(json.encode(value), written(value))
+        end
+        for _, value in ipairs {
+            { 1e300 }, { 7LL }, { print }, { a = { 1, [20] = 2 } }, json.array { x = 1 },
+            { deep, { { { { { { { { deep } } } } } } } } }, { ("x"):rep(2 ^ 20) },
+        } do
+            assert.equal(-1, json._write(value))
+        end
+        assert.equal("[1]", written { 1 })
+    end)
+
+    it("sees a table as it is now, compiled too", function()
+        local kept, other = { n = 0, list = { 0 } }, { "other" }
+        local wrong = 0
+        for i = 1, 20000 do
+            kept.n = i
+            kept.list[1] = -i
+            local text = written(kept)
+            if text ~= '{"n":' .. i .. ',"list":[-' .. i .. "]}"
+                and text ~= '{"list":[-' .. i .. '],"n":' .. i .. "}" then
+                wrong = wrong + 1
+            end
+            if i % 3 == 0 and written(other) ~= '["other"]' then wrong = wrong + 1 end
+            if written { i, { i } } ~= "[" .. i .. ",[" .. i .. "]]" then wrong = wrong + 1 end
+        end
+        assert.equal(0, wrong)
+    end)
+
+    it("keeps nothing alive, and is not disturbed by the collector", function()
+        local gone = setmetatable({}, { __mode = "k" })
+        local function make()
+            local value = { a = { "b" } }
+            gone[value] = true
+            assert(written(value))
+        end
+        make()
+        collectgarbage()
+        assert.is_nil(next(gone))
+        collectgarbage("step", 0)
+        for i = 1, 20000 do
+            assert(written { i, { x = { tostring(i) } } }
+                == "[" .. i .. ',{"x":["' .. i .. '"]}]')
+        end
+    end)
+end)

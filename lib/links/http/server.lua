@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local core = require "links.core"
 local errors = require "links.errors"
+local json = require "links.json"
 local listening = require "links.listening"
 local reports = require "links.report"
 local binding = require "links.http.ffi"
@@ -19,7 +20,7 @@ local Response, over = response.Response, response.over
 local respond, set_fields = response.respond, response.set_fields
 local WHOLE_MAX = response.WHOLE_MAX
 local wait, spawn = core.wait, core.spawn
-local encode = require("links.json").encode
+local write_json, json_text = json._write, json._text
 local setmetatable, type, xpcall = setmetatable, type, xpcall
 
 local ECANCELED = -errors.code("ECANCELED")
@@ -186,9 +187,9 @@ local function take_requests(self, handle, handler)
                 C.links_http_respond(r, 200, a, #a)
                 res._r = false
             else
-                local text = type(a) == "table" and encode(a)
-                if text and #text <= WHOLE_MAX then
-                    C.links_http_respond_json(r, 200, text, #text)
+                local len = type(a) == "table" and write_json(a) or -1
+                if len >= 0 and len <= WHOLE_MAX then
+                    C.links_http_respond_json(r, 200, json_text.text, len)
                     res._r = false
                 else
                     finish(self, req, res, ok, a, b, c)

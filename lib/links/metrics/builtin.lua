@@ -332,7 +332,6 @@ function builtin.begin()
     state.begun = true
     worker_label = me()
     measure_http()
-    core.gcCycles()
 end
 
 -- --- Collecting ---------------------------------------------------------------------------------
