@@ -146,6 +146,8 @@ describe("a finalizer", function()
     it("leaves the hooks of the program as they are, and hides no line from them", function()
         assert.equal("true\ttrue\t10000\n", output [[
             jit.off()
+            collectgarbage("setpause", 100) -- from the next time on: all the time
+            collectgarbage()
             local seen, ran = {}, 0
             local function make()
                 getmetatable(newproxy(true)).__gc = function() ran = ran + 1 end
@@ -165,6 +167,8 @@ describe("a finalizer", function()
     it("keeps no count hook of the program from coming", function()
         assert.equal("true\ttrue\n", output [[
             jit.off()
+            collectgarbage("setpause", 100)
+            collectgarbage()
             local counts, ran = 0, 0
             local function make()
                 getmetatable(newproxy(true)).__gc = function() ran = ran + 1 end
