@@ -52,6 +52,7 @@ struct links_json_text {
 /* One call. */
 typedef struct writer {
     lua_State *L;
+    char *at, *end; /* where it writes in the buffer, and where that ends: see leave() */
     buffer *out;
     size_t begin; /* of its text in the buffer */
     bool plain;   /* Lua cannot be called */
@@ -68,10 +69,20 @@ static bool put_value(writer *w, int depth);
 
 /* --- the buffer -------------------------------------------------------------------------------- */
 
+/* While a call writes, the buffer's length is in its `at`. It puts it down where another may run. */
+static void leave(writer *w) { w->out->len = (size_t)(w->at - w->out->data); }
+
+static void come_back(writer *w)
+{
+    w->at = w->out->data + w->out->len;
+    w->end = w->out->data + w->out->room;
+}
+
 /* A text that is too large is dropped; put_value says so, soon. */
-static void grow(writer *w, size_t n)
+static void __attribute__((noinline)) grow(writer *w, size_t n)
 {
     buffer *out = w->out;
+    leave(w);
     if (out->len - w->begin + n > TEXT_MAX) {
         w->too_large = true;
         out->len = w->begin;
@@ -82,26 +93,27 @@ static void grow(writer *w, size_t n)
     if (room > out->room)
         out->data = mem_realloc(out->data, room);
     out->room = room;
+    come_back(w);
 }
 
 /* Where `n` bytes can be written. */
 static inline char *room_for(writer *w, size_t n)
 {
-    if (w->out->room - w->out->len < n)
+    if ((size_t)(w->end - w->at) < n)
         grow(w, n);
-    return w->out->data + w->out->len;
+    return w->at;
 }
 
 static inline void put_byte(writer *w, char c)
 {
     *room_for(w, 1) = c;
-    w->out->len++;
+    w->at++;
 }
 
 static void put(writer *w, const char *s, size_t len)
 {
     memcpy(room_for(w, len), s, len);
-    w->out->len += len;
+    w->at += len;
 }
 
 static void release(buffer *out)
@@ -157,8 +169,7 @@ static void put_long_string(writer *w, const char *s, size_t len)
     put_byte(w, '"');
     while (len > 0) {
         size_t piece = len < PIECE ? len : PIECE;
-        char *at = room_for(w, piece * JSONTEXT_ESCAPED_MAX);
-        w->out->len += (size_t)(jsontext_escape(at, s, piece) - at);
+        w->at = jsontext_escape(room_for(w, piece * JSONTEXT_ESCAPED_MAX), s, piece);
         s += piece;
         len -= piece;
     }
@@ -171,11 +182,11 @@ static void put_string(writer *w, const char *s, size_t len)
         put_long_string(w, s, len);
         return;
     }
-    char *start = room_for(w, len * JSONTEXT_ESCAPED_MAX + 2), *at = start;
+    char *at = room_for(w, len * JSONTEXT_ESCAPED_MAX + 2);
     *at++ = '"';
     at = jsontext_escape(at, s, len);
     *at++ = '"';
-    w->out->len += (size_t)(at - start);
+    w->at = at;
 }
 
 /* The value at `idx`, by Lua: odd(value, int64 as string) -> text | nil, message */
@@ -187,7 +198,9 @@ static bool put_odd(writer *w, int idx)
     lua_pushvalue(w->L, lua_upvalueindex(UPVALUE_ODD));
     lua_pushvalue(w->L, idx < 0 ? idx - 1 : idx);
     lua_pushboolean(w->L, w->flags & INT64_IS_STRING);
+    leave(w);
     lua_call(w->L, 2, 2);
+    come_back(w);
     const char *text = lua_tolstring(w->L, -2, &len);
     if (!text)
         return fail(w, "%s", lua_tostring(w->L, -1));
@@ -200,7 +213,7 @@ static bool put_odd(writer *w, int idx)
 static bool put_digits(writer *w, int idx)
 {
     size_t n = decimal_write(room_for(w, DECIMAL_MAX), lua_tonumber(w->L, idx));
-    w->out->len += n;
+    w->at += n;
     return n > 0 || put_odd(w, idx);
 }
 
@@ -268,12 +281,12 @@ static bool put_array(writer *w, int t, int n, int depth)
 static bool put_name(writer *w, int key)
 {
     size_t len;
+    const char *name;
     switch (lua_type(w->L, key)) {
-    case LUA_TSTRING: {
-        const char *name = lua_tolstring(w->L, key, &len);
+    case LUA_TSTRING:
+        name = lua_tolstring(w->L, key, &len);
         put_string(w, name, len);
         break;
-    }
     case LUA_TNUMBER:
         put_byte(w, '"');
         if (!put_digits(w, key))
@@ -289,10 +302,9 @@ static bool put_name(writer *w, int key)
     return true;
 }
 
-/* The member whose name and value are on top of the stack; pops the value. */
-static bool put_member(writer *w, bool first, int depth)
+/* The member whose name is at `key`, its value being on top of the stack; pops the value. */
+static bool put_member(writer *w, int key, bool first, int depth)
 {
-    int key = lua_gettop(w->L) - 1;
     if (!first)
         put_byte(w, ',');
     put_break(w, depth);
@@ -300,7 +312,7 @@ static bool put_member(writer *w, bool first, int depth)
         return false;
     if (!put_value(w, depth))
         return fail_at_name(w, key);
-    lua_pop(w->L, 1);
+    lua_settop(w->L, key);
     return true;
 }
 
@@ -311,7 +323,7 @@ static bool put_members(writer *w, int t, int depth, bool empty)
     if (!empty) {
         bool first = true;
         do {
-            if (!put_member(w, first, depth))
+            if (!put_member(w, t + 1, first, depth))
                 return false;
             first = false;
         } while (lua_next(w->L, t));
@@ -332,14 +344,16 @@ static bool put_object_sorted(writer *w, int t, int depth)
     lua_State *L = w->L;
     lua_pushvalue(L, lua_upvalueindex(UPVALUE_SORTED));
     lua_pushvalue(L, t);
+    leave(w);
     lua_call(L, 1, 1);
+    come_back(w);
     int keys = lua_gettop(L), n = (int)lua_objlen(L, keys);
     put_byte(w, '{');
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, keys, i);
         lua_pushvalue(L, -1);
         lua_rawget(L, t);
-        if (!put_member(w, i == 1, depth))
+        if (!put_member(w, keys + 1, i == 1, depth))
             return false;
         lua_pop(L, 1);
     }
@@ -368,12 +382,12 @@ static bool put_raw(writer *w, int t)
 static int put_list(writer *w, int t, int depth)
 {
     lua_State *L = w->L;
-    size_t before = w->out->len;
+    size_t before = (size_t)(w->at - w->out->data);
     put_byte(w, '[');
     int i = 1;
     do {
         if (lua_type(L, t + 1) != LUA_TNUMBER || lua_tonumber(L, t + 1) != i) {
-            w->out->len = before;
+            w->at = w->out->data + before;
             lua_settop(L, t);
             return -1;
         }
@@ -409,14 +423,14 @@ static int put_usual(writer *w, int t, int depth, bool may_be_object)
 static bool put_table(writer *w, int depth)
 {
     lua_State *L = w->L;
-    buffer *out = w->out;
+    const buffer *out = w->out;
     int t = lua_gettop(L), n = NO_ARRAY;
     if (++depth > w->max_depth)
         return fail(w, "cannot encode more than %d levels: is it in itself?", w->max_depth);
     if (!lua_checkstack(L, SLOTS)) {
         if (w->plain)
             return fail(w, "stack overflow");
-        out->len = w->begin;
+        w->out->len = w->begin;
         luaL_error(L, "stack overflow");
     }
     const void *meta = NULL;
@@ -487,68 +501,87 @@ static bool put_value(writer *w, int depth)
 
 /* --- for Lua ----------------------------------------------------------------------------------- */
 
+static void start(writer *w, lua_State *L, buffer *out)
+{
+    if (!out->data) {
+        out->data = mem_alloc(ROOM_FIRST);
+        out->room = ROOM_FIRST;
+    }
+    w->L = L;
+    w->out = out;
+    w->begin = out->len;
+    w->plain = false;
+    w->flags = 0;
+    w->max_depth = PLAIN_DEPTH;
+    w->indent = NULL;
+    w->too_large = false;
+    w->path_len = 0;
+    come_back(w);
+}
+
+/* The length of the text, which lies there until the next call. */
+static size_t stop(writer *w)
+{
+    size_t len = (size_t)(w->at - w->out->data) - w->begin;
+    w->out->len = w->begin;
+    return len;
+}
+
+/* Gives a buffer back that has become large; false where it is kept. */
+static bool trim(buffer *out)
+{
+    if (out->len > 0 || out->room <= ROOM_KEPT)
+        return false;
+    release(out);
+    return true;
+}
+
+static int push_fault(const writer *w)
+{
+    lua_State *L = w->L;
+    bool dotted = w->path_len > 0 && w->path[0] == '.';
+    size_t shown = w->path_len - dotted;
+    lua_settop(L, 0);
+    lua_pushnil(L);
+    lua_pushstring(L, w->message);
+    lua_pushstring(L, w->path_len > 0 ? ", at " : "");
+    lua_pushlstring(L, w->path + dotted, shown < PATH_SHOWN ? shown : PATH_SHOWN);
+    lua_concat(L, 3);
+    lua_pushboolean(L, w->too_large);
+    return 3;
+}
+
 /* encode(value, flags, maxDepth, indent|nil) -> text | nil, message, whether it is too large */
 static int encode(lua_State *L)
 {
-    buffer *out = lua_touserdata(L, lua_upvalueindex(UPVALUE_BUFFER));
     writer w;
-    w.L = L;
-    w.out = out;
-    w.begin = out->len;
-    w.plain = false;
+    start(&w, L, lua_touserdata(L, lua_upvalueindex(UPVALUE_BUFFER)));
     w.flags = (int)lua_tointeger(L, 2);
     w.max_depth = (int)lua_tointeger(L, 3);
     w.indent = lua_tolstring(L, 4, &w.indent_len);
-    w.too_large = false;
-    w.path_len = 0;
 
     lua_pushvalue(L, 1);
     bool ok = put_value(&w, 0);
-    size_t len = out->len - w.begin;
-    out->len = w.begin;
-    if (ok) {
-        lua_pushlstring(L, out->data + w.begin, len);
-    } else {
-        bool dotted = w.path_len > 0 && w.path[0] == '.';
-        size_t shown = w.path_len - dotted;
-        lua_settop(L, 0);
-        lua_pushnil(L);
-        lua_pushstring(L, w.message);
-        lua_pushstring(L, w.path_len > 0 ? ", at " : "");
-        lua_pushlstring(L, w.path + dotted, shown < PATH_SHOWN ? shown : PATH_SHOWN);
-        lua_concat(L, 3);
-        lua_pushboolean(L, w.too_large);
-    }
-    if (out->len == 0 && out->room > ROOM_KEPT)
-        release(out);
-    return ok ? 1 : 3;
+    size_t len = stop(&w);
+    if (ok)
+        lua_pushlstring(L, w.out->data + w.begin, len);
+    trim(w.out);
+    return ok ? 1 : push_fault(&w);
 }
 
 int links_json_write(links_json_text *out)
 {
     lua_State *L = out->plain;
     writer w;
-    w.L = L;
-    w.out = out;
-    w.begin = out->len;
+    start(&w, L, out);
     w.plain = true;
-    w.flags = 0;
-    w.max_depth = PLAIN_DEPTH;
-    w.indent = NULL;
-    w.too_large = false;
-    w.path_len = 0;
 
     lua_rawgeti(L, 1, 1);
     bool ok = put_value(&w, 0);
     lua_settop(L, 1);
-    size_t len = out->len - w.begin;
-    out->len = w.begin;
-    if (out->len == 0 && out->room > ROOM_KEPT) {
-        release(out);
-        ok = false;
-    }
+    size_t len = stop(&w);
     out->text = out->data + w.begin;
-    return ok ? (int)len : -1;
+    return ok && !trim(out) ? (int)len : -1;
 }
 
 static int buffer_gc(lua_State *L)
