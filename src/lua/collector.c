@@ -23,8 +23,8 @@ static void push_witness(lua_State *L)
 static void set_pause(lua_State *L)
 {
     int alive_kib = lua_gc(L, LUA_GCCOUNT, 0) + 1;
-    int room = 100 + 100 * (COLLECTOR_ROOM / 1024) / alive_kib;
-    int next = room > PAUSE_LUA ? room : PAUSE_LUA;
+    int least = 100 * (COLLECTOR_LEAST / 1024) / alive_kib;
+    int next = least > PAUSE_LUA ? least : PAUSE_LUA;
     int was = lua_gc(L, LUA_GCSETPAUSE, next);
     if (was != pause) {
         theirs = true;
