@@ -10,8 +10,8 @@
 ---
 --- `title` is what ps(1) shows; set it to a string. Not on macOS.
 ---
---- `shutdownTimeout` is how long the functions of process.onShutdown may take together, in
---- milliseconds: 10000 unless it is set.
+--- `shutdownTimeout` is how long the functions of process.onShutdown, and servers that finish, may
+--- take together, in milliseconds: 10000 unless it is set.
 ---
 --- **Children.** A child begins without any descriptor of this process but 0, 1 and 2, with no
 --- signal caught or blocked, and with the limits of descriptors and stack that links was started
@@ -22,8 +22,10 @@
 ---
 --- **The end.** SIGINT and SIGTERM, process.exit and process.quit run the functions of
 --- process.onShutdown, while everything else goes on; then cancel all tasks and give them, and the
---- children, a second. A second SIGINT or SIGTERM ends the process at once. So does the first where
---- Lua does not come back to the loop within two seconds.
+--- children, a second. On SIGTERM, servers of http and websocket finish meanwhile: they listen no
+--- more, answer the requests that they have, and end their connections. A second SIGINT or SIGTERM
+--- ends the process at once. So does the first where Lua does not come back to the loop within two
+--- seconds.
 local ffi = require "ffi"
 local core = require "links.core"
 local check = require "links.check"

@@ -3,7 +3,9 @@
 package.path = "tests/support/?.lua;" .. package.path
 
 local child = require "child"
+local program = require "program"
 local timer = require "timer"
+local tools = require "tools"
 local wire = require "wire"
 
 local GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -167,5 +169,71 @@ describe("a server whose system calls fail", function()
         end
         assert.is_false(server:isAlive())
         assert.truthy(select(2, server:output()):find("out of memory", 1, true))
+    end)
+end)
+
+describe("the end of a server's process", function()
+    -- Answers whether it could wait as long as it wanted to.
+    local SLOW = [[
+local http = require "http"
+local timer = require "timer"
+local server = assert(http.createServer(0, function(req)
+    if req.path ~= "/slow" then return "at once" end
+    print("begun")
+    io.stdout:flush()
+    return tostring(timer.sleep(300))
+end, {host = "127.0.0.1"}))
+print("port " .. server:address().port .. ".")
+io.stdout:flush()
+]]
+    local SLOW_GET = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    -- The program, at work on a request of one client, while another one is idle.
+    local function at_work(code)
+        local process = program.start({ "-e", code or SLOW })
+        process:expect(".\n")
+        local port = tonumber(process.out:match("port (%d+)"))
+        local idle, busy = wire.connect(port), wire.connect(port)
+        idle:send(GET)
+        assert.equal("at once", idle:response().body)
+        busy:send(SLOW_GET)
+        process:expect("begun")
+        return process, busy, idle, port
+    end
+
+    it("waits on SIGTERM for the answers that are under way, and takes no more", function()
+        local process, busy, idle, port = at_work()
+        process:kill("TERM")
+        assert.equal("", idle:rest())
+        assert.is_nil((require("tcp").connect(port, "127.0.0.1")))
+        local res = busy:response()
+        assert.equal("true", res.body)
+        assert.equal("close", res.headers.connection)
+        assert.equal("TERM", process:wait().signal)
+        busy:close()
+        idle:close()
+    end)
+
+    it("cancels what takes longer than shutdownTimeout", function()
+        local process, busy, idle = at_work('require("process").shutdownTimeout = 50\n'
+            .. SLOW:gsub("300", "1e8"))
+        process:kill("TERM")
+        assert.equal("nil", busy:response().body)
+        assert.equal("TERM", process:wait().signal)
+        busy:close()
+        idle:close()
+    end)
+
+    it("waits on SIGINT for nobody", function()
+        tools.within(500, function()
+            local process, busy, idle = at_work(SLOW:gsub("300", "1e8"))
+            local begun = timer.now()
+            process:kill("INT")
+            assert.equal("nil", busy:response().body)
+            assert.equal("INT", process:wait().signal)
+            busy:close()
+            idle:close()
+            return begun
+        end)
     end)
 end)

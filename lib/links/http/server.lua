@@ -228,7 +228,7 @@ function work(self)
     C.links_http_worker(handle, -1, 0)
     -- A handler that has cancelled its own task, or left something in it (a name, local values),
     -- must not leave the server without a worker, nor the next request with that one.
-    if status == ECANCELED and answered == 1 then
+    if status == ECANCELED and answered == 1 and C.links_ending_due() == 0 then
         C.links_http_worker(handle, 1, 0)
         core.bequeath(core.current(), false)
         spawn(work, self)
@@ -416,7 +416,7 @@ function server.start(handle, handler, options)
         _onConnection = options.onConnection, _headerTimeout = options.headerTimeout,
     }, Server)
     servers.add(handle, self)
-    listening.add(self)
+    listening.add(self, true)
     if options.onConnection then
         C.links_http_keep_door(handle)
         spawn(keep_door, self)

@@ -57,6 +57,7 @@ void links_ending_exit(int signum);
 void links_ending_quit(int code);
 void links_ending_stay(int change);
 int links_ending_reason(int *code);
+int links_ending_by_signal(void);
 int links_process_cwd(char *path, size_t size);
 int links_process_chdir(const char *path);
 int links_process_chroot(const char *path);

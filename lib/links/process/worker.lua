@@ -79,16 +79,7 @@ end
 local function drain(reason)
     -- Where that was not the master, it knows now.
     if reason:find("^SIG") then C.links_worker_tell(worker.LEAVING) end
-    local sync = require "links.sync"
-    local group = sync.waitGroup()
-    for _, server in ipairs(listening.servers()) do
-        group:add(1)
-        core.spawn(function()
-            pcall(server._drain, server, worker.timeout)
-            group:done()
-        end)
-    end
-    group:wait()
+    listening.finish(listening.servers(), "_drain", worker.timeout)
 end
 
 local function requests_so_far()
@@ -127,6 +118,7 @@ function worker.begin()
         process.on(name, ignore)
     end
     process.onShutdown(drain)
+    listening.drains = true
     process.on("disconnect", function(from)
         if from == "master" then process.exit("SIGTERM") end
     end)

@@ -27,6 +27,7 @@ enum {
 
 static struct {
     volatile sig_atomic_t signum; /* what to die of; 0: end with a code */
+    bool sent;                    /* signum came as a signal */
     bool asked;                   /* for a code */
     int code;
     ev_loop *loop;
@@ -66,6 +67,7 @@ static void on_ending_signal(int signum)
         die_of(signum);
     }
     ending.signum = signum;
+    ending.sent = true;
     signal(SIGALRM, on_stuck);
     alarm(STUCK_S);
     ev_async_send(&ending.async);
@@ -153,6 +155,8 @@ void links_ending_quit(int code)
     ending.code = code;
     ev_loop_stop(ending.loop);
 }
+
+int links_ending_by_signal(void) { return ending.sent; }
 
 void links_ending_stay(int change) { ending.staying += change; }
 

@@ -144,6 +144,9 @@ LINKS_API void links_ending_stay(int change);
  * in `code` what its exit code will be. */
 LINKS_API int links_ending_reason(int *code);
 
+/* Whether a signal that was sent has asked for the end, and not this program. */
+LINKS_API int links_ending_by_signal(void);
+
 /* --- this process: process.c --------------------------------------------------------------- */
 
 /* The working directory into `path`. 0 or -errno, -ERANGE where it is longer. */
