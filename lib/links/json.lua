@@ -102,11 +102,11 @@ local function sorted_keys(t)
     return keys
 end
 
-local place, held, write =
+local held, place, write =
     core.jsonEncoder(array_meta, object_meta, raw_meta, odd_text, sorted_keys)
 local written = ffi.cast("links_json_text *", held)
 
--- private: where the text of json._write is, until the next.
+-- private: where the text of json._write is, until its next call; json.encode leaves it alone.
 json._text = written
 
 -- private: writes what a busy server answers, without a string made of it and without leaving
