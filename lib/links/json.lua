@@ -37,6 +37,7 @@ typedef struct links_json_text {
     const char *text;
 } links_json_text;
 int links_json_write(links_json_text *out);
+void links_json_drop(links_json_text *out);
 ]]
 local C = ffi.C
 
@@ -114,6 +115,13 @@ json._text = written
 function json._write(value)
     place[1] = value
     return C.links_json_write(written)
+end
+
+-- private: what json._write has written, as a string, for texts that are long: their memory goes.
+function json._take(len)
+    local text = ffi_string(written.text, len)
+    C.links_json_drop(written)
+    return text
 end
 
 local ENCODE = "json.encode(value[, options])"

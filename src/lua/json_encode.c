@@ -531,13 +531,11 @@ static size_t stop(writer *w)
     return len;
 }
 
-/* Gives a buffer back that has become large; false where it is kept. */
-static bool trim(buffer *out)
+/* Gives a buffer back that has become large. */
+static void trim(buffer *out)
 {
-    if (out->len > 0 || out->room <= ROOM_KEPT)
-        return false;
-    release(out);
-    return true;
+    if (out->len == 0 && out->room > ROOM_KEPT)
+        release(out);
 }
 
 static int push_fault(const writer *w)
@@ -585,8 +583,12 @@ int links_json_write(links_json_text *out)
     lua_settop(L, 1);
     size_t len = stop(&w);
     out->text = out->data + w.begin;
-    return ok && !trim(out) ? (int)len : -1;
+    if (!ok)
+        trim(out);
+    return ok ? (int)len : -1;
 }
+
+void links_json_drop(links_json_text *out) { trim(out); }
 
 static int buffer_gc(lua_State *L)
 {

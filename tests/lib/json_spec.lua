@@ -527,11 +527,14 @@ describe("json._write", function()
         end
         for _, value in ipairs {
             { 1e300 }, { 7LL }, { print }, { a = { 1, [20] = 2 } }, json.array { x = 1 },
-            { deep, { { { { { { { { deep } } } } } } } } }, { ("x"):rep(2 ^ 20) },
+            { deep, { { { { { { { { deep } } } } } } } } }, { ("x"):rep(2 ^ 20), print },
             { [1.5] = { x = 7LL } },
         } do
             assert.equal(-1, json._write(value))
         end
+        assert.equal("[1]", written { 1 })
+        local long = { ("x"):rep(2 ^ 20), { 7 } }
+        assert.equal(json.encode(long), json._take(json._write(long)))
         assert.equal("[1]", written { 1 })
     end)
 
