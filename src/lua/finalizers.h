@@ -14,8 +14,9 @@
 
 #include <lua.h>
 
-/* Calls what finalizers_on_strike has been given before the next instruction; from a handler of
- * signals, on the thread of the VM. It may raise, in the code that is interrupted. Nothing happens where interrupt(fn) would be refused. */
+/* Calls what finalizers_on_strike has been given before the next instruction, whosever it is; from
+ * a handler of signals, on the thread of the VM. It may raise, in the code that is interrupted.
+ * Nothing happens where interrupt(fn) would be refused. */
 void finalizers_strike(lua_State *L);
 void finalizers_on_strike(void (*fn)(lua_State *L));
 

@@ -18,9 +18,10 @@ typedef struct links_json_text links_json_text;
  * is not written without Lua, or cannot be encoded.
  *
  * This is for compiled code. A trace ends at a call of encode(), a function of Lua's C API, and all
- * that is alive there is put into memory first, the request and the response of a handler; by the FFI it goes on.
- * But through the FFI there is no way to the caller's stack, so the value comes by a table, and the
- * walk has a stack of its own. It calls no Lua, makes no object, and so starts no collection. */
+ * that is alive there is put into memory first, the request and the response of a handler; by the
+ * FFI it goes on. But through the FFI there is no way to the caller's stack, so the value comes by a
+ * table, and the walk has a stack of its own. It calls no Lua, makes no object, and so starts no
+ * collection. */
 LINKS_API int links_json_write(links_json_text *out);
 
 /* Gives the memory of a text back that has been used, where that is much. */
