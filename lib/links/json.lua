@@ -37,6 +37,7 @@ typedef struct links_json_text {
     const char *text;
 } links_json_text;
 int links_json_write(links_json_text *out);
+void links_json_drop(links_json_text *out);
 ]]
 local C = ffi.C
 
@@ -102,11 +103,11 @@ local function sorted_keys(t)
     return keys
 end
 
-local place, held, write =
+local held, place, write =
     core.jsonEncoder(array_meta, object_meta, raw_meta, odd_text, sorted_keys)
 local written = ffi.cast("links_json_text *", held)
 
--- private: where the text of json._write is, until the next.
+-- private: where the text of json._write is, until its next call; json.encode leaves it alone.
 json._text = written
 
 -- private: writes what a busy server answers, without a string made of it and without leaving
@@ -114,6 +115,13 @@ json._text = written
 function json._write(value)
     place[1] = value
     return C.links_json_write(written)
+end
+
+-- private: what json._write has written, as a string, for texts that are long: their memory goes.
+function json._take(len)
+    local text = ffi_string(written.text, len)
+    C.links_json_drop(written)
+    return text
 end
 
 local ENCODE = "json.encode(value[, options])"

@@ -4,6 +4,7 @@
 #include <luajit.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 
 /* Registry: what the hook is to run. */
 #define DUE "links.finalizers"
@@ -14,7 +15,13 @@ static struct {
     int mask, count;
 } program;
 
+/* How many instructions of the library are waited for one by one, each of which costs as much as 50
+ * then: from the first object on, and for each further one. After that only every so many is looked
+ * at. */
+enum { PATIENCE = 1000, PATIENCE_MORE = 32, SELDOM = 1000 };
+
 static bool due, closing;
+static int patience;
 
 /* Set by a handler of signals. */
 static volatile sig_atomic_t struck;
@@ -29,24 +36,35 @@ static void run_finalizers(lua_State *L)
         lua_pop(L, 1); /* the Lua side reports errors, and this is none of a finalizer's */
 }
 
-/* What has struck comes last: it may raise. */
-static void run_due(lua_State *L)
+static void take_hook_back(lua_State *L)
 {
-    bool was_due = due, was_struck = struck;
-    due = false;
-    struck = 0;
     if (lua_gethook(L) == on_event)
         lua_sethook(L, program.hook, program.mask, program.count);
-    if (was_due)
-        run_finalizers(L);
-    if (was_struck)
-        on_strike(L);
+}
+
+/* Whether the next instruction is one of the library's. Its functions share buffers and readers,
+ * which they have done with when they call the program or wait: until then a finalizer that calls
+ * one of them, to log something, say, would take away what another is at. */
+static bool is_within_library(lua_State *L, lua_Debug *ar)
+{
+    return ar->event != LUA_HOOKCOUNT ||
+           (lua_getinfo(L, "S", ar) && strncmp(ar->source, "=links/", 7) == 0);
 }
 
 static void on_event(lua_State *L, lua_Debug *ar)
 {
     lua_Hook hook = program.hook;
-    run_due(L);
+    bool was_struck = struck, must_wait = due && is_within_library(L, ar);
+    struck = 0;
+    if (must_wait) {
+        if (--patience <= 0)
+            lua_sethook(L, on_event, program.mask | LUA_MASKCOUNT, SELDOM);
+    } else {
+        take_hook_back(L);
+        finalizers_run(L);
+    }
+    if (was_struck)
+        on_strike(L); /* the last, for it may raise */
     if (hook && ar->event != LUA_HOOKCOUNT)
         hook(L, ar);
 }
@@ -61,8 +79,8 @@ static bool set_hook(lua_State *L)
         program.hook = hook;
         program.mask = lua_gethookmask(L);
         program.count = lua_gethookcount(L);
-        lua_sethook(L, on_event, program.mask | LUA_MASKCOUNT, 1);
     }
+    lua_sethook(L, on_event, program.mask | LUA_MASKCOUNT, 1);
     return true;
 }
 
@@ -74,13 +92,28 @@ void finalizers_strike(lua_State *L)
     set_hook(L);
 }
 
-/* interrupt(fn) -> boolean: calls fn() before the next instruction, whichever task runs it. False,
- * and nothing, where that cannot be: at the end, and under a hook of the program's that counts
- * instructions, whose count would begin anew each time (it works in interpreted code only). */
+void finalizers_run(lua_State *L)
+{
+    if (!due)
+        return;
+    due = false;
+    if (!struck)
+        take_hook_back(L);
+    run_finalizers(L);
+}
+
+/* interrupt(fn) -> boolean: calls fn() before the next instruction of the program's own, whichever
+ * task runs it, or when the turn has run its tasks. False, and nothing, where that cannot be: at the
+ * end, and under a hook of the program's that counts instructions, whose count would begin anew each
+ * time (it works in interpreted code only). */
 static int core_interrupt(lua_State *L)
 {
     lua_pushvalue(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, DUE);
+    if (!due)
+        patience = PATIENCE;
+    else if (patience < PATIENCE_MORE)
+        patience = PATIENCE_MORE;
     due = set_hook(L);
     lua_pushboolean(L, due);
     return 1;
@@ -96,8 +129,7 @@ void finalizers_add(lua_State *L)
 void finalizers_close(lua_State *L)
 {
     closing = true;
-    if (due)
-        run_due(L);
+    finalizers_run(L);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
 }

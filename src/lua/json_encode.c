@@ -1,6 +1,8 @@
 /*
  * A call writes behind what is in the buffer and takes that away at its end, so that one may run
  * within another: what Lua is called for may run a hook or a finalizer, and that encode something.
+ * It may do so before the text of links_json_write has been used, too, which therefore has a buffer
+ * of its own: only the workers of HTTP servers write there, and they use the text at once.
  *
  * Values and tables lie on Lua's stack; recursion is bounded by maxDepth. Where a value cannot be
  * encoded, the fault goes up through the levels, and each puts its step before the path.
@@ -46,7 +48,7 @@ struct links_json_text {
     char *data;
     size_t len, room;
     const void *array_meta, *object_meta, *raw_meta; /* the tables' addresses */
-    lua_State *plain; /* a stack for links_json_write; the table with the value lies on it */
+    lua_State *plain; /* of links_json_write: its stack; the table with the value lies on it */
 };
 
 /* One call. */
@@ -149,6 +151,8 @@ static bool fail_at(writer *w, const char *step, size_t len)
 static bool fail_at_name(writer *w, int key)
 {
     size_t len;
+    if (w->plain)
+        return false; /* nobody is told; and a number would become a string, and start a collection */
     lua_settop(w->L, key);
     const char *name = lua_tolstring(w->L, key, &len);
     fail_at(w, name, len);
@@ -368,9 +372,9 @@ static bool put_raw(writer *w, int t)
 {
     size_t len;
     lua_rawgeti(w->L, t, 1);
-    const char *text = lua_tolstring(w->L, -1, &len);
-    if (!text)
+    if (lua_type(w->L, -1) != LUA_TSTRING)
         return fail(w, "cannot encode a %s as raw JSON", luaL_typename(w->L, -1));
+    const char *text = lua_tolstring(w->L, -1, &len);
     put(w, text, len);
     lua_pop(w->L, 1);
     return true;
@@ -527,13 +531,11 @@ static size_t stop(writer *w)
     return len;
 }
 
-/* Gives a buffer back that has become large; false where it is kept. */
-static bool trim(buffer *out)
+/* Gives a buffer back that has become large. */
+static void trim(buffer *out)
 {
-    if (out->len > 0 || out->room <= ROOM_KEPT)
-        return false;
-    release(out);
-    return true;
+    if (out->len == 0 && out->room > ROOM_KEPT)
+        release(out);
 }
 
 static int push_fault(const writer *w)
@@ -581,8 +583,12 @@ int links_json_write(links_json_text *out)
     lua_settop(L, 1);
     size_t len = stop(&w);
     out->text = out->data + w.begin;
-    return ok && !trim(out) ? (int)len : -1;
+    if (!ok)
+        trim(out);
+    return ok ? (int)len : -1;
 }
+
+void links_json_drop(links_json_text *out) { trim(out); }
 
 static int buffer_gc(lua_State *L)
 {
@@ -590,29 +596,9 @@ static int buffer_gc(lua_State *L)
     return 0;
 }
 
-/* Pushes the table by which links_json_write finds its value, and makes it a stack to work on. The
- * value does not live on by it: what had no other owner goes with the next collection. */
-static void push_place(lua_State *L, buffer *out)
+/* Pushes a buffer; the metatables of jsonEncoder are at the foot of the stack. */
+static void push_buffer(lua_State *L)
 {
-    out->plain = lua_newthread(L);
-    lua_createtable(L, 1, 1);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_xmove(L, out->plain, 1);
-    lua_insert(L, -2);
-    lua_pushboolean(L, true);
-    lua_rawset(L, -3); /* as a name, since only values are weak */
-}
-
-/* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> the table and the text of
- * links_json_write, encode. `odd` and `sorted` are what is left to Lua: odd(value, int64AsString) ->
- * text | nil, message; sorted(table) -> its keys. */
-static int json_encoder(lua_State *L)
-{
-    lua_settop(L, 5);
     buffer *out = lua_newuserdata(L, sizeof(*out));
     memset(out, 0, sizeof(*out));
     out->array_meta = lua_topointer(L, 1);
@@ -622,13 +608,42 @@ static int json_encoder(lua_State *L)
     lua_pushcfunction(L, buffer_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
+}
+
+/* Pushes the table by which links_json_write, which writes to the buffer on top of the stack, finds
+ * its value, and makes it a stack to work on. The value does not live on by it: what had no other
+ * owner goes with the next collection. Buffer and stack do, as names, since only values are weak. */
+static void push_place(lua_State *L)
+{
+    buffer *out = lua_touserdata(L, -1);
+    lua_createtable(L, 1, 2);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    out->plain = lua_newthread(L);
+    lua_pushvalue(L, -2);
+    lua_xmove(L, out->plain, 1);
+    lua_pushboolean(L, true);
+    lua_rawset(L, -3);
+    lua_pushvalue(L, -2);
+    lua_pushboolean(L, true);
+    lua_rawset(L, -3);
+}
+
+/* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> the text and the table of
+ * links_json_write, encode. `odd` and `sorted` are what is left to Lua: odd(value, int64AsString) ->
+ * text | nil, message; sorted(table) -> its keys. */
+static int json_encoder(lua_State *L)
+{
+    lua_settop(L, 5);
+    push_buffer(L);
+    push_buffer(L);
     lua_insert(L, UPVALUE_BUFFER);
-    push_place(L, out);
+    push_place(L);
     for (int i = UPVALUE_BUFFER; i <= UPVALUE_SORTED; i++)
         lua_pushvalue(L, i);
     lua_pushcclosure(L, encode, UPVALUE_SORTED);
-    lua_pushvalue(L, UPVALUE_BUFFER);
-    lua_insert(L, -2);
     return 3;
 }
 

@@ -15,13 +15,17 @@
 typedef struct links_json_text links_json_text;
 
 /* Writes the value that the encoder's table has, and returns the length of the text; -1 for what
- * is not written without Lua, cannot be encoded, or is long.
+ * is not written without Lua, or cannot be encoded.
  *
  * This is for compiled code. A trace ends at a call of encode(), a function of Lua's C API, and all
- * that is alive there is put into memory first, the request and the response of a handler; by the FFI it goes on.
- * But through the FFI there is no way to the caller's stack, so the value comes by a table, and the
- * walk has a stack of its own. It calls no Lua, makes no object, and so starts no collection. */
+ * that is alive there is put into memory first, the request and the response of a handler; by the
+ * FFI it goes on. But through the FFI there is no way to the caller's stack, so the value comes by a
+ * table, and the walk has a stack of its own. It calls no Lua, makes no object, and so starts no
+ * collection. */
 LINKS_API int links_json_write(links_json_text *out);
+
+/* Gives the memory of a text back that has been used, where that is much. */
+LINKS_API void links_json_drop(links_json_text *out);
 
 /* Adds jsonEncoder and jsonLength to the table on top of the stack. */
 void json_encode_add(lua_State *L);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/ticks.h"
+#include "lua/finalizers.h"
 #include "lua/watchdog.h"
 
 enum {
@@ -578,6 +579,7 @@ bool sched_run(ev_loop *loop, void *arg)
             break;
         resume(CONTAINER_OF(node, task, link));
     }
+    finalizers_run(sched.L);
     return !list_empty(&sched.ready) || !list_empty(&sched.next);
 }
 

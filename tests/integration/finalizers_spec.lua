@@ -97,6 +97,45 @@ describe("a finalizer", function()
         ]]))
     end)
 
+    it("takes nothing from a function of links that the collector interrupts", function()
+        assert.equal("0 true\n", output [=[
+            local json, codec, crypto = require "json", require "codec", require "crypto"
+            local text, key = '{"list":["' .. ("a"):rep(50) .. '",[1],[2],[3]]}', ("k"):rep(99)
+            local ran, wrong = 0, 0
+            local function finalizer()
+                json.decode '["theirs"]'
+                codec.hex.encode "theirs"
+                crypto.hash("sha256", "theirs")
+                ran = ran + 1
+            end
+            local hex, hash = codec.hex.encode(key), crypto.hash("sha256", key)
+            jit.off()
+            collectgarbage("setpause", 100)
+            for _ = 1, 30000 do
+                for _ = 1, 2 do getmetatable(newproxy(true)).__gc = finalizer end
+                local value = json.decode(text)
+                if #value.list ~= 4 or value.list[4][1] ~= 3 then wrong = wrong + 1 end
+                if codec.hex.encode(key) ~= hex then wrong = wrong + 1 end
+                if crypto.hash("sha256", key) ~= hash then wrong = wrong + 1 end
+            end
+            print(wrong .. " " .. tostring(ran > 10000))
+        ]=])
+    end)
+
+    it("runs where a task waits in links", function()
+        assert.equal("due woken\n", output [==[
+            local core, timer = require "links.core", require "timer"
+            local library = load([=[
+                local core, due, sleep = ...
+                core.interrupt(due)
+                for i = 1, 1e4 do local _ = core[i] end
+                sleep(1)
+            ]=], "=links/x")
+            library(core, function() io.write "due " end, timer.sleep)
+            print "woken"
+        ]==])
+    end)
+
     it("is not lost among very many", function()
         assert.equal("100000 200000 300000\n", output [[
             local ffi = require "ffi"

@@ -527,10 +527,14 @@ describe("json._write", function()
         end
         for _, value in ipairs {
             { 1e300 }, { 7LL }, { print }, { a = { 1, [20] = 2 } }, json.array { x = 1 },
-            { deep, { { { { { { { { deep } } } } } } } } }, { ("x"):rep(2 ^ 20) },
+            { deep, { { { { { { { { deep } } } } } } } } }, { ("x"):rep(2 ^ 20), print },
+            { [1.5] = { x = 7LL } },
         } do
             assert.equal(-1, json._write(value))
         end
+        assert.equal("[1]", written { 1 })
+        local long = { ("x"):rep(2 ^ 20), { 7 } }
+        assert.equal(json.encode(long), json._take(json._write(long)))
         assert.equal("[1]", written { 1 })
     end)
 
@@ -549,6 +553,18 @@ describe("json._write", function()
             if written { i, { i } } ~= "[" .. i .. ",[" .. i .. "]]" then wrong = wrong + 1 end
         end
         assert.equal(0, wrong)
+    end)
+
+    it("keeps its text while others encode, as finalizers may at any moment", function()
+        local len = json._write { "mine" }
+        local text = json._text.text
+        getmetatable(newproxy(true)).__gc = function()
+            json.encode { "theirs", ("x"):rep(2 ^ 20) }
+        end
+        collectgarbage()
+        assert.equal('["theirs"]', json.encode { "theirs" })
+        assert.equal('["mine"]', ffi.string(text, len))
+        assert.equal(text, json._text.text)
     end)
 
     it("keeps nothing alive, and is not disturbed by the collector", function()

@@ -54,6 +54,38 @@ Test(finalizers, run_once_and_before_the_next_instruction)
                      "due true due due 1 2 3 ");
 }
 
+/* What a function of the library is: `code`, which is to name what it has done in `log`. */
+#define LIBRARY(code) "local library = load(\"" code "\", '=links/x') "
+
+Test(finalizers, wait_for_the_end_of_what_the_library_is_at)
+{
+    cr_assert_str_eq(noted(LIBRARY("interrupt(due) log = log .. 'in '") "library() note 'out'"),
+                     "in due out");
+}
+
+Test(finalizers, run_in_what_the_library_calls)
+{
+    cr_assert_str_eq(noted(LIBRARY("interrupt(due) log = log .. 'in ' note 'back'") "library()"),
+                     "in due back");
+}
+
+Test(finalizers, do_not_slow_long_work_of_the_library_down)
+{
+    cr_assert_str_eq(noted("jit.off() " LIBRARY(
+                         "interrupt(due) for i = 1, 1e4 do log = '' end"
+                         " log = select(3, debug.gethook()) .. ' '") "library() for i = 1, 1000 do "
+                                                                     "end note 'out'"),
+                     "1000 due out");
+}
+
+Test(finalizers, run_where_the_loop_goes_on)
+{
+    cr_assert_str_eq(noted(LIBRARY("interrupt(due)") "return library()"), "");
+    finalizers_run(L);
+    cr_assert_str_eq(so_far(), "due ");
+    cr_assert_null(lua_gethook(L));
+}
+
 Test(finalizers, run_in_compiled_code_as_soon_as_it_is_left)
 {
     cr_assert_str_eq(noted("local n = 0 for i = 1, 1e5 do n = n + i end"

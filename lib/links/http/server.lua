@@ -192,6 +192,7 @@ local function take_requests(self, handle, handler)
                     C.links_http_respond_json(r, 200, json_text.text, len)
                     res._r = false
                 else
+                    if len >= 0 then a = json.raw(json._take(len)) end
                     finish(self, req, res, ok, a, b, c)
                 end
             end
