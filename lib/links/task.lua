@@ -54,6 +54,7 @@ end
 ---
 --- @return true
 --- @return nil, err    ECANCELED  this task was cancelled
+---                     ETIMEDOUT  a deadline around this has passed (task.withTimeout)
 --- @wait
 --- @usage assert(require("task").yield())
 function task.yield()

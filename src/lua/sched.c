@@ -287,6 +287,17 @@ static int refuse(task *t, int status)
     return LINKS_AGAIN;
 }
 
+/* Why a wait of this task must not begin: -ECANCELED, LINKS_DEADLINE, or 0. */
+static int refusal(task *t)
+{
+    if (t->cancelled && !t->shields)
+        return -ECANCELED;
+    if (!t->deadline_ms || t->deadline_ms > ev_now_ms(sched.loop))
+        return 0;
+    t->cut = true;
+    return LINKS_DEADLINE;
+}
+
 /* Arms the nearer of the wait's own timeout and the deadline around it. */
 static void arm(task *t, int64_t timeout_ms)
 {
@@ -313,12 +324,9 @@ int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what)
         leave(t); /* parked before, and never yielded: an error came between */
     t->what = what;
     t->since_ms = ev_now_ms(sched.loop);
-    if (t->cancelled && !t->shields)
-        return refuse(t, -ECANCELED);
-    if (t->deadline_ms && t->deadline_ms <= ev_now_ms(sched.loop)) {
-        t->cut = true;
-        return refuse(t, LINKS_DEADLINE);
-    }
+    int status = refusal(t);
+    if (status)
+        return refuse(t, status);
     t->state = TASK_PARKED;
     t->status = 0;
     if (q)
@@ -416,11 +424,12 @@ void sched_cancel(task *t)
         sched_wake(t, -ECANCELED);
 }
 
-void sched_yield_task(task *t)
+bool sched_yield_task(task *t)
 {
     t->what = "yield";
     t->since_ms = ev_now_ms(sched.loop);
-    refuse(t, t->cancelled && !t->shields ? -ECANCELED : 0);
+    refuse(t, refusal(t));
+    return t->status == 0;
 }
 
 /* --- running ------------------------------------------------------------------------------- */

@@ -52,8 +52,9 @@ bool sched_is_marked(void);
 int sched_park(waitq *q, int64_t timeout_ms, int flags, const char *what);
 
 /* Puts the running task at the end of the next turn's list, so that the others and the loop have
- * their turn. To be followed by a yield. */
-void sched_yield_task(task *t);
+ * their turn. To be followed by a yield. False: it is told then, as by a wait, that it is cancelled
+ * or that its deadline has passed. */
+bool sched_yield_task(task *t);
 
 /* Wakes a parked task with `status`: off its queue, disarmed, onto the ready list. Nothing
  * happens to a task that is not parked. */

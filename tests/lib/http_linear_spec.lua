@@ -2,9 +2,11 @@
 -- it: a text of this length then takes milliseconds, and many seconds otherwise.
 package.path = "tests/support/?.lua;" .. package.path
 
+local fs = require "fs"
 local http = require "http"
 local origin = require "origin"
 local sockets = require "sockets"
+local zlib = require "zlib"
 
 local LENGTH = 60000
 local ENOUGH_S = 3 -- of the processor, which a busy machine does not take away
@@ -100,5 +102,42 @@ describe("an answer", function()
                 return res and res.body or err.name
             end))
         end
+    end)
+
+    -- A few kilobytes on the wire.
+    it("of very many lines is taken apart as quickly, compressed or whole", function()
+        local text = zlib.gzip(("\n"):rep(500000))
+        local url = origin.serve(origin.answer(text, "Content-Encoding: gzip\r\n"))
+        local function count(stream, next_of)
+            local res = assert(http.get(url, { stream = stream }))
+            local n, next_one = 0, next_of(res)
+            while next_one() do n = n + 1 end
+            return n
+        end
+        local function lines(res) return res:lines() end
+        local function bytes(res) return function() return res:read(1) end end
+        for _, stream in ipairs { true, false } do
+            for what, next_of in pairs { lines = lines, bytes = bytes } do
+                assert.equal(500000, is_quick(what, count, stream, next_of))
+            end
+            assert.equal(0, is_quick("events", count, stream, function(res) return res:sse() end))
+        end
+    end)
+end)
+
+describe("a file", function()
+    it("of very many lines is read as quickly as others of its length", function()
+        local file = assert(fs.tempFile())
+        finally(function()
+            file:close()
+            fs.remove(file.path)
+        end)
+        assert(file:write(("\n"):rep(1000000)))
+        file:seek("set")
+        local n = 0
+        is_quick("the lines", function()
+            for _ in file:lines() do n = n + 1 end
+        end)
+        assert.equal(1000000, n)
     end)
 end)

@@ -45,6 +45,27 @@ describe("socket:read", function()
         assert.equal(text, peer:read(#text))
     end)
 
+    it("is ended by a cancel and by a deadline, however much there is to read", function()
+        local client, peer = pair { readBufferSize = 1 }
+        local text = ("x"):rep(100000)
+        local function read_on()
+            while true do
+                local data, err = peer:readSome()
+                if not data then return nil, err end
+                task.spawn(client.write, client, data)
+            end
+        end
+        client:write(text)
+        local reader = task.spawn(read_on)
+        for _ = 1, 5 do task.yield() end
+        reader:cancel()
+        local _, _, err = assert(reader:join(10000))
+        assert.equal("ECANCELED", err.name)
+        _, err = task.withTimeout(20, read_on)
+        assert.is_true(err.name == "ETIMEDOUT" and err.deadline)
+        assert.equal("x", peer:read(1))
+    end)
+
     it("takes no memory for what the peer has only announced", function()
         local client, peer = pair()
         client:write("ten bytes.")

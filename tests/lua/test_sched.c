@@ -221,6 +221,21 @@ Test(sched, ends_a_wait_at_the_nearer_of_timeout_and_deadline)
     cr_assert_str_eq(noted, "timeout deadline deadline ");
 }
 
+Test(sched, tells_a_task_that_only_yields_of_its_deadline_and_of_its_cancel)
+{
+    spawn("local d, c, s = core.deadlinePush(20) local status repeat status = core.yield()"
+          " until status ~= 0 note(names[status]) note(tostring(core.deadlinePop(d, c, s)))");
+    task *t = spawn("local status repeat status = core.yield() until status ~= 0"
+                    " note(names[status])");
+    int64_t end = ev_now_ms(loop) + 10000;
+    while (!strstr(noted, "true") && ev_now_ms(loop) < end)
+        turns(1);
+    cr_assert_str_eq(noted, "deadline true ");
+    sched_cancel(t);
+    turns(2);
+    cr_assert_str_eq(noted, "deadline true canceled ");
+}
+
 Test(sched, cancels_a_parked_task_and_refuses_its_later_waits)
 {
     task *t = spawn("for i = 1, 3 do park() note(names[wait()]) end");

@@ -5,6 +5,7 @@
 --- once; what it has asked the system for may still happen then, and does not move the place of the
 --- next read or write.
 local ffi = require "ffi"
+local ahead = require "links.ahead"
 local check = require "links.check"
 local errors = require "links.errors"
 local binding = require "links.fs.ffi"
@@ -35,8 +36,8 @@ end
 -- The lines of a file are read ahead: what was not asked for yet is given back first.
 local function drop_ahead(file)
     if file._ahead ~= "" then
-        file._h.at = file._h.at - #file._ahead
-        file._ahead = ""
+        file._h.at = file._h.at - ahead.count(file)
+        ahead.put(file, "")
     end
 end
 
@@ -66,9 +67,7 @@ function methods:read(n, offset)
         check.integer(signature, "offset", offset, 0, OFFSET_MAX)
         args.offset = offset
     elseif self._ahead ~= "" and self._h.closed == 0 then
-        local data = self._ahead:sub(1, args.max)
-        self._ahead = self._ahead:sub(#data + 1)
-        return data
+        return ahead.take(self, args.max)
     end
     local data, err = run("read", args, self.path, binding.data)
     if data == "" then return nil end
@@ -206,15 +205,13 @@ end
 --- assert(f:close() and f:close())
 function methods:close()
     if self._h.closed == 1 then return true end
-    self._ahead = ""
+    ahead.put(self, "")
     return run("close", file_args(self), self.path)
 end
 
--- The next line and what follows it; nil, rest without a line end in what is there.
-local function cut_line(text, from)
-    local at = text:find("\n", from, true)
-    if not at then return nil end
-    return text:sub(1, text:byte(at - 1) == 13 and at - 2 or at - 1), text:sub(at + 1)
+local function read_on(file)
+    local data, err = file:read()
+    return data, err
 end
 
 --- The lines from here on, one for each round of a `for`, without their ends (LF or CR LF). The
@@ -234,34 +231,17 @@ function methods:lines(max)
     check.integer("file:lines([max])", "max", max or LINE_MAX, 1, SIZE_MAX)
     max = max or LINE_MAX
     return function()
-        local looked = 1
-        while true do
-            local line, rest = cut_line(self._ahead, looked)
-            if line and #line <= max then
-                self._ahead = rest
-                return line
-            end
-            if line or #self._ahead > max + 1 then
-                return failed(self, "EXCEED_BUF_SIZE", "read")
-            end
-            looked = #self._ahead + 1
-            local ahead = self._ahead
-            self._ahead = ""
-            local data, err = self:read()
-            self._ahead = ahead .. (data or "")
-            if err then return nil, err end
-            if not data then
-                self._ahead = ""
-                return ahead ~= "" and ahead or nil
-            end
-        end
+        local line, err = ahead.line(self, "\n", max, read_on)
+        if line then return line end
+        if err == "too long" then return failed(self, "EXCEED_BUF_SIZE", "read") end
+        return nil, err
     end
 end
 
 -- private: makes the object of a handle that C has opened.
 function File.wrap(handle, path)
     local h = ffi.gc(handle, C.links_fs_file_free)
-    return setmetatable({ _h = h, _ahead = "", path = path }, File)
+    return setmetatable({ _h = h, _ahead = "", _at = 1, path = path }, File)
 end
 
 return File

@@ -1,5 +1,6 @@
 -- Requests that nobody has sent: a request and a response in memory, with the methods and the rules
 -- of those that C has, for router:call and for tests without a socket.
+local ahead = require "links.ahead"
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
@@ -50,17 +51,15 @@ end
 
 -- A piece of the body of `max` bytes at most; "" at its end.
 local function read_piece(req, max)
-    while req._rest == "" and req._next do
+    while req._ahead == "" and req._next do
         local piece = req._next()
         if piece == nil then
             req._next = nil
         else
-            req._rest = piece
+            ahead.put(req, piece)
         end
     end
-    local piece = req._rest:sub(1, max)
-    req._rest = req._rest:sub(max + 1)
-    return piece
+    return ahead.take(req, max)
 end
 
 function request:read(n)
@@ -131,7 +130,7 @@ local function new_request(method, url, options)
         method = method, url = target, rawPath = path, queryString = query, version = "1.1",
         headers = joined, remoteAddress = "127.0.0.1", remotePort = 0,
         contentLength = length, aborted = false, trailers = {}, _fields = fields,
-        _rest = type(body) == "string" and body or "",
+        _ahead = type(body) == "string" and body or "", _at = 1,
         _next = type(body) == "function" and body or nil,
     }, Request)
 end

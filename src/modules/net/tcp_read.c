@@ -62,8 +62,7 @@ void links_tcp_ref(links_tcp *socket, int on)
 static int pass(tcp *s)
 {
     s->reader = sched_current();
-    s->reader_woken = true;
-    sched_yield_task(s->reader);
+    s->reader_woken = sched_yield_task(s->reader);
     return LINKS_AGAIN;
 }
 

@@ -59,8 +59,7 @@ int tcp_park_writer(tcp *s)
 static int pass(tcp *s)
 {
     s->writer = sched_current();
-    s->writer_woken = true;
-    sched_yield_task(s->writer);
+    s->writer_woken = sched_yield_task(s->writer);
     return LINKS_AGAIN;
 }
 

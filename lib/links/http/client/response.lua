@@ -13,6 +13,7 @@
 --- that.
 local ffi = require "ffi"
 local core = require "links.core"
+local ahead = require "links.ahead"
 local check = require "links.check"
 local errors = require "links.errors"
 local fieldmap = require "links.http.fieldmap"
@@ -286,14 +287,9 @@ local function within(res, fn, ...)
     return value, err
 end
 
--- What was read and not asked for comes first.
-local function next_of(res)
-    local ahead = res._ahead
-    if ahead ~= "" then
-        res._ahead = ""
-        return ahead
-    end
-    return within(res, next_piece)
+local function read_on(res)
+    local piece, err = within(res, next_piece)
+    return piece, err
 end
 
 --- Reads some of the body: what is there, waiting until there is something.
@@ -318,17 +314,16 @@ end
 --- server:close()
 function methods:read(n)
     if n ~= nil then check.integer("res:read([n])", "n", n, 1, 2 ^ 53) end
-    local piece, err = next_of(self)
-    if piece and n and #piece > n then
-        self._ahead = sub(piece, n + 1)
-        piece = sub(piece, 1, n)
-    end
-    return piece, err
+    if self._ahead ~= "" then return ahead.take(self, n) end
+    local piece, err = read_on(self)
+    if not piece or not n or #piece <= n then return piece, err end
+    ahead.put(self, piece)
+    return ahead.take(self, n)
 end
 
 local function read_all(res, max)
-    local parts, total = { res._ahead }, #res._ahead
-    res._ahead = ""
+    local total = ahead.count(res)
+    local parts = { ahead.take(res) }
     while true do
         if total > max then
             local err = new_error(TOO_LARGE, "http", {
@@ -387,32 +382,6 @@ function methods:json()
     return value, err
 end
 
-local function next_line(res, max)
-    local ahead, from = res._ahead, 1
-    while true do
-        local at = ahead:find("\n", from, true)
-        if at and at <= max + 1 then
-            res._ahead = sub(ahead, at + 1)
-            return sub(ahead, 1, ahead:byte(at - 1) == 13 and at - 2 or at - 1)
-        end
-        if at or #ahead > max then
-            res._ahead = ahead
-            return nil, new_error(errors.code("EXCEED_BUF_SIZE"), "http")
-        end
-        from = #ahead + 1
-        res._ahead = ""
-        local piece, err = within(res, next_piece)
-        if err then
-            res._ahead = ahead
-            return nil, err
-        end
-        if not piece then
-            return ahead ~= "" and ahead or nil
-        end
-        ahead = ahead .. piece
-    end
-end
-
 --- The lines of the body, for a loop, without their ends (LF or CR LF). The last one needs none.
 ---
 --- @param max  integer  bytes that a line may have. Default: 1048576
@@ -431,8 +400,10 @@ function methods:lines(max)
     if max ~= nil then check.integer("res:lines([max])", "max", max, 1, 2 ^ 31 - 4096) end
     max = max or LINE_MAX
     return function()
-        local line, err = next_line(self, max)
-        return line, err
+        local line, err = ahead.line(self, "\n", max, read_on)
+        if line then return line end
+        if err == "too long" then err = new_error(errors.code("EXCEED_BUF_SIZE"), "http") end
+        return nil, err
     end
 end
 
@@ -458,7 +429,7 @@ end
 --- server:close()
 function methods:sse(max)
     if max ~= nil then check.integer("res:sse([max])", "max", max, 1, 2 ^ 31 - 4096) end
-    return require("links.http.client.sse").events(self, max or LINE_MAX)
+    return require("links.http.client.sse").events(self, max or LINE_MAX, read_on)
 end
 
 --- Writes what is left of the body into a file: under another name first, which becomes `path` once
@@ -497,7 +468,7 @@ end
 function methods:close()
     if self._conn or self._ahead ~= "" then
         self._err = new_error(CLOSED, "http")
-        self._ahead = ""
+        ahead.put(self, "")
         abandon(self, true)
     end
     return true
@@ -525,7 +496,7 @@ function response.new(call, conn, data, n, writer)
         url = "", body = "",
         _data = data, _head_len = n,
         _conn = conn, _pool = call.pool, _o = call.o, _writer = writer or false, _keep = keep,
-        _framing = framing, _left = length, _rest = sub(data, n + 1), _ahead = "",
+        _framing = framing, _left = length, _rest = sub(data, n + 1), _ahead = "", _at = 1,
         _decoder = false, _deadline = false, _err = false, _idle_ms = false, _whole = false,
         _made = call.timing, _from = call.from, _first = call.first, _ended = false,
     }, Response)
@@ -551,7 +522,8 @@ function response.collect(res)
     end
     local text, err = read_all(res, max)
     if not text then return nil, err end
-    res.body, res._ahead, res._whole = text, text, true
+    res.body, res._whole = text, true
+    ahead.put(res, text)
     return true
 end
 

@@ -1,4 +1,5 @@
 -- Streams of events, as the HTML standard has them (9.2.6, Interpreting an event stream).
+local ahead = require "links.ahead"
 local errors = require "links.errors"
 
 local sse = {}
@@ -37,37 +38,27 @@ local function begin(state)
     state.event, state.data, state.size = "", {}, 0
 end
 
--- The next line: CR, LF, or both end one. Several pieces may make it up.
-local function line_reader(res, max)
-    local ahead, after_cr = "", false
+-- The next line: CR, LF, or both end one.
+local function line_reader(res, max, read_on)
+    local after_cr = false
     return function()
-        local from = 1
         while true do
-            if after_cr and ahead ~= "" then
-                if ahead:byte() == 10 then ahead = ahead:sub(2) end
-                after_cr = false
-            end
-            local at = ahead:find("[\r\n]", from)
-            if at and at <= max + 1 then
-                local line = ahead:sub(1, at - 1)
-                after_cr = ahead:byte(at) == 13
-                ahead = ahead:sub(at + 1)
-                return line
-            end
-            if at or #ahead > max then return too_large() end
-            from = #ahead + 1
-            local piece, err = res:read()
+            local line, last = ahead.line(res, "[\r\n]", max, read_on)
+            if last == "too long" then return too_large() end
+            if not line then return nil, last end
+            local is_lf_of_cr = after_cr and last == 10 and line == ""
+            after_cr = last == 13
             -- A line that does not end is not complete, and none.
-            if not piece then return nil, err end
-            ahead = ahead .. piece
+            if not last then return nil end
+            if not is_lf_of_cr then return line end
         end
     end
 end
 
--- An iterator over the events of an answer.
-function sse.events(res, max)
+-- An iterator over the events of an answer; read_on(res) gives the next piece of its body.
+function sse.events(res, max, read_on)
     local state = { id = "" }
-    local next_line, first = line_reader(res, max), true
+    local next_line, first = line_reader(res, max, read_on), true
     begin(state)
     return function()
         while true do
