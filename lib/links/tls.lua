@@ -50,7 +50,8 @@ local tls = {}
 ---                        checkHost       true      clients: false: the certificate may be for
 ---                                                  another name
 ---                        sessionTickets  true      servers: clients come back without a whole
----                                                  handshake; false: sessions are kept here
+---                                                  handshake, while the certificate is the same;
+---                                                  false: sessions are kept here
 ---                        ticketKeys      "shared"  a secret of the process's own, which its
 ---                                                  workers are given (LINKS_TICKET_SECRET, 64
 ---                                                  hexadecimal digits, in their environment); or

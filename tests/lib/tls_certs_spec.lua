@@ -52,8 +52,11 @@ local function connect(port, name, options)
     return socket, err
 end
 
+-- By a client who comes back with the session of the time before.
 local function served(port, name)
-    return assert(connect(port, name)):tlsInfo().peer
+    local socket = assert(connect(port, name))
+    assert.equal(name .. "\n", socket:readAll())
+    return socket:tlsInfo().peer
 end
 
 describe("a server's certificate", function()
@@ -388,6 +391,13 @@ describe("sessions", function()
         local secret = ("k"):rep(32)
         assert.is_true(resumed({ ticketKeys = secret }, { ticketKeys = secret }, "-tls1_3"))
         assert.is_false(resumed({ ticketKeys = secret }, { ticketKeys = ("j"):rep(32) }, "-tls1_3"))
+    end)
+
+    it("are not taken up by a server with another certificate", function()
+        local other = ca:issue("example.com")
+        for _, version in ipairs { "-tls1_2", "-tls1_3" } do
+            assert.is_false(resumed({}, { cert = other.cert, key = other.key }, version))
+        end
     end)
 
     it("are not taken up where more is asked of the client", function()
