@@ -316,7 +316,8 @@ function log.configure(options)
     return true
 end
 
---- Sets a level, from now on: of all loggers that have none of their own, or of a module.
+--- Sets a level, from now on: of the default logger and of all others that have none of their own,
+--- or of a module.
 ---
 --- @param level   string  "debug", "info", "warn", "error", "fatal" or "off"
 --- @param module  string  a logger's name: loggers of that name, and of names below it ("db.pool"
@@ -334,6 +335,7 @@ function log.setLevel(level, module)
     if module then
         levels.set_name(module, number)
     else
+        levels.set(default, nil)
         levels.set_default(number)
     end
 end

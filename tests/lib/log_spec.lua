@@ -275,6 +275,22 @@ describe("levels of the log", function()
         assert.truthy(logger:enabled("debug"))
     end)
 
+    it("of the default logger are what was said last", function()
+        local lines = {}
+        local function to(line) lines[#lines + 1] = line end
+        assert(log.configure { level = "warn", to = to })
+        log.info("below")
+        log.setLevel("debug")
+        log.debug("on")
+        assert(log.configure { level = "error", to = to })
+        log.warn("below again")
+        log.error("at it")
+        log.flush()
+        log.setLevel("info")
+        assert(log.configure {})
+        assert.equal(2, #lines)
+    end)
+
     it("are known by name", function()
         assert.has_error(function() log.setLevel("wran") end,
             'log.setLevel(level[, module]) level must be "debug", "info", "warn", "error", ' ..
