@@ -2,10 +2,11 @@
 ---
 --- Fields: `id`, a number that no other connection of this process has had; `protocol`, the
 --- subprotocol that was agreed on, or nil; `req`, the request that it began with (servers: what it
---- was asked with, not its body); `closed`, true once nothing can be written; `latency`, the
---- milliseconds that the last ping of `pingInterval` took, nil before the first; `dropped`, messages
---- that were not sent because too much was buffered; `compressed`, whether permessage-deflate was
---- agreed on; `data`, a table for whatever the program keeps with its connection.
+--- was asked with, not its body; its `tls` while the connection is open); `closed`, true once
+--- nothing can be written; `latency`, the milliseconds that the last ping of `pingInterval` took,
+--- nil before the first; `dropped`, messages that were not sent because too much was buffered;
+--- `compressed`, whether permessage-deflate was agreed on; `data`, a table for whatever the program
+--- keeps with its connection.
 ---
 --- Any task may write. A message is never mixed with another one; pings and pongs go between.
 local ffi = require "ffi"
