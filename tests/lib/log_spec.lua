@@ -5,6 +5,7 @@ local log = require "log"
 local task = require "task"
 local timer = require "timer"
 local sync = require "sync"
+local tools = require "tools"
 
 -- What links itself has to tell goes to stderr again, where the specs after this one look for it.
 teardown(function() require("links.report").install(nil) end)
@@ -295,7 +296,12 @@ describe("levels of the log", function()
         assert.has_error(function() log.setLevel("wran") end,
             'log.setLevel(level[, module]) level must be "debug", "info", "warn", "error", ' ..
                 '"fatal" or "off" (did you mean "warn"?)')
-        assert.has_error(function() log.new { level = 3 } end)
+        tools.blames("level", log.setLevel, "wran")
+        tools.blames("level", log.new, { level = 3 })
+        tools.blames("level", log.new, { level = "wran" })
+        local logger = collecting()
+        tools.blames("level", logger.setLevel, logger, "wran")
+        tools.blames("level", logger.enabled, logger, "wran")
     end)
 end)
 
@@ -343,9 +349,8 @@ describe("a logger", function()
             { rateLimit = { burst = 0 } }, { redact = { 1 } }, { facility = "mine" },
             { to = { { to = "stderr", name = "x" } } },
         } do
-            local ok, message = pcall(log.new, options)
-            assert.falsy(ok)
-            assert.truthy(tostring(message):find("log.new(options)", 1, true), message)
+            tools.blames("log.new(options)", log.new, options)
+            tools.blames("log.configure(options)", log.configure, options)
         end
     end)
 
@@ -359,7 +364,7 @@ describe("a logger", function()
         local logger, lines = collecting { rateLimit = { burst = 2, interval = 300 } }
         for i = 1, 10 do logger:info("again %d", i) end
         logger:info("other")
-        require("tools").eventually("the fourth line", function()
+        tools.eventually("the fourth line", function()
             logger:flush()
             return #lines >= 4
         end)
