@@ -178,7 +178,7 @@ function tls.connect(port, host, options)
     if not ctx then return nil, err end
     o.context = ctx
     local socket
-    socket, err = tcp.connect(port, host, others)
+    socket, err = tcp._connect(signature, port, host, others)
     if not socket then return nil, err end
     socket, err = handshake.connect(socket, o, host or "localhost")
     return socket, err

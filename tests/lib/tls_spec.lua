@@ -496,6 +496,9 @@ describe("the options of tls", function()
         tools.blames("onconnect must be [function]", tls.createServer, 0, nil, {})
         tools.blames("a certificate cannot be for", tls.selfSigned, "a,b")
         tools.blames("options.context must be", tls.connect, 1, "a", { context = {} })
+        tools.blames('tls.connect(port, host[, options]) unknown option "watched"', tls.connect, 1,
+            "a", { watched = true })
+        tools.blames("tls.connect(port, host[, options]) port must be", tls.connect, "1", "a")
     end)
 
     it("that are of no use are an error by name", function()

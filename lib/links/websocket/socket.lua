@@ -134,9 +134,9 @@ local function send(self, data, len, kind, buffer)
     end
 end
 
-local function text_of(signature, data)
+local function text_of(signature, data, level)
     if type(data) == "number" then return tostring(data) end
-    check.type(signature, "data", data, "string|number", 2)
+    check.type(signature, "data", data, "string|number", level + 1)
 end
 
 --- Sends a message. It has been sent, for this side, once the system or the buffer has it; while
@@ -161,7 +161,7 @@ end
 --- server:close(0)
 function methods:write(data, kind)
     local signature = "ws:write(data[, kind])"
-    if type(data) ~= "string" then data = text_of(signature, data) end
+    if type(data) ~= "string" then data = text_of(signature, data, 1) end
     local number = TEXT
     if kind ~= nil then
         number = NUMBERS[kind]
@@ -270,9 +270,10 @@ function methods:buffered()
     return C.links_ws_buffered(self[1])
 end
 
-local function check_topic(signature, topic)
-    check.type(signature, "topic", topic, "string", 2)
-    if #topic > 255 then error(signature .. " topic must be 255 bytes at most", 3) end
+local function check_topic(signature, topic, level)
+    level = (level or 1) + 1
+    check.type(signature, "topic", topic, "string", level)
+    if #topic > 255 then error(signature .. " topic must be 255 bytes at most", level + 1) end
 end
 
 local SUBSCRIBE, MEMBER_MAX = "ws:subscribe(topic[, member])", 1024
@@ -338,8 +339,8 @@ end
 
 -- Private: publishes for `except`, or for nobody's sake.
 local function publish(signature, except, topic, data, kind, everywhere)
-    check_topic(signature, topic)
-    if type(data) ~= "string" then data = text_of(signature, data) end
+    check_topic(signature, topic, 2)
+    if type(data) ~= "string" then data = text_of(signature, data, 2) end
     local number = NUMBERS[kind or "text"]
     if not number then error(signature .. ' kind must be "text" or "binary"', 3) end
     local n = C.links_ws_publish(topic, #topic, data, #data, number, except, everywhere)
