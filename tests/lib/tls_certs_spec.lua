@@ -85,6 +85,18 @@ describe("a server's certificate", function()
         assert.equal("self-signed certificate", err.message)
     end)
 
+    it("must come with its chain, and be no further from who is trusted than it may", function()
+        local middle = certs.authority("links test middle", ca)
+        local leaf = middle:issue("example.com")
+        middle:close()
+        local err = fails("TLS_CERT_VERIFY", connect(serve(leaf), "example.com"))
+        assert.equal("unable to get local issuer certificate", err.message)
+        local port = serve { cert = leaf.cert .. middle.cert, key = leaf.key }
+        assert(connect(port, "example.com", { verifyDepth = 1 }))
+        err = fails("TLS_CERT_VERIFY", connect(port, "example.com", { verifyDepth = 0 }))
+        assert.equal("certificate chain too long", err.message)
+    end)
+
     it("must not have expired, and must have begun", function()
         local old = ca:issue("example.com", { from = "20200101000000Z", to = "20210101000000Z" })
         local err = fails("TLS_CERT_VERIFY", connect(serve(old), "example.com"))
