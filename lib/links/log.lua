@@ -76,7 +76,7 @@ local function check_place(signature, o, level)
         choice.one_of(signature, "options.format", o.format, FORMATS, level + 1)
     end
     choice.one_of(signature, "options.onFull", o.onFull, { drop = true, block = true }, level + 1)
-    if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
+    o.reopenOn = choice.signal(signature, o.reopenOn, level + 1)
     if type(o.color) == "string" then
         choice.one_of(signature, "options.color", o.color, { auto = true }, level + 1)
     end

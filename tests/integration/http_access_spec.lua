@@ -318,6 +318,7 @@ describe("the access log", function()
         for _, options in ipairs {
             { fromat = "x" }, { format = "$nothing" }, { sample = 2 }, { rotate = {} },
             { rotate = { size = "1X" } }, { to = "tcp://x" }, { skip = 1 },
+            { reopenOn = "SIGNOTHING" },
         } do
             tools.blames("http.createServer(", http.createServer, 0, hello, { accessLog = options })
             tools.blames("http.accessLog(options)", http.accessLog, options)

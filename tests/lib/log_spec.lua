@@ -347,7 +347,8 @@ describe("a logger", function()
             { format = "xml" }, { onFull = "wait" }, { rotate = {} }, { rotate = { size = "1X" } },
             { rotate = { every = "year" } }, { bufferSize = 1 }, { colour = true },
             { rateLimit = { burst = 0 } }, { redact = { 1 } }, { facility = "mine" },
-            { to = { { to = "stderr", name = "x" } } },
+            { to = { { to = "stderr", name = "x" } } }, { reopenOn = "SIGNOTHING" },
+            { reopenOn = "SIGKILL" }, { reopenOn = "exit" },
         } do
             tools.blames("log.new(options)", log.new, options)
             tools.blames("log.configure(options)", log.configure, options)

@@ -304,6 +304,14 @@ describe("a client's certificate", function()
         assert.equal("TLS_CERT_VERIFY", (ask(mallory)))
     end)
 
+    it("is asked for by Node.js's names too", function()
+        local ask = who { requestCert = true, rejectUnauthorized = false }
+        assert.equal("nobody", (ask()))
+        ask = who { requestCert = true }
+        assert.equal("alice", (ask(alice)))
+        assert.equal("TLS_HANDSHAKE", (ask()))
+    end)
+
     it("may be required, and revoked", function()
         local eve = ca:issue("eve")
         local ask = who { clientAuth = "require" }

@@ -141,7 +141,7 @@ function access._of(signature, options, level)
         error(signature .. " options.sample must be [number] from 0 to 1", level + 2)
     end
     if o.rotate then o.rotate = choice.rotation(signature, o.rotate, level + 1) end
-    if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
+    o.reopenOn = choice.signal(signature, o.reopenOn, level + 1)
     local box, protocol, err = open_sink(signature, o, level + 1)
     if not box then return nil, err end
     local self, sink = { _box = box }, box.sink

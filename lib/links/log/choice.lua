@@ -19,6 +19,23 @@ function choice.one_of(signature, name, value, known, level)
     error(signature .. " " .. name .. " must be " .. table.concat(words, ", "), level + 2)
 end
 
+local REOPEN_ON = "SIGUSR1"
+local UNCATCHABLE = {
+    SIGKILL = true, SIGSTOP = true, SIGSEGV = true, SIGBUS = true, SIGFPE = true, SIGILL = true,
+}
+
+--- The name of the signal that opens files anew; false: none.
+function choice.signal(signature, value, level)
+    if value == true or value == REOPEN_ON then return REOPEN_ON end
+    if not value then return false end
+    local names = require "links.process.names"
+    local name = names.signal_name(names.signal(signature, "options.reopenOn", value, level + 1))
+    if UNCATCHABLE[name] then
+        error(signature .. " options.reopenOn cannot be caught: " .. name, level + 2)
+    end
+    return name
+end
+
 local UNITS = { [""] = 1, K = 2 ^ 10, M = 2 ^ 20, G = 2 ^ 30 }
 
 local function bytes_of(signature, value, level)
