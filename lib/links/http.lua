@@ -311,7 +311,7 @@ function http.createServer(port, handler, options)
     local places = places_of(port, options)
     local access_log, fault
     if options.accessLog then
-        access_log, fault = require("links.log.access")._of(SIGNATURE, options.accessLog, 2)
+        access_log, fault = require("links.log.access")._of(SIGNATURE, options.accessLog, 1)
         if not access_log then return nil, fault end
     end
     if not PLAIN[options.plainHttp] then

@@ -76,7 +76,7 @@ local function check_place(signature, o, level)
         choice.one_of(signature, "options.format", o.format, FORMATS, level + 1)
     end
     choice.one_of(signature, "options.onFull", o.onFull, { drop = true, block = true }, level + 1)
-    if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
+    o.reopenOn = choice.signal(signature, o.reopenOn, level + 1)
     if type(o.color) == "string" then
         choice.one_of(signature, "options.color", o.color, { auto = true }, level + 1)
     end
@@ -90,13 +90,13 @@ local function of_entry(signature, o, entry, level)
     if type(entry) ~= "table" then given = { to = entry } end
     local known = {}
     for _, name in ipairs(OF_A_PLACE) do known[name] = OPTIONS[name] end
-    check.options(signature .. " to:", given, known, level)
+    check.options(signature .. " to:", given, known, level + 1)
     local own = {}
     for key, value in pairs(o) do own[key] = value end
     own.level = nil
     for key, value in pairs(given) do own[key] = value end
     if type(own.to) == "table" then
-        error(signature .. " options.to must not have a list within a list", level + 1)
+        error(signature .. " options.to must not have a list within a list", level + 2)
     end
     check_place(signature, own, level + 1)
     return own
@@ -111,7 +111,7 @@ local function places_of(signature, o, level)
     -- A single place may be a table too.
     local list = o.to.to ~= nil and { o.to } or o.to
     for i = 1, #list do places[i] = of_entry(signature, o, list[i], level + 1) end
-    if #places == 0 then error(signature .. " options.to names no place", level + 1) end
+    if #places == 0 then error(signature .. " options.to names no place", level + 2) end
     return places
 end
 
@@ -162,11 +162,12 @@ local function open_all(signature, o, outputs, level)
 end
 
 local function check_options(signature, options, level)
-    local o = check.options(signature, options, OPTIONS, level)
+    local o = check.options(signature, options, OPTIONS, level + 1)
     if o.level then levels.number(signature, "options.level", o.level, level + 1) end
     choice.one_of(signature, "options.facility", o.facility, FACILITIES, level + 1)
     if o.rateLimit then
-        o.rateLimit = check.options(signature .. " rateLimit:", o.rateLimit, RATE_LIMIT, level)
+        o.rateLimit = check.options(signature .. " rateLimit:", o.rateLimit, RATE_LIMIT,
+            level + 1)
     end
     if o.redact == true then o.redact = encode.DEFAULT_REDACTION end
     encode.check_redaction(signature, o.redact, level + 1)
@@ -316,7 +317,8 @@ function log.configure(options)
     return true
 end
 
---- Sets a level, from now on: of all loggers that have none of their own, or of a module.
+--- Sets a level, from now on: of the default logger and of all others that have none of their own,
+--- or of a module.
 ---
 --- @param level   string  "debug", "info", "warn", "error", "fatal" or "off"
 --- @param module  string  a logger's name: loggers of that name, and of names below it ("db.pool"
@@ -334,6 +336,7 @@ function log.setLevel(level, module)
     if module then
         levels.set_name(module, number)
     else
+        levels.set(default, nil)
         levels.set_default(number)
     end
 end

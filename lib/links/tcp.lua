@@ -172,24 +172,24 @@ end
 
 local CONNECT = "tcp.connect(port[, host, options])"
 
-local function check_connect(port, host, options, level)
-    check.integer(CONNECT, "port", port, 1, 65535, level + 1)
-    check.type(CONNECT, "host", host, "string|nil", level + 1)
-    options = check.options(CONNECT, options, CONNECT_OPTIONS, level + 1)
+local function check_connect(signature, port, host, options, level)
+    check.integer(signature, "port", port, 1, 65535, level + 1)
+    check.type(signature, "host", host, "string|nil", level + 1)
+    options = check.options(signature, options, CONNECT_OPTIONS, level + 1)
     local family = options.family
     if family ~= 0 and family ~= 4 and family ~= 6 then
-        error(CONNECT .. " options.family must be 0, 4 or 6, not " .. family, level + 2)
+        error(signature .. " options.family must be 0, 4 or 6, not " .. family, level + 2)
     end
     local from = options.localAddress
     if from and C.links_tcp_is_ip(from, #from) == 0 then
-        error(CONNECT .. ' options.localAddress must be a numeric address, not "' .. from .. '"',
+        error(signature .. ' options.localAddress must be a numeric address, not "' .. from .. '"',
             level + 2)
     end
     if options.tls then
-        options.tls = require("links.tls.context").check(CONNECT .. " options.tls:", options.tls,
+        options.tls = require("links.tls.context").check(signature .. " options.tls:", options.tls,
             level + 1)
     end
-    options.proxyHeader = proxy.check(CONNECT, options.proxyHeader, level + 1)
+    options.proxyHeader = proxy.check(signature, options.proxyHeader, level + 1)
     return host or (family == 6 and "::1" or "127.0.0.1"), options
 end
 
@@ -251,7 +251,14 @@ end
 --- assert(socket:read(5) == "hello")
 --- server:close()
 function tcp.connect(port, host, options)
-    host, options = check_connect(port, host, options, 1)
+    host, options = check_connect(CONNECT, port, host, options, 1)
+    local socket, err = connect(port, host, options)
+    return socket, err
+end
+
+-- Private: the same as a part of another function, whose `signature` is.
+function tcp._connect(signature, port, host, options)
+    host, options = check_connect(signature, port, host, options, 2)
     local socket, err = connect(port, host, options)
     return socket, err
 end
@@ -341,7 +348,7 @@ function tcp.createPool(port, host, options)
     check.type(signature, "host", host, "string|nil")
     options = check.options(signature, options, POOL_OPTIONS)
     local about
-    host, about = check_connect(port, host, options.connect, 1)
+    host, about = check_connect(CONNECT, port, host, options.connect, 1)
     return pools.new(options, function() return connect(port, host, about) end)
 end
 

@@ -50,7 +50,8 @@ local tls = {}
 ---                        checkHost       true      clients: false: the certificate may be for
 ---                                                  another name
 ---                        sessionTickets  true      servers: clients come back without a whole
----                                                  handshake; false: sessions are kept here
+---                                                  handshake, while the certificate is the same;
+---                                                  false: sessions are kept here
 ---                        ticketKeys      "shared"  a secret of the process's own, which its
 ---                                                  workers are given (LINKS_TICKET_SECRET, 64
 ---                                                  hexadecimal digits, in their environment); or
@@ -177,7 +178,7 @@ function tls.connect(port, host, options)
     if not ctx then return nil, err end
     o.context = ctx
     local socket
-    socket, err = tcp.connect(port, host, others)
+    socket, err = tcp._connect(signature, port, host, others)
     if not socket then return nil, err end
     socket, err = handshake.connect(socket, o, host or "localhost")
     return socket, err

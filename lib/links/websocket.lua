@@ -231,6 +231,9 @@ function websocket.connect(url, options)
         if not mine.proxy then error(CONNECT .. " options.proxy must be a URL of http://", 2) end
     end
     check_fields(mine)
+    if mine.tls then
+        require("links.tls.context").check(CONNECT .. " options.tls:", mine.tls)
+    end
     if mine.handler then hubs.check_handlers(CONNECT, mine.handler, 1) end
     local hub = hubs.new(CONNECT, others, mine.handler)
     if mine.timeout == 0 then
@@ -332,7 +335,7 @@ local function check_watch(signature, event, topic, fn)
     if not EVENTS[event] then
         error(signature .. ' event must be "join" or "leave", not "' .. event .. '"', 3)
     end
-    sockets.check_topic(signature, topic)
+    sockets.check_topic(signature, topic, 2)
     check.type(signature, "fn", fn, "function", 2)
 end
 

@@ -8,6 +8,7 @@ local json = require "json"
 local log = require "log"
 local report = require "links.report"
 local timer = require "timer"
+local tools = require "tools"
 local wire = require "wire"
 
 -- What links itself has to tell goes to stderr again, where the specs after this one look for it.
@@ -314,10 +315,15 @@ describe("the access log", function()
 
     it("is refused where its options are wrong or its file cannot be", function()
         local function hello() return "hello" end
-        local options = { accessLog = { fromat = "x" } }
-        assert.has_error(function() http.createServer(0, hello, options) end)
-        assert.has_error(function() log.access { sample = 2 } end)
-        assert.has_error(function() log.access { rotate = {} } end)
+        for _, options in ipairs {
+            { fromat = "x" }, { format = "$nothing" }, { sample = 2 }, { rotate = {} },
+            { rotate = { size = "1X" } }, { to = "tcp://x" }, { skip = 1 },
+            { reopenOn = "SIGNOTHING" },
+        } do
+            tools.blames("http.createServer(", http.createServer, 0, hello, { accessLog = options })
+            tools.blames("http.accessLog(options)", http.accessLog, options)
+            tools.blames("log.access(options)", log.access, options)
+        end
         local refused, err = http.createServer(0, hello, { accessLog = "/nonexistent/x" })
         assert.is_nil(refused)
         assert.equal("ENOENT", err.name)

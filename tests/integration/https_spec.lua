@@ -183,6 +183,25 @@ describe("https", function()
         assert.equal("TLS_CERT_VERIFY", err.name)
     end)
 
+    it("tells websockets by what they came, whoever asks", function()
+        local websocket = require "websocket"
+        local function tell(ws)
+            local peer = ws.req.tls.peer
+            ws:write(ws.req.tls.version .. " " .. (peer and peer.commonName or "nobody"))
+        end
+        local app = http.router()
+        app:ws("/callbacks", { open = tell })
+        app:ws("/loop", tell)
+        local base = serve(app, { clientAuth = "request", ca = pair.cert }):gsub("^https", "wss")
+        for _, path in ipairs { "/loop", "/callbacks" } do
+            local known = { ca = pair.cert, cert = pair.cert, key = pair.key }
+            local ws = assert(websocket.connect(base .. path, { tls = known }))
+            assert.equal("TLSv1.3 localhost", ws:read(20000))
+            ws = assert(websocket.connect(base .. path, { tls = TRUST }))
+            assert.equal("TLSv1.3 nobody", ws:read(20000))
+        end
+    end)
+
     it("serves others while some stall in the handshake, and closes those", function()
         tools.steadily(100, function()
             local base, port, server = serve(function() return "ok" end,

@@ -90,6 +90,28 @@ describe("the log of a program", function()
         assert.equal("TERM", process:wait().signal)
     end)
 
+    it("is opened anew at another signal where that is asked for, or at none", function()
+        local result = program.eval(([[
+            local fs, log, process, sync = require "fs", require "log", require "process",
+                require "sync"
+            local function opened_at(signal, option)
+                local path = %q .. signal
+                local logger = assert(log.new { to = path, reopenOn = option })
+                logger:info("before")
+                logger:flush()
+                assert(fs.rename(path, path .. ".1"))
+                local came = sync.channel(1)
+                process.on(signal, function() came:send(true) end)
+                process.kill(process.pid, signal)
+                came:receive(20000)
+                logger:flush(20000)
+                return fs.exists(path)
+            end
+            print(opened_at("SIGHUP", "SIGHUP"), opened_at("SIGUSR1", false))
+        ]]):format(path))
+        assert.equal("true\tfalse\n", result.out, result.err)
+    end)
+
     it("has one whole line for each, whoever writes to the file", function()
         local children = {}
         for i = 1, 3 do
@@ -104,6 +126,26 @@ describe("the log of a program", function()
         for line in text:gmatch("[^\n]+") do
             local message = line:match("^%S+ INFO  (.*)$")
             assert.truthy(message and #message % 90 == 0 and message == ("abc"):rep(#message / 3))
+        end
+    end)
+
+    it("is rotated and coloured where that is asked for, and written when it is time", function()
+        local result = program.eval(([[
+            local log = assert(require("log").new { to = %q, color = true, flushInterval = 600000,
+                rotate = { size = "4K", keep = 2, compress = false } })
+            log:info("waits")
+            print(io.open(%q):read("*a"))
+            for i = 1, 200 do
+                log:warn(("x"):rep(100))
+                log:flush()
+            end
+        ]]):format(path, path))
+        assert.equal("\n", result.out, result.err)
+        local files = assert(fs.readdir(folder))
+        assert.equal(3, #files)
+        for _, file in ipairs(files) do
+            local text = assert(fs.readFile(folder .. "/" .. file))
+            assert.truthy(#text <= 4096 and text:find("\27[33mWARN", 1, true), text)
         end
     end)
 

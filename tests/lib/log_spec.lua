@@ -5,6 +5,7 @@ local log = require "log"
 local task = require "task"
 local timer = require "timer"
 local sync = require "sync"
+local tools = require "tools"
 
 -- What links itself has to tell goes to stderr again, where the specs after this one look for it.
 teardown(function() require("links.report").install(nil) end)
@@ -275,11 +276,32 @@ describe("levels of the log", function()
         assert.truthy(logger:enabled("debug"))
     end)
 
+    it("of the default logger are what was said last", function()
+        local lines = {}
+        local function to(line) lines[#lines + 1] = line end
+        assert(log.configure { level = "warn", to = to })
+        log.info("below")
+        log.setLevel("debug")
+        log.debug("on")
+        assert(log.configure { level = "error", to = to })
+        log.warn("below again")
+        log.error("at it")
+        log.flush()
+        log.setLevel("info")
+        assert(log.configure {})
+        assert.equal(2, #lines)
+    end)
+
     it("are known by name", function()
         assert.has_error(function() log.setLevel("wran") end,
             'log.setLevel(level[, module]) level must be "debug", "info", "warn", "error", ' ..
                 '"fatal" or "off" (did you mean "warn"?)')
-        assert.has_error(function() log.new { level = 3 } end)
+        tools.blames("level", log.setLevel, "wran")
+        tools.blames("level", log.new, { level = 3 })
+        tools.blames("level", log.new, { level = "wran" })
+        local logger = collecting()
+        tools.blames("level", logger.setLevel, logger, "wran")
+        tools.blames("level", logger.enabled, logger, "wran")
     end)
 end)
 
@@ -325,11 +347,11 @@ describe("a logger", function()
             { format = "xml" }, { onFull = "wait" }, { rotate = {} }, { rotate = { size = "1X" } },
             { rotate = { every = "year" } }, { bufferSize = 1 }, { colour = true },
             { rateLimit = { burst = 0 } }, { redact = { 1 } }, { facility = "mine" },
-            { to = { { to = "stderr", name = "x" } } },
+            { to = { { to = "stderr", name = "x" } } }, { reopenOn = "SIGNOTHING" },
+            { reopenOn = "SIGKILL" }, { reopenOn = "exit" },
         } do
-            local ok, message = pcall(log.new, options)
-            assert.falsy(ok)
-            assert.truthy(tostring(message):find("log.new(options)", 1, true), message)
+            tools.blames("log.new(options)", log.new, options)
+            tools.blames("log.configure(options)", log.configure, options)
         end
     end)
 
@@ -343,7 +365,7 @@ describe("a logger", function()
         local logger, lines = collecting { rateLimit = { burst = 2, interval = 300 } }
         for i = 1, 10 do logger:info("again %d", i) end
         logger:info("other")
-        require("tools").eventually("the fourth line", function()
+        tools.eventually("the fourth line", function()
             logger:flush()
             return #lines >= 4
         end)

@@ -52,8 +52,11 @@ local function connect(port, name, options)
     return socket, err
 end
 
+-- By a client who comes back with the session of the time before.
 local function served(port, name)
-    return assert(connect(port, name)):tlsInfo().peer
+    local socket = assert(connect(port, name))
+    assert.equal(name .. "\n", socket:readAll())
+    return socket:tlsInfo().peer
 end
 
 describe("a server's certificate", function()
@@ -80,6 +83,18 @@ describe("a server's certificate", function()
         local own = tls.selfSigned("example.com")
         err = fails("TLS_CERT_VERIFY", connect(serve(own), "example.com"))
         assert.equal("self-signed certificate", err.message)
+    end)
+
+    it("must come with its chain, and be no further from who is trusted than it may", function()
+        local middle = certs.authority("links test middle", ca)
+        local leaf = middle:issue("example.com")
+        middle:close()
+        local err = fails("TLS_CERT_VERIFY", connect(serve(leaf), "example.com"))
+        assert.equal("unable to get local issuer certificate", err.message)
+        local port = serve { cert = leaf.cert .. middle.cert, key = leaf.key }
+        assert(connect(port, "example.com", { verifyDepth = 1 }))
+        err = fails("TLS_CERT_VERIFY", connect(port, "example.com", { verifyDepth = 0 }))
+        assert.equal("certificate chain too long", err.message)
     end)
 
     it("must not have expired, and must have begun", function()
@@ -289,6 +304,14 @@ describe("a client's certificate", function()
         assert.equal("TLS_CERT_VERIFY", (ask(mallory)))
     end)
 
+    it("is asked for by Node.js's names too", function()
+        local ask = who { requestCert = true, rejectUnauthorized = false }
+        assert.equal("nobody", (ask()))
+        ask = who { requestCert = true }
+        assert.equal("alice", (ask(alice)))
+        assert.equal("TLS_HANDSHAKE", (ask()))
+    end)
+
     it("may be required, and revoked", function()
         local eve = ca:issue("eve")
         local ask = who { clientAuth = "require" }
@@ -388,6 +411,13 @@ describe("sessions", function()
         local secret = ("k"):rep(32)
         assert.is_true(resumed({ ticketKeys = secret }, { ticketKeys = secret }, "-tls1_3"))
         assert.is_false(resumed({ ticketKeys = secret }, { ticketKeys = ("j"):rep(32) }, "-tls1_3"))
+    end)
+
+    it("are not taken up by a server with another certificate", function()
+        local other = ca:issue("example.com")
+        for _, version in ipairs { "-tls1_2", "-tls1_3" } do
+            assert.is_false(resumed({}, { cert = other.cert, key = other.key }, version))
+        end
     end)
 
     it("are not taken up where more is asked of the client", function()

@@ -496,6 +496,9 @@ describe("the options of tls", function()
         tools.blames("onconnect must be [function]", tls.createServer, 0, nil, {})
         tools.blames("a certificate cannot be for", tls.selfSigned, "a,b")
         tools.blames("options.context must be", tls.connect, 1, "a", { context = {} })
+        tools.blames('tls.connect(port, host[, options]) unknown option "watched"', tls.connect, 1,
+            "a", { watched = true })
+        tools.blames("tls.connect(port, host[, options]) port must be", tls.connect, "1", "a")
     end)
 
     it("that are of no use are an error by name", function()
@@ -513,6 +516,7 @@ describe("the options of tls", function()
             ["cert: "] = { cert = pair.cert:gsub("\n", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
                 .. "AES-256-CBC,00112233445566778899aabbccddeeff\n\n", 1), key = pair.key },
             ["ciphers"] = { cert = pair.cert, key = pair.key, ciphers = "nonsense" },
+            ["ciphers of TLS 1.3"] = { cert = pair.cert, key = pair.key, cipherSuites = "nonsense" },
             ["curves"] = { cert = pair.cert, key = pair.key, curves = "nonsense" },
             ["a server needs cert and key"] = {},
         } do
@@ -532,6 +536,12 @@ describe("the options of tls", function()
             assert.equal("x", socket:read(1))
             assert.is_false(socket:tlsInfo().authorized)
         end)
+    end)
+
+    it("choose the cipher of TLS 1.3", function()
+        local name = "TLS_CHACHA20_POLY1305_SHA256"
+        local client, peer = both({ cipherSuites = name })
+        assert.same({ name, name }, { client:tlsInfo().cipher, peer:tlsInfo().cipher })
     end)
 
     it("come as a context that many connections share", function()

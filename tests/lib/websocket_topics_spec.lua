@@ -1,8 +1,10 @@
 package.path = "tests/support/?.lua;" .. package.path
 
+local tools = require "tools"
 local websocket = require "websocket"
 local wire = require "wire"
 
+local raises = tools.blames
 local server
 
 local function serve(handler, options)
@@ -13,12 +15,6 @@ end
 
 local function dial(options)
     return assert(websocket.connect("ws://127.0.0.1:" .. server:address().port, options))
-end
-
-local function raises(pattern, fn, ...)
-    local ok, message = pcall(fn, ...)
-    assert.is_false(ok)
-    assert.truthy(tostring(message):find(pattern, 1, true), tostring(message))
 end
 
 after_each(function()
@@ -118,6 +114,10 @@ describe("topics", function()
     it("have limits", function()
         local _ = three()
         raises("255 bytes", ends[1].subscribe, ends[1], ("x"):rep(256))
+        raises("255 bytes", ends[1].publish, ends[1], ("x"):rep(256), "x")
+        raises("data must be", ends[1].publish, ends[1], "t0")
+        raises("255 bytes", websocket.publish, ("x"):rep(256), "x")
+        raises("data must be", websocket.publish, "t0")
         for i = 1, 1024 do assert.is_true(ends[1]:subscribe("t" .. i)) end
         local ok, err = ends[1]:subscribe("one more")
         assert.is_nil(ok)
@@ -237,6 +237,7 @@ describe("members of topics", function()
         raises("websocket.members(topic) topic must be [string]", websocket.members, 1)
         raises('event must be "join" or "leave", not "come"', websocket.on, "come", "x", print)
         raises("fn must be [function], not nothing", websocket.on, "join", "x")
+        raises("topic must be [string]", websocket.on, "join", 1, print)
         raises("topic must be 255 bytes at most", websocket.off, "join", ("x"):rep(256), print)
         local _, ws = client()
         raises("member must be a [string] of up to 1024 bytes, not 1025", ws.subscribe, ws, "x",

@@ -264,6 +264,35 @@ Test(log_sink, waits_for_a_folder_that_has_gone_to_come_back)
     links_log_free_sink(sink);
 }
 
+static bool has_dropped(void) { return sink->dropped > 0; }
+
+Test(log_sink, keeps_and_counts_its_lines_while_its_folder_is_gone)
+{
+    links_log_options o = options_of(LINKS_LOG_TO_FILE);
+    o.buffer_size = 4096;
+    o.flush_interval = 0;
+    cr_assert_eq(open_with(o), 0);
+    put("first");
+    links_log_drain();
+    links_log_stats(sink);
+    double before = sink->bytes;
+    remove_all();
+    put("second");
+    await_stats(has_failed);
+    cr_assert_eq(sink->error, -ENOENT);
+    int lost = 0;
+    for (int i = 0; i < 200; i++)
+        lost += put("third") != 0;
+    await_stats(has_dropped);
+    cr_assert_eq(sink->dropped, lost);
+    cr_assert_eq(sink->bytes, before);
+    cr_assert_eq(mkdir(folder, 0700), 0);
+    links_log_drain();
+    cr_assert_eq(count_of(read_file(path), "second\n"), 1);
+    cr_assert_eq(count_of(read_file(path), "third\n"), 200 - lost);
+    links_log_free_sink(sink);
+}
+
 Test(log_sink, goes_on_with_the_old_file_where_no_descriptor_is_left)
 {
     struct rlimit before, none;

@@ -47,28 +47,45 @@ Authority.__index = Authority
 
 local function read(dir, name) return assert(fs.readFile(dir .. "/" .. name)) end
 
--- An authority with its own folder; :close() removes it.
-function certs.authority(name)
+-- An authority makes its own certificate...
+local function begin(dir, name)
+    openssl(dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=" .. name,
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+end
+
+-- ... or gets it from another one.
+local function begin_by(dir, name, parent)
+    local own = parent:issue(name, { extension = "basicConstraints=critical,CA:TRUE" })
+    assert(fs.writeFile(dir .. "/ca.pem", own.cert))
+    assert(fs.writeFile(dir .. "/ca.key", own.key))
+end
+
+-- An authority with its own folder, by itself or below another one; :close() removes it.
+function certs.authority(name, parent)
     local dir = assert(fs.tempDir())
     local self = setmetatable({ dir = dir, count = 0 }, Authority)
     assert(fs.writeFile(dir .. "/config", CONFIG:format(dir)))
     assert(fs.writeFile(dir .. "/index", ""))
     assert(fs.writeFile(dir .. "/serial", "1000\n"))
     assert(fs.writeFile(dir .. "/crlnumber", "01\n"))
-    openssl(dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-        "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=" .. name,
-        "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    if parent then begin_by(dir, name, parent) else begin(dir, name) end
     self.cert = read(dir, "ca.pem")
     return self
 end
 
--- A certificate and its key, in PEM. options: san, from and to ("20200101000000Z"), type ("rsa").
+-- A certificate and its key, in PEM. options: san, from and to ("20200101000000Z"), type ("rsa"),
+-- extension.
 function Authority:issue(name, options)
     options = options or {}
     self.count = self.count + 1
     local file = "c" .. self.count
     local kind = options.type == "rsa" and { "rsa:2048" }
         or { "ec", "-pkeyopt", "ec_paramgen_curve:P-256" }
+    if options.extension then
+        kind[#kind + 1] = "-addext"
+        kind[#kind + 1] = options.extension
+    end
     openssl(self.dir, "req", "-new", "-nodes", "-keyout", file .. ".key", "-out", file .. ".csr",
         "-subj", "/CN=" .. name, "-addext", "subjectAltName=" .. (options.san or "DNS:" .. name),
         "-newkey", unpack(kind))

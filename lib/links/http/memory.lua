@@ -35,6 +35,9 @@ function Request.__tostring(req)
     return "http request: " .. req.method .. " " .. req.url
 end
 
+-- Of the connection that it came by, where that lives on (links.websocket.request).
+function lazy.tls(_, req) return req._tls and req._tls() end
+
 function lazy.path(_, req) return codec.unescapeUri(req.rawPath) end
 
 function request:header(name)

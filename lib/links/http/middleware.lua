@@ -393,7 +393,7 @@ end
 --- local app = http.router()
 --- app:use("/api", http.accessLog { format = "json", to = function() end })
 function middleware.accessLog(options)
-    local access, err = require("links.log.access")._of("http.accessLog(options)", options, 2)
+    local access, err = require("links.log.access")._of("http.accessLog(options)", options, 1)
     if not access then return nil, err end
     return function(req, _, next)
         -- A call of the router has no connection, and no line.

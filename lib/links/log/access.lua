@@ -126,7 +126,7 @@ local function make(signature, o, sink, filtered, level)
     c.sample, c.min_status, c.min_duration = o.sample, o.minStatus, o.minDuration
     if C.links_http_access_new(out_access, c, sink, out_at) < 0 then
         error(signature .. " options.format has no such variable: " ..
-            template:sub(out_at[0] + 1, out_at[0] + 40), level + 1)
+            template:sub(out_at[0] + 1, out_at[0] + 40), level + 2)
     end
     return ffi.gc(out_access[0], C.links_http_access_free)
 end
@@ -136,12 +136,12 @@ function access._of(signature, options, level)
     if getmetatable(options) == Access then return options end
     if options == true then options = {} end
     if type(options) == "string" then options = { to = options } end
-    local o = check.options(signature, options, OPTIONS, level)
+    local o = check.options(signature, options, OPTIONS, level + 1)
     if not (o.sample >= 0 and o.sample <= 1) then
-        error(signature .. " options.sample must be [number] from 0 to 1", level + 1)
+        error(signature .. " options.sample must be [number] from 0 to 1", level + 2)
     end
     if o.rotate then o.rotate = choice.rotation(signature, o.rotate, level + 1) end
-    if o.reopenOn == true then o.reopenOn = OPTIONS.reopenOn.default end
+    o.reopenOn = choice.signal(signature, o.reopenOn, level + 1)
     local box, protocol, err = open_sink(signature, o, level + 1)
     if not box then return nil, err end
     local self, sink = { _box = box }, box.sink
@@ -180,7 +180,8 @@ end
 --- local server = assert(http.createServer(0, hello, { accessLog = access }))
 --- server:close()
 function access.new(options)
-    return access._of("log.access(options)", options, 2)
+    local log, err = access._of("log.access(options)", options, 1)
+    return log, err
 end
 
 -- Private: has C log the requests of a server.

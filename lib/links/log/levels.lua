@@ -16,7 +16,7 @@ function levels.number(signature, name, value, level)
     check.type(signature, name, value, "string", level + 1)
     local near = check.nearest(value, LEVELS)
     error(signature .. " " .. name .. ' must be "debug", "info", "warn", "error", "fatal" or "off"'
-        .. (near and ' (did you mean "' .. near .. '"?)' or ""), level + 1)
+        .. (near and ' (did you mean "' .. near .. '"?)' or ""), level + 2)
 end
 
 local NAMES = {}

@@ -64,12 +64,12 @@ function sinks.check(signature, to, level)
     if type(to) == "function" then return nil end
     if type(to) ~= "string" then
         error(signature .. " options.to must be [string|function|table], not a " .. type(to),
-            level + 1)
+            level + 2)
     end
     local kind, _, _, protocol = parse(to)
     if not kind then
         error(signature .. ' options.to names no place to log to: "' .. to:sub(1, 100) .. '"',
-            level + 1)
+            level + 2)
     end
     return protocol
 end

@@ -55,6 +55,7 @@ int links_ws_ping(links_ws *ws, const char *data, size_t len);
 int links_ws_close(links_ws *ws, int status, const char *reason, size_t len);
 double links_ws_buffered(const links_ws *ws);
 int links_ws_peer(const links_ws *ws, char *text, int *port);
+struct links_tls *links_ws_tls(const links_ws *ws);
 const char *links_ws_reason(const links_ws *ws, int *len);
 int links_ws_subscribe(links_ws *ws, const char *topic, size_t len, const char *member,
                                  size_t member_len);

@@ -26,6 +26,10 @@ return function(ws)
     local text, port = ffi.new("char[46]"), ffi.new("int[1]")
     req.remoteAddress = ffi.string(text, C.links_ws_peer(ws[1], text, port))
     req.remotePort = port[0]
+    req._tls = function()
+        local tls = C.links_ws_tls(ws[1])
+        return tls ~= nil and require("links.tls.inspect").info(tls) or nil
+    end
     for key, value in pairs(ws[4] or {}) do req[key] = value end
     return req
 end

@@ -2,10 +2,11 @@
 ---
 --- Fields: `id`, a number that no other connection of this process has had; `protocol`, the
 --- subprotocol that was agreed on, or nil; `req`, the request that it began with (servers: what it
---- was asked with, not its body); `closed`, true once nothing can be written; `latency`, the
---- milliseconds that the last ping took, nil before the first; `dropped`, messages that were not
---- sent because too much was buffered; `compressed`, whether permessage-deflate was agreed on;
---- `data`, a table for whatever the program keeps with its connection.
+--- was asked with, not its body; its `tls` while the connection is open); `closed`, true once
+--- nothing can be written; `latency`, the milliseconds that the last ping of `pingInterval` took,
+--- nil before the first; `dropped`, messages that were not sent because too much was buffered;
+--- `compressed`, whether permessage-deflate was agreed on; `data`, a table for whatever the program
+--- keeps with its connection.
 ---
 --- Any task may write. A message is never mixed with another one; pings and pongs go between.
 local ffi = require "ffi"
@@ -133,9 +134,9 @@ local function send(self, data, len, kind, buffer)
     end
 end
 
-local function text_of(signature, data)
+local function text_of(signature, data, level)
     if type(data) == "number" then return tostring(data) end
-    check.type(signature, "data", data, "string|number", 2)
+    check.type(signature, "data", data, "string|number", level + 1)
 end
 
 --- Sends a message. It has been sent, for this side, once the system or the buffer has it; while
@@ -160,7 +161,7 @@ end
 --- server:close(0)
 function methods:write(data, kind)
     local signature = "ws:write(data[, kind])"
-    if type(data) ~= "string" then data = text_of(signature, data) end
+    if type(data) ~= "string" then data = text_of(signature, data, 1) end
     local number = TEXT
     if kind ~= nil then
         number = NUMBERS[kind]
@@ -269,9 +270,10 @@ function methods:buffered()
     return C.links_ws_buffered(self[1])
 end
 
-local function check_topic(signature, topic)
-    check.type(signature, "topic", topic, "string", 2)
-    if #topic > 255 then error(signature .. " topic must be 255 bytes at most", 3) end
+local function check_topic(signature, topic, level)
+    level = (level or 1) + 1
+    check.type(signature, "topic", topic, "string", level)
+    if #topic > 255 then error(signature .. " topic must be 255 bytes at most", level + 1) end
 end
 
 local SUBSCRIBE, MEMBER_MAX = "ws:subscribe(topic[, member])", 1024
@@ -337,8 +339,8 @@ end
 
 -- Private: publishes for `except`, or for nobody's sake.
 local function publish(signature, except, topic, data, kind, everywhere)
-    check_topic(signature, topic)
-    if type(data) ~= "string" then data = text_of(signature, data) end
+    check_topic(signature, topic, 2)
+    if type(data) ~= "string" then data = text_of(signature, data, 2) end
     local number = NUMBERS[kind or "text"]
     if not number then error(signature .. ' kind must be "text" or "binary"', 3) end
     local n = C.links_ws_publish(topic, #topic, data, #data, number, except, everywhere)

@@ -167,7 +167,8 @@ static bool has_moved(const file_target *f)
     return stat(f->path, &st) < 0 || st.st_dev != f->dev || st.st_ino != f->ino;
 }
 
-/* Lines that go to a file which is only called differently now are not lost. */
+/* Lines that go to a file which is only called differently now are not lost. Those that would go to
+ * one that is nowhere wait for its folder to come back. */
 static bool is_somewhere(const file_target *f)
 {
     struct stat st;
@@ -228,7 +229,7 @@ static ssize_t file_write(log_target *t, const struct iovec iov[2], size_t len)
     if (!f->regular)
         return write_to_reader(t->fd, iov, len);
     int64_t now = now_ms();
-    if (rotates || now - f->looked_ms >= LOOK_MS) {
+    if (rotates || now - f->looked_ms >= LOOK_MS || !is_somewhere(f)) {
         f->looked_ms = now;
         rc = follow_name(f);
     }

@@ -279,9 +279,7 @@ static void set_server(tls_context *c, const links_tls_options *o)
         SSL_CTX_set_options(c->ssl, SSL_OP_NO_TICKET);
         SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_SERVER);
     }
-    /* Whose clients show nothing have one id; others get one of their own from what is trusted. */
-    if (mode)
-        c->id[0] = (unsigned char)mode;
+    c->id[0] = (unsigned char)mode;
     (void)SSL_CTX_set_session_id_context(c->ssl, c->id, sizeof(c->id));
 }
 
@@ -431,6 +429,31 @@ void links_tls_secret(links_tls_context *context, const char *secret)
 
 /* --- certificates and keys ----------------------------------------------------------------------- */
 
+/* A server's id changes with its certificate, which who comes back with a session is not shown again,
+ * and with what it trusts: a session must not outlive the trust in its client. */
+static void mix_id(tls_context *c, const void *data, size_t len)
+{
+    unsigned char mixed[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (!c->server)
+        return;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    if (md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) &&
+        EVP_DigestUpdate(md, c->id, sizeof(c->id)) && EVP_DigestUpdate(md, data, len) &&
+        EVP_DigestFinal_ex(md, mixed, &n))
+        memcpy(c->id, mixed, sizeof(c->id));
+    EVP_MD_CTX_free(md);
+    (void)SSL_CTX_set_session_id_context(c->ssl, c->id, sizeof(c->id));
+}
+
+static void mix_certificate(tls_context *c)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (X509_digest(SSL_CTX_get0_certificate(c->ssl), EVP_sha256(), digest, &n))
+        mix_id(c, digest, n);
+}
+
 static int give_passphrase(char *out, int size, int writing, void *passphrase)
 {
     (void)writing;
@@ -499,28 +522,12 @@ int links_tls_use(links_tls_context *context, const char *cert, size_t cert_len,
     in = memory(key, key_len);
     rc = use_key(ssl, in, passphrase);
     BIO_free(in);
+    if (rc == 0)
+        mix_certificate(tls_context_of(context));
     return rc;
 }
 
 /* --- what is trusted ------------------------------------------------------------------------------ */
-
-/* A server's id changes with what it trusts: a session must not outlive the trust in its client. */
-static void mix_id(tls_context *c, const char *pem, size_t len)
-{
-    unsigned char mixed[64];
-    unsigned n = 0;
-    if (!c->id[0])
-        return;
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    if (md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) &&
-        EVP_DigestUpdate(md, c->id, sizeof(c->id)) && EVP_DigestUpdate(md, pem, len) &&
-        EVP_DigestFinal_ex(md, mixed, &n)) {
-        memcpy(c->id, mixed, sizeof(c->id));
-        c->id[0] |= 1;
-    }
-    EVP_MD_CTX_free(md);
-    (void)SSL_CTX_set_session_id_context(c->ssl, c->id, sizeof(c->id));
-}
 
 int links_tls_trust(links_tls_context *context, const char *pem, size_t len)
 {

@@ -45,7 +45,7 @@ struct tls_context {
     char *curves; /* as the options name them; NULL: the defaults */
     unsigned char alpn[TLS_ALPN_MAX];
     size_t alpn_len;
-    unsigned char id[32]; /* of what clients are asked to show: their sessions are for no other */
+    unsigned char id[32]; /* of what both sides show and trust: sessions are for no other */
     tls_name *names;      /* sorted */
     int nnames;
     list asked;   /* connections that wait for a name to be looked up */

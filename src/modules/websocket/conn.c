@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "modules/tls/transport.h"
 
 enum {
     LINGER_TURN_MAX = 1048576, /* bytes that the peer may send meanwhile, in one turn */
@@ -205,6 +206,8 @@ int links_ws_peer(const links_ws *lw, char *text, int *port)
     *port = peer->port;
     return address_format(peer, text);
 }
+
+links_tls *links_ws_tls(const links_ws *lw) { return tls_of_stream(&((const ws *)lw)->stream); }
 
 /* --- events ---------------------------------------------------------------------------------- */
 

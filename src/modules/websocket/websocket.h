@@ -130,6 +130,9 @@ LINKS_API double links_ws_buffered(const links_ws *ws);
 /* The peer's address: its length, text in `text` (46 bytes), and its port. */
 LINKS_API int links_ws_peer(const links_ws *ws, char *text, int *port);
 
+/* The TLS of the connection; NULL: it is in the open, or over. */
+LINKS_API struct links_tls *links_ws_tls(const links_ws *ws);
+
 /* The reason that the peer gave for its close. */
 LINKS_API const char *links_ws_reason(const links_ws *ws, int *len);
 
