@@ -316,6 +316,29 @@ describe("a worker", function()
         end)
     end)
 
+    it("is not replaced by an older program, where a reload was faster", function()
+        local go = folder .. "/go"
+        local waits = ([[
+            if io.open(%q) then
+                print("waits " .. require("process").pid)
+                io.stdout:flush()
+                while not io.open(%q) do require("timer").sleep(5) end
+            end
+            io.open(%q, "w"):close()
+            local server]]):format(folder .. "/begun", go, folder .. "/begun")
+        local options = "workers = 1, maxRequests = 1, readyTimeout = 60000"
+        local cluster = start((server_code(options):gsub("local server", waits)))
+        local port = port_of(cluster)
+        local _, first = ask(port)
+        local late = tonumber(prints(cluster, "waits (%d+)\n"))
+        rewrite(server_code(options, nil, 2))
+        cluster.child:kill("SIGHUP")
+        eventually("the end of the first one", function() return program.has_ended(first) end)
+        program.write(go, "")
+        eventually("the end of the late one", function() return program.has_ended(late) end)
+        assert.equal("2", select(3, ask(port)))
+    end)
+
     it("is replaced when it has grown beyond its limit of memory", function()
         local cluster = start([[
             local ffi, http, process = require "ffi", require "http", require "process"
