@@ -88,6 +88,25 @@ describe("a cluster", function()
         assert.equal(20, answered)
     end)
 
+    it("keeps the shared memory that its master has opened, when its only worker is killed",
+        function()
+        local cluster = start(([[
+            local http, process = require "http", require "process"
+            local dict = assert(require("shared").open("cluster-%d", 65536))
+            process.cluster { workers = 1 }
+            local server = assert(http.createServer(0, function()
+                return dict:incr("n", 1, 0) .. " " .. process.pid .. " 1"
+            end, { host = "127.0.0.1" }))
+            print("port " .. server:address().port)
+            io.stdout:flush()
+        ]]):format(process.pid))
+        local port = port_of(cluster)
+        local count, pid = ask(port)
+        assert.equal(1, count)
+        process.kill(pid, "SIGKILL")
+        assert.is_true(eventually("another worker", function() return (ask(port)) end) > 1)
+    end)
+
     it("takes its workers along when its master is killed", function()
         local cluster = start(server_code())
         local pids = workers_of(port_of(cluster), 2)
