@@ -124,6 +124,37 @@ describe("a cluster", function()
         assert.equal(cluster.pid .. "\n", program.read(path))
     end)
 
+    it("may be a daemon, whose workers are none of their own", function()
+        local pid_file, place = folder .. "/pid", folder .. "/port"
+        program.write(script, ([[
+            local http, process = require "http", require "process"
+            assert(process.daemon())
+            assert(process.cluster { workers = 2, pidFile = %q })
+            local server = assert(http.createServer(0, function()
+                return process.workerId .. " " .. process.pid .. " 1"
+            end, { host = "127.0.0.1" }))
+            local file = assert(io.open(%q, "w"))
+            file:write(server:address().port, "\n")
+            file:close()
+        ]]):format(pid_file, place))
+        local function number_in(path)
+            local file = io.open(path)
+            local text = file and file:read("*l")
+            if file then file:close() end
+            return tonumber(text)
+        end
+        finally(function()
+            local left = number_in(pid_file)
+            if left then process.kill(left, "SIGKILL") end
+        end)
+        assert.equal(0, assert(process.run(program.LINKS, { script })).code)
+        local port = eventually("the port", function() return number_in(place) end)
+        workers_of(port, 2)
+        local master = number_in(pid_file)
+        process.kill(master, "SIGTERM")
+        eventually("its end", function() return program.has_ended(master) end)
+    end)
+
     it("gives all workers one secret for the tickets of TLS sessions", function()
         local code = [[
             assert(process.cluster { workers = 2 })
