@@ -3,6 +3,7 @@
  * leaves as the script, a signal or an error says.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,8 +169,18 @@ static int exit_code(int loop_rc)
     return 0;
 }
 
+/* Where one of these is closed, the next file or socket would get its number, and what is printed
+ * would land in there. */
+static void fill_stdio(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            exit(EXIT_FAILURE);
+}
+
 int main(int argc, char **argv)
 {
+    fill_stdio();
     process_arguments(argc, argv);
     vm_program program = {0};
     int rc = parse(&program, argc, argv);

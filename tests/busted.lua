@@ -15,6 +15,9 @@ local ffi = require "ffi"
 ffi.cdef "int setenv(const char *name, const char *value, int overwrite);"
 ffi.C.setenv("LINKS_WATCHDOG", "3600000", 1)
 
+-- A program that dies of a signal, as some of them shall, leaves no core file in here.
+require("system").limits("core", 0)
+
 -- Called from C, busted ends a run that failed with os.exit; from a Lua file it would raise a bare
 -- nil. A run that went well returns, and the process ends as any other: a spec that leaves a server
 -- or a timer behind keeps it from ending, and the suite is stopped for that.

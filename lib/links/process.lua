@@ -753,7 +753,8 @@ local is_daemon = false
 ---
 --- This starts the program once more, detached, and ends this process with code 0, without what
 --- process.onShutdown has asked for. In the new one the script runs from its beginning, and there
---- this function returns true at once: so call it first.
+--- this function returns true at once: so call it first, before process.cluster too, in whose workers
+--- it does the same.
 ---
 --- @param options  table  stdout  "null" or "inherit". Default: "null"
 ---                        stderr  "null" or "inherit". Default: "null"
@@ -769,8 +770,8 @@ local is_daemon = false
 function process.daemon(options)
     local signature = "process.daemon([options])"
     local o = check.options(signature, options, DAEMON_OPTIONS)
-    -- What takes the place of one that is, is one.
-    is_daemon = is_daemon or C.links_handover_wanted() ~= 0
+    -- What takes the place of one that is, is one, and so are its workers.
+    is_daemon = is_daemon or C.links_handover_wanted() ~= 0 or worker.id ~= nil
     if is_daemon then return true end
     if process.env[DAEMON] then
         process.env[DAEMON] = nil

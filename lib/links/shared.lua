@@ -2,10 +2,12 @@
 ---
 --- Whoever opens a name gets the same dictionary, as long as one process has it open; it belongs to
 --- the user, so programs of one user that use the same name share it too. When the last process
---- ends, however it ends, the dictionary is gone, unless it lives in a file.
+--- ends, however it ends, the dictionary is gone, unless it lives in a file. What is opened before
+--- process.cluster, by workers of the master's user, the master has open too: it outlives them all.
 ---
 --- A value is a string, a number, a boolean, a 64-bit integer, or a table of such values (a copy:
---- changing the table that was read changes nothing). A process may be killed while it writes: the
+--- changing the table that was read changes nothing). A small hash or a ranking is a table that
+--- dict:update changes, at once for everybody. A process may be killed while it writes: the
 --- others find the old value or the new one, never half of each and never a lock that is stuck.
 ---
 --- Nothing here waits for the network or the disk. A lock is held for less than a microsecond or so
@@ -80,10 +82,12 @@ local function check_ttl(signature, ttl)
     end
 end
 
+local function key_too_long(what)
+    return new_error(TOO_LARGE, what, { message = "the key is longer than 65535 bytes" })
+end
+
 local function put(handle, what, key, value, ttl, mode, version)
-    if #key > MAX_KEY then
-        return nil, new_error(TOO_LARGE, what, { message = "the key is longer than 65535 bytes" })
-    end
+    if #key > MAX_KEY then return nil, key_too_long(what) end
     local rc
     local kind = type(value)
     if kind == "string" then
@@ -319,7 +323,7 @@ function Dict:incr(key, n, init, ttl)
     if n ~= nil then check.type(signature, "n", n, "number") end
     check.type(signature, "init", init, "number|nil")
     check_ttl(signature, ttl)
-    if #key > MAX_KEY then return nil, new_error(TOO_LARGE, "incr") end
+    if #key > MAX_KEY then return nil, key_too_long("incr") end
     local handle = self.handle
     local rc = C.links_dict_incr(handle, key, #key, n or 1, init and 1 or 0, init or 0, ttl or 0)
     if rc == 0 then return handle.number end
@@ -383,6 +387,33 @@ function Dict:cas(key, old, new, ttl)
         local left = ttl or (version ~= 0 and life_left(handle, key) or 0)
         local ok, err = put_version(handle, "cas", key, new, left, version)
         if ok then return true end
+        if err then return nil, err end
+    end
+end
+
+--- Writes a value and returns the one that was there: of all who do so at a time, each gets another
+--- one.
+---
+--- @param key    string   up to 65535 bytes
+--- @param value  any      as of dict:set
+--- @param ttl    number   milliseconds until it expires. Default: 0, never
+--- @return any            the value that was there; nil where there was none
+--- @return nil, err       FULL, TOO_LARGE, TYPE as dict:set; TYPE too where it is a list
+--- @raise                 as dict:set
+--- @usage local d = assert(require("shared").open("example-getset", 65536))
+--- d:set("leader", "a")
+--- assert(d:getset("leader", "b") == "a" and d:get("leader") == "b")
+function Dict:getset(key, value, ttl)
+    local signature = "dict:getset(key, value[, ttl])"
+    check_key(signature, key)
+    no_value(signature, value)
+    check_ttl(signature, ttl)
+    local handle = self.handle
+    while true do
+        local old, version, is_list = versioned(handle, key)
+        if is_list then return nil, new_error(TYPE, "getset", { message = "it is a list" }) end
+        local ok, err = put_version(handle, "getset", key, value, ttl or 0, version)
+        if ok then return old end
         if err then return nil, err end
     end
 end
@@ -482,7 +513,7 @@ function Dict:push(key, value, side)
     check_key(signature, key)
     no_value(signature, value)
     local left = side_of(signature, side, "right")
-    if #key > MAX_KEY then return nil, new_error(TOO_LARGE, "push") end
+    if #key > MAX_KEY then return nil, key_too_long("push") end
     local code, bytes, number = values.split(value, "push")
     if not code then return nil, bytes end
     local handle = self.handle

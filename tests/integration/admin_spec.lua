@@ -117,6 +117,8 @@ describe("the admin socket of a cluster", function()
             return out:find("error: no answer: it is held, or stopped\n", 1, true)
         end)
         assert.matches("worker %d:\n%l+ %d", out)
+        assert.matches("worker %d: no answer: it is held, or stopped\n",
+            tool("profile", socket_path, "0.1").stderr)
         for id = 0, 1 do
             if out:find("worker " .. id .. ":\nerror", 1, true) then
                 local pid = text and tool("admin", socket_path, "json", "@master", "stats")

@@ -88,6 +88,25 @@ describe("a cluster", function()
         assert.equal(20, answered)
     end)
 
+    it("keeps the shared memory that its master has opened, when its only worker is killed",
+        function()
+        local cluster = start(([[
+            local http, process = require "http", require "process"
+            local dict = assert(require("shared").open("cluster-%d", 65536))
+            process.cluster { workers = 1 }
+            local server = assert(http.createServer(0, function()
+                return dict:incr("n", 1, 0) .. " " .. process.pid .. " 1"
+            end, { host = "127.0.0.1" }))
+            print("port " .. server:address().port)
+            io.stdout:flush()
+        ]]):format(process.pid))
+        local port = port_of(cluster)
+        local count, pid = ask(port)
+        assert.equal(1, count)
+        process.kill(pid, "SIGKILL")
+        assert.is_true(eventually("another worker", function() return (ask(port)) end) > 1)
+    end)
+
     it("takes its workers along when its master is killed", function()
         local cluster = start(server_code())
         local pids = workers_of(port_of(cluster), 2)
@@ -103,6 +122,37 @@ describe("a cluster", function()
         local cluster = start(server_code('workers = 1, pidFile = "' .. path .. '"'))
         port_of(cluster)
         assert.equal(cluster.pid .. "\n", program.read(path))
+    end)
+
+    it("may be a daemon, whose workers are none of their own", function()
+        local pid_file, place = folder .. "/pid", folder .. "/port"
+        program.write(script, ([[
+            local http, process = require "http", require "process"
+            assert(process.daemon())
+            assert(process.cluster { workers = 2, pidFile = %q })
+            local server = assert(http.createServer(0, function()
+                return process.workerId .. " " .. process.pid .. " 1"
+            end, { host = "127.0.0.1" }))
+            local file = assert(io.open(%q, "w"))
+            file:write(server:address().port, "\n")
+            file:close()
+        ]]):format(pid_file, place))
+        local function number_in(path)
+            local file = io.open(path)
+            local text = file and file:read("*l")
+            if file then file:close() end
+            return tonumber(text)
+        end
+        finally(function()
+            local left = number_in(pid_file)
+            if left then process.kill(left, "SIGKILL") end
+        end)
+        assert.equal(0, assert(process.run(program.LINKS, { script })).code)
+        local port = eventually("the port", function() return number_in(place) end)
+        workers_of(port, 2)
+        local master = number_in(pid_file)
+        process.kill(master, "SIGTERM")
+        eventually("its end", function() return program.has_ended(master) end)
     end)
 
     it("gives all workers one secret for the tickets of TLS sessions", function()
@@ -314,6 +364,29 @@ describe("a worker", function()
             assert(id, pid)
             return pid ~= first
         end)
+    end)
+
+    it("is not replaced by an older program, where a reload was faster", function()
+        local go = folder .. "/go"
+        local waits = ([[
+            if io.open(%q) then
+                print("waits " .. require("process").pid)
+                io.stdout:flush()
+                while not io.open(%q) do require("timer").sleep(5) end
+            end
+            io.open(%q, "w"):close()
+            local server]]):format(folder .. "/begun", go, folder .. "/begun")
+        local options = "workers = 1, maxRequests = 1, readyTimeout = 60000"
+        local cluster = start((server_code(options):gsub("local server", waits)))
+        local port = port_of(cluster)
+        local _, first = ask(port)
+        local late = tonumber(prints(cluster, "waits (%d+)\n"))
+        rewrite(server_code(options, nil, 2))
+        cluster.child:kill("SIGHUP")
+        eventually("the end of the first one", function() return program.has_ended(first) end)
+        program.write(go, "")
+        eventually("the end of the late one", function() return program.has_ended(late) end)
+        assert.equal("2", select(3, ask(port)))
     end)
 
     it("is replaced when it has grown beyond its limit of memory", function()

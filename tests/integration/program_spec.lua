@@ -419,6 +419,22 @@ describe("a signal", function()
 end)
 
 describe("the program", function()
+    it("has /dev/null where it was started without standard input, output or errors", function()
+        local path = os.tmpname()
+        local child = program.start({ "-c", 'exec "$0" -e "$1" <&- >&- 2>&-', program.path, ([[
+            local file = assert(io.open(%q, "w"))
+            local function works(ok, err) return tostring(ok and true or err) end
+            file:write(io.read("*a"), works(io.write("x")), " ", works(io.flush()), " ",
+                works(io.stderr:write("y")), " ",
+                require("process").run("cat", {}, { stdin = "inherit" }).stdout, ".")]])
+            :format(path) }, { path = "/bin/sh" })
+        local result = child:wait()
+        local text = tools.read(path)
+        os.remove(path)
+        assert.equal(0, result.code)
+        assert.equal("true true true .", text)
+    end)
+
     it("works as a copy in another directory, with an empty environment", function()
         local result = program.shell [[
             d=$(mktemp -d) && cp "$LINKS" $d/copy && cd $d &&

@@ -326,6 +326,9 @@ function Master:recycle(w)
     local fresh, why = self:start_all({ w.slot })
     w.slot.recycling = false
     if not fresh then return warn(name_of(w), " stays beyond its limit: ", why) end
+    -- A reload that was faster has brought a newer program.
+    local current = w.slot.current
+    if current and current ~= w then return self:drain(fresh[1]) end
     self:exchange(fresh)
 end
 

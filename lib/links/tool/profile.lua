@@ -53,6 +53,15 @@ local function print_table(folded)
     io.stdout:write(sum, " samples\n", show.columns(rows))
 end
 
+-- Why there is nothing of some processes: one line; nil where all have answered.
+local function silence_of(list)
+    local silent = {}
+    for _, entry in ipairs(list) do
+        if entry.wrong then silent[#silent + 1] = show.who(entry.who) .. ": " .. entry.wrong end
+    end
+    return silent[1] and table.concat(silent, "; ")
+end
+
 return function(...)
     local known = { t = false, h = false, i = true, w = true }
     local options, rest = client.options("profile", USAGE, known, ...)
@@ -65,11 +74,14 @@ return function(...)
     process.on("SIGINT", function()
         client.connect("profile", rest[1]):ask(whom .. "profile-stop")
     end)
-    local folded = asked:ask(("%sprofile %g %d"):format(whom, seconds, interval),
+    local list = asked:ask_all(("%sprofile %g %d"):format(whom, seconds, interval),
         seconds * 1000 + 10000)
+    local folded, silence = show.folded(list), silence_of(list)
     if folded == "" then
-        return client.fail("profile", "no samples: it did not compute in that time")
+        return client.fail("profile",
+            "no samples: " .. (silence or "it did not compute in that time"))
     end
+    if silence then io.stderr:write("links profile: ", silence, "\n") end
     if options.t then return print_table(folded) end
     io.stdout:write(folded)
 end
