@@ -753,8 +753,8 @@ local is_daemon = false
 ---
 --- This starts the program once more, detached, and ends this process with code 0, without what
 --- process.onShutdown has asked for. In the new one the script runs from its beginning, and there
---- this function returns true at once: so call it first, before process.cluster too, in whose workers
---- it does the same.
+--- this function returns true at once: so call it first, before process.cluster too, in whose
+--- workers it does the same.
 ---
 --- @param options  table  stdout  "null" or "inherit". Default: "null"
 ---                        stderr  "null" or "inherit". Default: "null"

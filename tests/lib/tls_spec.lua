@@ -516,7 +516,8 @@ describe("the options of tls", function()
             ["cert: "] = { cert = pair.cert:gsub("\n", "\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
                 .. "AES-256-CBC,00112233445566778899aabbccddeeff\n\n", 1), key = pair.key },
             ["ciphers"] = { cert = pair.cert, key = pair.key, ciphers = "nonsense" },
-            ["ciphers of TLS 1.3"] = { cert = pair.cert, key = pair.key, cipherSuites = "nonsense" },
+            ["ciphers of TLS 1.3"] = { cert = pair.cert, key = pair.key,
+                cipherSuites = "nonsense" },
             ["curves"] = { cert = pair.cert, key = pair.key, curves = "nonsense" },
             ["a server needs cert and key"] = {},
         } do

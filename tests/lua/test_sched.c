@@ -223,10 +223,12 @@ Test(sched, ends_a_wait_at_the_nearer_of_timeout_and_deadline)
 
 Test(sched, tells_a_task_that_only_yields_of_its_deadline_and_of_its_cancel)
 {
-    spawn("local d, c, s = core.deadlinePush(20) local status repeat status = core.yield()"
-          " until status ~= 0 note(names[status]) note(tostring(core.deadlinePop(d, c, s)))");
-    task *t = spawn("local status repeat status = core.yield() until status ~= 0"
-                    " note(names[status])");
+    spawn(
+        "local d, c, s = core.deadlinePush(20) local status repeat status = core.yield()"
+        " until status ~= 0 note(names[status]) note(tostring(core.deadlinePop(d, c, s)))");
+    task *t = spawn(
+        "local status repeat status = core.yield() until status ~= 0"
+        " note(names[status])");
     int64_t end = ev_now_ms(loop) + 10000;
     while (!strstr(noted, "true") && ev_now_ms(loop) < end)
         turns(1);
