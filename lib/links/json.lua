@@ -114,7 +114,10 @@ json._text = written
 -- compiled code. The length of the text; -1 where json.encode is to be asked, which knows why.
 function json._write(value)
     place[1] = value
-    return C.links_json_write(written)
+    local len = C.links_json_write(written)
+    -- LuaJIT leaves a store out where another follows before a guard, and takes no call for one.
+    if len < 0 then return -1 end
+    return len
 end
 
 -- private: what json._write has written, as a string, for texts that are long: their memory goes.

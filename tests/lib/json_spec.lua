@@ -555,6 +555,17 @@ describe("json._write", function()
         assert.equal(0, wrong)
     end)
 
+    it("writes each of two, compiled, where nobody looks at the lengths", function()
+        local first, second, texts = { 1 }, { 2 }, {}
+        for i = 1, 1000 do
+            json._write(first)
+            local text = ffi.string(json._text.text, 3)
+            json._write(second)
+            texts[i] = text .. ffi.string(json._text.text, 3)
+        end
+        assert.equal(("[1][2]"):rep(1000), table.concat(texts))
+    end)
+
     it("keeps its text while others encode, as finalizers may at any moment", function()
         local len = json._write { "mine" }
         local text = json._text.text
