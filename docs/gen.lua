@@ -53,13 +53,15 @@ local function write_params(out, block)
     end
 end
 
--- "ETIMEDOUT  nothing came" begins an error; other lines go on with the one before.
+-- "ETIMEDOUT  nothing came" begins an error, and so do "ECONNRESET and others  as socket:read" and
+-- "EOF, CLOSED  it is gone"; other lines go on with the one before.
 local function write_errors(out, lines)
     local errors = {}
     for _, line in ipairs(lines) do
-        local name, meaning = trim(line):match("^([%u][%u%d_]+)%s%s+(.*)$")
-        if name then
-            table.insert(errors, {name, meaning})
+        local names, also, meaning = trim(line):match("^(%u[%u%d_]+[%u%d_,. ]-)([%l ]-)%s%s+(.*)$")
+        if names then
+            local shown = names:gsub("[%u%d_]+", "`%0`")
+            table.insert(errors, {shown .. also, meaning})
         elseif trim(line) ~= "" then
             if #errors == 0 then
                 table.insert(errors, {nil, trim(line)})
@@ -69,7 +71,7 @@ local function write_errors(out, lines)
         end
     end
     for _, entry in ipairs(errors) do
-        out(entry[1] and ("  - `%s`: %s\n"):format(entry[1], entry[2])
+        out(entry[1] and ("  - %s: %s\n"):format(entry[1], entry[2])
             or ("  - %s\n"):format(entry[2]))
     end
 end

@@ -1,10 +1,8 @@
 --- URLs: taken apart, put together, resolved against each other, as RFC 3986 has it.
 ---
 --- What is no URL is `nil, err` with the name HTTP_BAD_URL, whose message says what is wrong with
---- it. Nothing is
---- repaired: a space, a letter outside of ASCII, half an escape are errors, since others that read
---- the same
---- text would repair it in another way.
+--- it. Nothing is repaired: a space, a letter outside of ASCII, half an escape are errors, since
+--- others that read the same text would repair it in another way.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
