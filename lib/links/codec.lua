@@ -2,6 +2,8 @@
 ---
 --- Encoding cannot fail. Decoding what somebody else has written can: then it returns `nil, err`,
 --- and the message says at which byte.
+---
+--- `codec.msgpack` is the module msgpack.
 local ffi = require "ffi"
 local bit = require "bit"
 local check = require "links.check"
@@ -506,5 +508,12 @@ function codec.utf8valid(s)
     end
     return true
 end
+
+-- Loaded when it is first asked for.
+setmetatable(codec, { __index = function(_, name)
+    if name ~= "msgpack" then return nil end
+    codec.msgpack = require "links.msgpack"
+    return codec.msgpack
+end })
 
 return codec

@@ -29,7 +29,7 @@ local NOT_IN = {
 
 local function shown(c)
     local b = c:byte()
-    return b > 32 and b < 127 and '"' .. c .. '"' or ("byte %02x"):format(b)
+    return b > 32 and b < 127 and '"' .. c .. '"' or ("byte 0x%02x"):format(b)
 end
 
 -- A message, or nil where the part is well-formed.
