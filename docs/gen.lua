@@ -33,6 +33,37 @@ local function tags_of(block, name)
     return found
 end
 
+-- A row of a list of options: its name, its default where it has one, what it means.
+local function option_of(line)
+    local name, default, meaning = trim(line):match("^(%a%w*)%s%s+(%S.-)%s%s+(.*)$")
+    if not name then
+        name, meaning = trim(line):match("^(%a[%w, ()]-)%s%s+(.*)$")
+    end
+    if name then
+        return ("`%s`%s: %s"):format(name, default and " (" .. default .. ")" or "", meaning)
+    end
+end
+
+-- What a parameter means, with a line for each of its options.
+local function meaning_of(kind, text)
+    local parts = {""}
+    for line in (text .. "\n"):gmatch("(.-)\n") do
+        local option = kind:find("table", 1, true) and option_of(line)
+        if option then
+            table.insert(parts, option)
+        else
+            parts[#parts] = parts[#parts] .. "\n" .. line
+        end
+    end
+    for i, part in ipairs(parts) do
+        parts[i] = cell(part)
+    end
+    if parts[1] == "" then
+        table.remove(parts, 1)
+    end
+    return table.concat(parts, "<br>")
+end
+
 local function write_params(out, block)
     local params = tags_of(block, "param")
     if #params == 0 then
@@ -49,7 +80,7 @@ local function write_params(out, block)
         if not kind then
             kind, meaning = rest, ""
         end
-        out(("| `%s` | %s | %s |\n"):format(name, cell(kind), cell(meaning)))
+        out(("| `%s` | %s | %s |\n"):format(name, cell(kind), meaning_of(kind, meaning)))
     end
 end
 

@@ -438,7 +438,7 @@ local function download(client, signature, url, path, given)
 end
 
 --- Downloads a file. It appears under its name when it is complete, and not before: until then it
---- is `path .. ".part"`.
+--- is `path .. ".part"`. It is not decompressed, and maxBodySize is no limit.
 ---
 --- A download that broke off is resumed by the next one of the same file, where the server can do
 --- that (Range) and says that it is still the same (If-Range): what tells is kept in `path ..
@@ -451,8 +451,8 @@ end
 ---                                       leave nothing after a failure
 ---                         sha256  nil   the checksum that it must have, in hexadecimal digits
 ---                         timeout  0    ms for all of it; 0: no limit but idleTimeout
----                         onProgress(bytes, total) tells how far it is; total is nil where it is
----                         not known. It is not decompressed, and maxBodySize is no limit
+---                         onProgress(bytes, total)  tells how far it is; total is nil where it is
+---                         not known
 --- @return table           {bytes = its size, path = `path`, resumed = bytes that were there
 ---                         already, or false}
 --- @return nil, err        as http.get, and as fs.open, file:write and fs.rename;
