@@ -115,7 +115,7 @@ local function write_returns(out, block)
     out("\nReturns\n\n")
     for _, tag in ipairs(returns) do
         local kind, meaning = columns(tag.lines[1])
-        if kind == "nil, err" or kind == "data, err" then
+        if kind:find(", err$") then
             out(("- `%s`\n"):format(kind))
             local lines = {meaning}
             for i = 2, #tag.lines do
@@ -124,10 +124,11 @@ local function write_returns(out, block)
             write_errors(out, lines)
         else
             for i = 2, #tag.lines do
-                meaning = meaning .. " " .. trim(tag.lines[i])
+                meaning = meaning .. "\n" .. tag.lines[i]
             end
+            meaning = meaning_of(kind, meaning)
             out(meaning == "" and ("- `%s`\n"):format(kind)
-                or ("- `%s`: %s\n"):format(kind, trim(meaning)))
+                or ("- `%s`: %s\n"):format(kind, meaning))
         end
     end
 end
