@@ -5,9 +5,10 @@
 -- of a file.
 -- First comes prose, then tags, each of which goes on until the next one:
 --
---   @param name type   what it means
+--   @param name type   what it means; the options of a table as "name  default  what it means" or
+--                      "name  what it means", one a line
 --   @return type       what it means; several types and meanings are several @return
---   @return nil, err   NAME  when, one name a line
+--   @return nil, err   NAME  when, one a line; or NAME, NAME  when; or NAME and others  when
 --   @raise             when
 --   @wait              the function may wait
 --   @usage             an example that runs as it stands

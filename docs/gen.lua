@@ -33,6 +33,37 @@ local function tags_of(block, name)
     return found
 end
 
+-- A row of a list of options: its name, its default where it has one, what it means.
+local function option_of(line)
+    local name, default, meaning = trim(line):match("^(%a%w*)%s%s+(%S.-)%s%s+(.*)$")
+    if not name then
+        name, meaning = trim(line):match("^(%a[%w, ()]-)%s%s+(.*)$")
+    end
+    if name then
+        return ("`%s`%s: %s"):format(name, default and " (" .. default .. ")" or "", meaning)
+    end
+end
+
+-- What a parameter means, with a line for each of its options.
+local function meaning_of(kind, text)
+    local parts = {""}
+    for line in (text .. "\n"):gmatch("(.-)\n") do
+        local option = kind:find("table", 1, true) and option_of(line)
+        if option then
+            table.insert(parts, option)
+        else
+            parts[#parts] = parts[#parts] .. "\n" .. line
+        end
+    end
+    for i, part in ipairs(parts) do
+        parts[i] = cell(part)
+    end
+    if parts[1] == "" then
+        table.remove(parts, 1)
+    end
+    return table.concat(parts, "<br>")
+end
+
 local function write_params(out, block)
     local params = tags_of(block, "param")
     if #params == 0 then
@@ -49,17 +80,19 @@ local function write_params(out, block)
         if not kind then
             kind, meaning = rest, ""
         end
-        out(("| `%s` | %s | %s |\n"):format(name, cell(kind), cell(meaning)))
+        out(("| `%s` | %s | %s |\n"):format(name, cell(kind), meaning_of(kind, meaning)))
     end
 end
 
--- "ETIMEDOUT  nothing came" begins an error; other lines go on with the one before.
+-- "ETIMEDOUT  nothing came" begins an error, and so do "ECONNRESET and others  as socket:read" and
+-- "EOF, CLOSED  it is gone"; other lines go on with the one before.
 local function write_errors(out, lines)
     local errors = {}
     for _, line in ipairs(lines) do
-        local name, meaning = trim(line):match("^([%u][%u%d_]+)%s%s+(.*)$")
-        if name then
-            table.insert(errors, {name, meaning})
+        local names, also, meaning = trim(line):match("^(%u[%u%d_]+[%u%d_,. ]-)([%l ]-)%s%s+(.*)$")
+        if names then
+            local shown = names:gsub("[%u%d_]+", "`%0`")
+            table.insert(errors, {shown .. also, meaning})
         elseif trim(line) ~= "" then
             if #errors == 0 then
                 table.insert(errors, {nil, trim(line)})
@@ -69,7 +102,7 @@ local function write_errors(out, lines)
         end
     end
     for _, entry in ipairs(errors) do
-        out(entry[1] and ("  - `%s`: %s\n"):format(entry[1], entry[2])
+        out(entry[1] and ("  - %s: %s\n"):format(entry[1], entry[2])
             or ("  - %s\n"):format(entry[2]))
     end
 end
@@ -82,7 +115,7 @@ local function write_returns(out, block)
     out("\nReturns\n\n")
     for _, tag in ipairs(returns) do
         local kind, meaning = columns(tag.lines[1])
-        if kind == "nil, err" or kind == "data, err" then
+        if kind:find(", err$") then
             out(("- `%s`\n"):format(kind))
             local lines = {meaning}
             for i = 2, #tag.lines do
@@ -91,10 +124,11 @@ local function write_returns(out, block)
             write_errors(out, lines)
         else
             for i = 2, #tag.lines do
-                meaning = meaning .. " " .. trim(tag.lines[i])
+                meaning = meaning .. "\n" .. tag.lines[i]
             end
+            meaning = meaning_of(kind, meaning)
             out(meaning == "" and ("- `%s`\n"):format(kind)
-                or ("- `%s`: %s\n"):format(kind, trim(meaning)))
+                or ("- `%s`: %s\n"):format(kind, meaning))
         end
     end
 end

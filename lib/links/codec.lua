@@ -1,8 +1,9 @@
 --- Text in another form: base64, hexadecimal, what URLs and forms escape, HTML.
 ---
 --- Encoding cannot fail. Decoding what somebody else has written can: then it returns `nil, err`,
---- and the
---- message says at which byte.
+--- and the message says at which byte.
+---
+--- `codec.msgpack` is the module msgpack.
 local ffi = require "ffi"
 local bit = require "bit"
 local check = require "links.check"
@@ -298,8 +299,7 @@ function codec.escapeUri(s)
 end
 
 --- Puts the bytes back that were escaped as %XX. A % that two hexadecimal digits do not follow
---- stays; so does +,
---- which is a space only in forms (see codec.decodeArgs).
+--- stays; so does +, which is a space only in forms (see codec.decodeArgs).
 ---
 --- @param s  string  a part of a URL
 --- @return string    its bytes
@@ -326,8 +326,7 @@ local function add_arg(list, name, value, kinds)
 end
 
 --- Makes a query, or the body of a form, of names and values: application/x-www-form-urlencoded.
---- Names are in the
---- order of their bytes, so equal tables make equal texts.
+--- Names are in the order of their bytes, so equal tables make equal texts.
 ---
 --- @param args  table  name = string or number; a list of those is a name that repeats; true is a
 ---                     name
@@ -456,8 +455,7 @@ local function entity(name)
 end
 
 --- Undoes codec.escapeHtml. It knows `&amp; &lt; &gt; &quot; &apos; &nbsp;` and numbers, such as
---- `&#8364;` and
---- `&#x20ac;`; everything else stays.
+--- `&#8364;` and `&#x20ac;`; everything else stays.
 ---
 --- @param s  string  a text with entities
 --- @return string    the text, in UTF-8
@@ -472,8 +470,7 @@ end
 -- --- UTF-8 --------------------------------------------------------------------------------------
 
 -- The length of the sequence at from[i], or 0. Surrogates, overlong forms and what is beyond
--- U+10FFFF are
--- none (RFC 3629, 4).
+-- U+10FFFF are none (RFC 3629, 4).
 local function sequence(from, i, len)
     local a = from[i]
     if a < 0xc2 or a > 0xf4 then return 0 end
@@ -511,5 +508,12 @@ function codec.utf8valid(s)
     end
     return true
 end
+
+-- Loaded when it is first asked for.
+setmetatable(codec, { __index = function(_, name)
+    if name ~= "msgpack" then return nil end
+    codec.msgpack = require "links.msgpack"
+    return codec.msgpack
+end })
 
 return codec

@@ -1,8 +1,7 @@
 --- Dates as texts, and back: those of HTTP, ISO 8601 (RFC 3339), and any other.
 ---
 --- A time is a number of milliseconds since 1970-01-01T00:00:00Z, as everywhere in links; it may be
---- negative. Texts
---- without a zone are UTC.
+--- negative. Texts without a zone are UTC.
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -46,8 +45,7 @@ local function now()
 end
 
 -- Days since 1970-01-01 of a day in the Gregorian calendar. A year begins in March here, so that
--- the
--- leap day is its last; 400 years are 146097 days.
+-- the leap day is its last; 400 years are 146097 days.
 local function days_of(year, month, day)
     if month <= 2 then year = year - 1 end
     local era = floor(year / 400)
@@ -87,8 +85,7 @@ local function fields_of(ms)
 end
 
 -- The time of such fields, or nil where there is no such day or hour. A leap second is the first of
--- the
--- next minute.
+-- the next minute.
 local function time_of(year, month, day, hour, min, sec, ms)
     if month < 1 or month > 12 or hour > 23 or min > 59 or sec > 60 then return nil end
     local last = month == 2 and is_leap(year) and 29 or MONTH_DAYS[month]

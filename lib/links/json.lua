@@ -1,9 +1,8 @@
 --- JSON: Lua values as text, and back, without loss.
 ---
 --- It behaves as lua-cjson does, and tells more apart: an array that was decoded is an array when
---- it is
---- encoded again, an empty one too; null is `json.null`, which is also lua-cjson's; integers beyond
---- 2^53 keep all their digits, and every number is read as what it was when it was written.
+--- it is encoded again, an empty one too; null is `json.null`, which is also lua-cjson's; integers
+--- beyond 2^53 keep all their digits, and every number is read as what it was when it was written.
 ---
 --- What becomes an array: a table that `json.array` or json.decode has marked; and one that has
 --- only the keys 1 to n, where up to half of them may be missing. Any other is an object.
@@ -341,8 +340,7 @@ end
 --- Reads a text.
 ---
 --- Arrays carry the mark of json.array, and empty objects that of json.object, so that they are
---- encoded as
---- what they were.
+--- encoded as what they were.
 ---
 --- @param s        string  the text, and nothing else but white space
 --- @param options  table   null       json.null  what null becomes; "nil" leaves it out

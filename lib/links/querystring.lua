@@ -1,6 +1,5 @@
 --- Queries under the names that luvit and Node.js have for them; `codec.encodeArgs` and
---- `codec.decodeArgs` are the same
---- for the usual separators.
+--- `codec.decodeArgs` are the same for the usual separators.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"

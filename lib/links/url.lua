@@ -1,10 +1,8 @@
 --- URLs: taken apart, put together, resolved against each other, as RFC 3986 has it.
 ---
 --- What is no URL is `nil, err` with the name HTTP_BAD_URL, whose message says what is wrong with
---- it. Nothing is
---- repaired: a space, a letter outside of ASCII, half an escape are errors, since others that read
---- the same
---- text would repair it in another way.
+--- it. Nothing is repaired: a space, a letter outside of ASCII, half an escape are errors, since
+--- others that read the same text would repair it in another way.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
@@ -31,7 +29,7 @@ local NOT_IN = {
 
 local function shown(c)
     local b = c:byte()
-    return b > 32 and b < 127 and '"' .. c .. '"' or ("byte %02x"):format(b)
+    return b > 32 and b < 127 and '"' .. c .. '"' or ("byte 0x%02x"):format(b)
 end
 
 -- A message, or nil where the part is well-formed.

@@ -198,6 +198,13 @@ describe("codec.escapeHtml", function()
     end)
 end)
 
+describe("codec.msgpack", function()
+    it("is the module msgpack", function()
+        assert.equal(require "msgpack", codec.msgpack)
+        assert.is_nil(codec.other)
+    end)
+end)
+
 describe("codec.utf8valid", function()
     it("takes every length, at its first and its last code point", function()
         for _, s in ipairs {

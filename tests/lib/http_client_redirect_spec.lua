@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local origin = require "origin"
 local sockets = require "sockets"
+local timer = require "timer"
 local tools = require "tools"
 local unix = require "unix"
 
@@ -185,6 +186,15 @@ describe("a redirect", function()
         assert.equal(0, client:stats().active)
     end)
 
+    it("is followed although its body drips", function()
+        local url = origin.serve(function(socket, r)
+            if r.target == "/on" then return origin.answer("on") end
+            socket:write("HTTP/1.1 302 Found\r\nLocation: /on\r\nContent-Length: 60000\r\n\r\n")
+            while socket:write("x") do timer.sleep(20) end
+        end)
+        assert.equal("on", assert(client:get(url)).body)
+    end)
+
     it("of a Unix socket stays there where it is relative", function()
         local path = os.tmpname()
         os.remove(path)
@@ -211,7 +221,7 @@ describe("a redirect", function()
 
     it("counts against the time of the whole call", function()
         local url = origin.serve(function(_, r)
-            require("timer").sleep(20)
+            timer.sleep(20)
             return redirect(302, "/" .. #r.target)
         end)
         assert.equal("total", fails("ETIMEDOUT", client:get(url, { timeout = 70,
@@ -266,9 +276,9 @@ describe("a retry", function()
 
     it("heeds Retry-After, and the time of the whole call", function()
         local url = failing(1, origin.answer("no", "Retry-After: 1\r\n", "503 No"))
-        local begun = require("timer").now()
+        local begun = timer.now()
         assert.equal(200, assert(client:get(url)).status)
-        assert.is_true(require("timer").now() - begun >= 990)
+        assert.is_true(timer.now() - begun >= 990)
         local other, seen = failing(1, origin.answer("no", "Retry-After: 100\r\n", "503 No"))
         assert.equal(503, assert(client:get(other, { timeout = 20000 })).status)
         assert.equal(1, #seen)

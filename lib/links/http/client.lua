@@ -67,32 +67,34 @@ local shared = setmetatable(start.client(), Client)
 --- @param url      string  such as "http://example.org/path?query"
 --- @param options  table   see above. Default: {}
 --- @return response        see http.client.response
---- @return nil, err        HTTP_BAD_URL            it is no URL, or none of http, https, unix
----                         HTTP_BAD_REQUEST        a header field that cannot be sent: a control
----                                                 character in it, a name that is none, one that
----                                                 links sets itself
----                         HTTP_TOO_MANY_REDIRECTS more than `redirects`
----                         HTTP_BODY_TOO_LARGE     the body is larger than maxBodySize
----                         HTTP_HEADERS_TOO_LARGE  the head is larger than 65536 bytes, or has more
----                                                 than 256 fields
----                         HTTP_BAD_FRAMING        the length of the body is ambiguous or malformed
----                         HTTP_DECOMPRESS         the body cannot be decompressed
----                         HTTP_BAD_STATUS         another status than expectStatus (err.status,
----                                                 err.response)
----                         PROTOCOL                what came is no HTTP/1.1
----                         ETIMEDOUT               one of the timeouts (err.timeout: "connect",
----                                                 "header", "idle" or "total"), or a deadline
----                                                 around the call (err.deadline)
----                         POOL_FULL               maxPerHost connections are in use, and maxWait
----                                                 tasks wait
----                         POOL_TIMEOUT            none came free within the timeout
----                         EOF                     the connection ended too early
----                         ECONNREFUSED and others as tcp.connect
----                         ECONNRESET              the server broke the connection off
----                         UNSUPPORTED             TLS is not built in, a coding of the body that
----                                                 nobody knows, or a redirect that is not followed
----                         EACCES                  the address is private (denyPrivate)
----                         ECANCELED               this task was cancelled
+--- @return nil, err        HTTP_BAD_URL             it is no URL, or none of http, https, unix
+---                         HTTP_BAD_REQUEST         a header field that cannot be sent: a control
+---                                                  character in it, a name that is none, one that
+---                                                  links sets itself
+---                         HTTP_TOO_MANY_REDIRECTS  more than `redirects`
+---                         HTTP_BODY_TOO_LARGE      the body is larger than maxBodySize
+---                         HTTP_HEADERS_TOO_LARGE   the head is larger than 65536 bytes, or has
+---                                                  more than 256 fields
+---                         HTTP_BAD_FRAMING         the length of the body is ambiguous or
+---                                                  malformed
+---                         HTTP_DECOMPRESS          the body cannot be decompressed
+---                         HTTP_BAD_STATUS          another status than expectStatus (err.status,
+---                                                  err.response)
+---                         PROTOCOL                 what came is no HTTP/1.1
+---                         ETIMEDOUT                one of the timeouts (err.timeout: "connect",
+---                                                  "header", "idle" or "total"), or a deadline
+---                                                  around the call (err.deadline)
+---                         POOL_FULL                maxPerHost connections are in use, and maxWait
+---                                                  tasks wait
+---                         POOL_TIMEOUT             none came free within the timeout
+---                         EOF                      the connection ended too early
+---                         ECONNREFUSED and others  as tcp.connect
+---                         ECONNRESET               the server broke the connection off
+---                         UNSUPPORTED              TLS is not built in, a coding of the body that
+---                                                  nobody knows, or a redirect that is not
+---                                                  followed
+---                         EACCES                   the address is private (denyPrivate)
+---                         ECANCELED                this task was cancelled
 --- @raise                  an argument or an option of another type or out of bounds, or one that
 ---                         nobody knows
 --- @wait
@@ -436,7 +438,7 @@ local function download(client, signature, url, path, given)
 end
 
 --- Downloads a file. It appears under its name when it is complete, and not before: until then it
---- is `path .. ".part"`.
+--- is `path .. ".part"`. It is not decompressed, and maxBodySize is no limit.
 ---
 --- A download that broke off is resumed by the next one of the same file, where the server can do
 --- that (Range) and says that it is still the same (If-Range): what tells is kept in `path ..
@@ -449,8 +451,8 @@ end
 ---                                       leave nothing after a failure
 ---                         sha256  nil   the checksum that it must have, in hexadecimal digits
 ---                         timeout  0    ms for all of it; 0: no limit but idleTimeout
----                         onProgress(bytes, total) tells how far it is; total is nil where it is
----                         not known. It is not decompressed, and maxBodySize is no limit
+---                         onProgress(bytes, total)  tells how far it is; total is nil where it is
+---                         not known
 --- @return table           {bytes = its size, path = `path`, resumed = bytes that were there
 ---                         already, or false}
 --- @return nil, err        as http.get, and as fs.open, file:write and fs.rename;

@@ -1,6 +1,5 @@
 -- What the request and the response of every transport can do besides: the methods that are written
--- in terms of
--- the others, and know neither C nor a socket.
+-- in terms of the others, and know neither C nor a socket.
 local extend = {}
 
 local PARTS = {

@@ -1,6 +1,5 @@
 --- Middleware: what many programs want around their handlers. `http.cors` and the others make a
---- function for
---- router:use, or for one route.
+--- function for router:use, or for one route.
 ---
 --- Options are checked when the function is made, and not when a request comes.
 local check = require "links.check"

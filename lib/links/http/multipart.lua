@@ -1,6 +1,5 @@
 --- multipart/form-data (RFC 7578, RFC 2046): the parts of a body, read as they come. What is in
---- memory
---- is never more than a piece of the body and a header block, however large the parts are.
+--- memory is never more than a piece of the body and a header block, however large the parts are.
 local check = require "links.check"
 local codec = require "links.codec"
 local errors = require "links.errors"
@@ -51,8 +50,7 @@ local function fill(reader)
 end
 
 -- Content of the part: 1 to `max` bytes; "" at its end; nil, err. Of what is pending, `safe` bytes
--- are
--- known to be content, and behind them is the delimiter, if it was `found`.
+-- are known to be content, and behind them is the delimiter, if it was `found`.
 local function read_content(reader, max)
     while reader.safe == 0 do
         if reader.at_boundary then return "" end
@@ -321,8 +319,7 @@ end
 --- Goes through the parts of a form with files (multipart/form-data), as they come.
 ---
 --- Each part has `name`, `filename` (nil for a field; without folders), `type`, `headers` (by names
---- in small
---- letters), and :read, :body and :save. What is not read of a part is passed over.
+--- in small letters), and :read, :body and :save. What is not read of a part is passed over.
 ---
 --- @param options  table  maxParts     100       parts
 ---                        maxPartSize  10485760  bytes of a part
@@ -459,8 +456,7 @@ local FILES_OPTIONS = {
 for name, about in pairs(LIMITS) do FILES_OPTIONS[name] = about end
 
 --- Reads a form with files (multipart/form-data) as a whole. Files larger than `memory` are kept on
---- disk, under
---- no name: they are gone with the last that has them open, and cannot be left behind.
+--- disk, under no name: they are gone with the last that has them open, and cannot be left behind.
 ---
 --- @param options  table  dir          $TMPDIR or "/tmp"  where large files are kept
 ---                        memory       65536     bytes of a file in memory

@@ -2,12 +2,10 @@
 --- `http.createServer` as a handler.
 ---
 --- The path of a route is made of segments: written out, "/about"; a parameter, "/user/:id"; one
---- that a
---- Lua pattern must match, "/user/:id<%d+>"; or the rest of the path, "/files/*rest". What is
---- written
---- out goes before a parameter, a parameter with a pattern before one without, and all of them
---- before
---- the rest, in whatever order they were added. Two routes for the same are an error at once.
+--- that a Lua pattern must match, "/user/:id<%d+>"; or the rest of the path, "/files/*rest". What
+--- is written out goes before a parameter, a parameter with a pattern before one without, and all
+--- of them before the rest, in whatever order they were added. Two routes for the same are an error
+--- at once.
 ---
 --- A route for GET answers HEAD too. OPTIONS, where there is no route for it, is answered with the
 --- methods that there are, and another method with 405 and the same. Paths with "..", a NUL, a
@@ -482,8 +480,7 @@ end
 --- order in which they were added, whenever the routes were.
 ---
 --- It gets `next`, which runs the rest and returns what that returned; what it returns itself is
---- the answer. Where
---- it returns nothing after it has called `next`, the answer is that of `next`.
+--- the answer. Where it returns nothing after it has called `next`, the answer is that of `next`.
 ---
 --- @param prefix  string    only for paths that begin with these segments. Default: all
 --- @param fn      function  function(req, res, next)
@@ -518,8 +515,7 @@ function methods:before(fn)
 end
 
 --- Adds a function that runs after each handler, with what the handler returned. What it returns
---- takes
---- the place of that; mostly it returns nothing.
+--- takes the place of that; mostly it returns nothing.
 ---
 --- @param fn  function  function(req, res, ...)
 --- @return router       itself
@@ -615,8 +611,8 @@ local function note_mount(self, segments, owners)
 end
 
 --- Makes the routes of another router part of this one, below a prefix, those that it gets later
---- too. Its
---- middleware, hooks and handlers of errors run for its own routes, within those of this one.
+--- too. Its middleware, hooks and handlers of errors run for its own routes, within those of this
+--- one.
 ---
 --- @param prefix  string  may have parameters, such as "/user/:id"
 --- @param sub     router  the other one

@@ -334,19 +334,17 @@ local function walk(node, i, n, k)
 end
 
 -- Whether a path has nothing in it that must be looked at twice: an escape, a backslash, a NUL, a
--- dot
--- or a slash behind a slash.
+-- dot or a slash behind a slash.
 local function is_simple(path)
     return C.strcspn(path, "%\\") == #path and byte(path) == SLASH
         and not find(path, "//", 1, true) and not find(path, "/.", 1, true)
 end
 
 -- The first way down the tree, which is the right one where it arrives: a function (node, path,
--- values)
--- that returns the leaf, or nil where it takes more than that. It is written out level by level,
--- because a
--- loop, or a function that is called more often than requests come, would be compiled before the
--- loop of the server is, and keep that from being compiled as one piece: 1.4 us of a request.
+-- values) that returns the leaf, or nil where it takes more than that. It is written out level by
+-- level, because a loop, or a function that is called more often than requests come, would be
+-- compiled before the loop of the server is, and keep that from being compiled as one piece: 1.4 us
+-- of a request.
 local LEVELS = 8
 local LEVEL = [[
     stop = find(path, "/", at, true) or len + 1

@@ -530,11 +530,11 @@ end
 -- private: throws a short rest away, so that the connection can be used again; one that is long, or
 -- does not come soon, together with the connection.
 function response.discard(res, max)
-    local left = max
+    local left, ends = max, now() + DISCARD_MS
     local is_long = res._framing == CLOSE or (res._framing == LENGTH and res._left > max)
     if is_long then left = 0 end
-    res._idle_ms = DISCARD_MS
-    while res._conn and left > 0 do
+    while res._conn and left > 0 and now() < ends do
+        res._idle_ms = math.ceil(ends - now())
         local piece, err = next_raw(res)
         if err or not piece then break end
         left = left - #piece
