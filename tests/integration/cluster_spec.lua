@@ -366,6 +366,17 @@ describe("a worker", function()
         end)
     end)
 
+    it("is replaced later and later where each is at its limit at once", function()
+        local cluster = start(server_code(
+            "workers = 1, maxRequests = 1, restartDelay = 20, restartDelayMax = 80"))
+        local port = port_of(cluster)
+        eventually("the longest pause", function()
+            assert(ask(port))
+            return cluster.text:find("at its limit after %d+ ms: starting another one in 20 ms\n"
+                .. ".*in 40 ms\n.*in 80 ms\n.*in 80 ms\n")
+        end)
+    end)
+
     it("is not replaced by an older program, where a reload was faster", function()
         local go = folder .. "/go"
         local waits = ([[
