@@ -792,6 +792,7 @@ end
 --- Writes the id of this process into a file, and locks that for as long as the process lives: so
 --- one of several can be the only one. The file is removed when the process ends, unless a signal
 --- ends it at once; what is left behind then is not locked, and no hindrance.
+--- In a cluster it is an option of process.cluster: workers would find it locked by their master.
 ---
 --- @param path  string  the file
 --- @return true

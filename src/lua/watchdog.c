@@ -45,6 +45,8 @@ static struct {
     uint32_t struck;                /* atomic: the serial of the hold that something is due of */
     uint32_t due;                   /* atomic: and what */
     uint32_t answered;              /* atomic: that of the one that has been told of */
+    uint32_t raised;                /* the loop's: that of the one an error was raised in */
+    double raised_ms;               /* and how long it had been held by then */
 } dog = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* As the thread sees it. */
@@ -300,11 +302,20 @@ static void tell(lua_State *L, task *t, const char *end)
     lua_settop(L, top);
 }
 
+/* The thread may strike once more while the error that it has struck for before is being raised: the
+ * task has not had its time again then. Looks are not punctual, so most of that time will do. */
+static bool is_too_soon(uint32_t serial)
+{
+    return dog.raised == serial && sched_held_ms() < dog.raised_ms + dog.abort_ms * 0.75;
+}
+
 /* A hook: before any instruction of a task. */
 static void on_hold(lua_State *L)
 {
     uint32_t serial = dog.struck, due = dog.due;
     task *t = sched_current();
+    if ((due & ABORT) && is_too_soon(serial))
+        due &= ~(uint32_t)ABORT;
     if (!t || serial != watchdog_sight.serial || is_telling(L) || !lua_checkstack(L, 8)) {
         store(&dog.struck, 0);
         return;
@@ -327,6 +338,8 @@ static void on_hold(lua_State *L)
     if (due & ABORT) {
         store(&dog.answered, serial);
         tell(L, t, "abort");
+        dog.raised = serial;
+        dog.raised_ms = sched_held_ms();
         luaL_where(L, 0);
         lua_pushfstring(L, "the task has held the loop for %d ms", (int)sched_held_ms());
         lua_concat(L, 2);

@@ -273,6 +273,27 @@ describe("the reload of a cluster", function()
         assert.same(pids, workers_of(port, 1))
     end)
 
+    it("keeps the old workers where the new ones loop, and ends those", function()
+        if not clusters.soak then return pending("takes its time: make soak") end
+        local cluster = start(server_code("workers = 2, shutdownTimeout = 500"))
+        local port = port_of(cluster)
+        local pids = workers_of(port, 2)
+        rewrite([[
+            local process = require "process"
+            process.cluster()
+            print("loops " .. process.pid)
+            io.stdout:flush()
+            while true do end
+        ]])
+        cluster.child:kill("SIGHUP")
+        prints(cluster, "loops %d+\n.*loops %d+\n")
+        prints(cluster, "the old workers stay: worker 0 %(%d+%) was not ready within 10000 ms")
+        for pid in cluster.text:gmatch("loops (%d+)\n") do
+            eventually("its end", function() return program.has_ended(tonumber(pid)) end)
+        end
+        assert.same(pids, workers_of(port, 2))
+    end)
+
     it("closes the ports that the new program does not open", function()
         local cluster = start(server_code("workers = 2"))
         local port = port_of(cluster)
@@ -363,6 +384,17 @@ describe("a worker", function()
             local id, pid = ask(port)
             assert(id, pid)
             return pid ~= first
+        end)
+    end)
+
+    it("is replaced later and later where each is at its limit at once", function()
+        local cluster = start(server_code(
+            "workers = 1, maxRequests = 1, restartDelay = 20, restartDelayMax = 80"))
+        local port = port_of(cluster)
+        eventually("the longest pause", function()
+            assert(ask(port))
+            return cluster.text:find("at its limit after %d+ ms: starting another one in 20 ms\n"
+                .. ".*in 40 ms\n.*in 80 ms\n.*in 80 ms\n")
         end)
     end)
 

@@ -10,7 +10,8 @@
 ---
 --- A worker serves when it listens, or calls process.ready. One that ends is replaced: after
 --- `restartDelay`, and twice as long each time, up to `restartDelayMax`; one that has served for a
---- second, or was killed by SIGKILL while it did, begins with `restartDelay` again.
+--- second, or was killed by SIGKILL while it did, begins with `restartDelay` again. One that is at
+--- a limit, `maxRequests` or `maxMemory`, within a second is replaced later and later, too.
 ---
 --- Of one that was killed, died of a signal or ended with a code, the log says what request it was
 --- serving - the one whose task ran, or else the latest that was under way - for how long, and

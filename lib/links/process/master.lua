@@ -268,7 +268,6 @@ function Master:exchange(fresh)
     for _, w in ipairs(fresh) do
         local old = w.slot.current
         install(w)
-        w.slot.delay = self.options.restartDelay
         core.wakeAll(w.slot.queue)
         if old then self:drain(old) end
     end
@@ -290,6 +289,7 @@ function Master:reload()
         self.generation = self.generation + 1
         local fresh, why = self:start_all(self.slots)
         if fresh then
+            for _, slot in ipairs(self.slots) do slot.delay = self.options.restartDelay end
             self:exchange(fresh)
             C.links_cluster_sweep(self.generation)
             self:tell_ready()
@@ -319,15 +319,29 @@ function Master:upgrade()
     upgrade.run(self)
 end
 
---- Replaces one worker.
+-- Where a limit is so low that each is there at once, the next one comes later and later.
+function Master:put_off(w)
+    local ms = core.now() - w.ready_at
+    local delay = self:pause_of(w.slot, w)
+    if ms >= GROWN then return end
+    warn(name_of(w), " was at its limit after ", ("%.0f"):format(ms),
+        " ms: starting another one in ", delay, " ms")
+    core.park(w.slot.queue, delay, "restart")
+end
+
+--- Replaces one worker, which is at a limit.
 function Master:recycle(w)
-    if w.slot.recycling or self.reloading or self.ending then return end
-    w.slot.recycling = true
-    local fresh, why = self:start_all({ w.slot })
-    w.slot.recycling = false
-    if not fresh then return warn(name_of(w), " stays beyond its limit: ", why) end
+    local slot = w.slot
+    if slot.recycling or self.reloading or self.ending then return end
+    slot.recycling = true
+    self:put_off(w)
+    local fresh, why
+    if slot.current == w and not self.ending then fresh, why = self:start_all({ slot }) end
+    slot.recycling = false
+    if why and not self.ending then warn(name_of(w), " stays beyond its limit: ", why) end
+    if not fresh then return end
     -- A reload that was faster has brought a newer program.
-    local current = w.slot.current
+    local current = slot.current
     if current and current ~= w then return self:drain(fresh[1]) end
     self:exchange(fresh)
 end
