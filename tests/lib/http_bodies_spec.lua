@@ -59,7 +59,7 @@ describe("res:cookie", function()
         local _, _, headers = ask(function(_, res)
             assert(res:cookie("a", "1"))
             assert(res:cookie("b", "2", {
-                path = "/x", domain = "a.example", maxAge = 60000, expires = 784111777000,
+                path = "/x", domain = "a.example", maxAge = 59001, expires = 784111777000,
                 secure = true,
                 httpOnly = false, sameSite = "Strict",
             }))

@@ -128,7 +128,7 @@ local function set_cookie(res, signature, name, value, options)
     local function put(text) list[#list + 1] = text end
     if options.path ~= "" then put("Path=" .. options.path) end
     if options.domain then put("Domain=" .. options.domain) end
-    if options.maxAge then put(("Max-Age=%d"):format(options.maxAge / 1000)) end
+    if options.maxAge then put(("Max-Age=%d"):format(math.ceil(options.maxAge / 1000))) end
     if options.expires then put("Expires=" .. date.http(options.expires)) end
     if is_secure(res, options) then put("Secure") end
     if options.httpOnly then put("HttpOnly") end
@@ -148,7 +148,7 @@ end
 --- @param value    string  printable ASCII without space, comma, semicolon, quote and backslash
 --- @param options  table   path         "/"     "" for the path of the request
 ---                         domain       nil     the host of the request only
----                         maxAge       nil     ms, cut to seconds; until the browser is closed
+---                         maxAge       nil     ms, rounded up to seconds; until the browser is closed
 ---                         expires      nil     ms since 1970
 ---                         secure       "auto"  only over TLS: true, false, or as this request came
 ---                         httpOnly     true    scripts do not see it
