@@ -12,7 +12,7 @@
 --- | `conns` | servers and their connections |
 --- | `pools`, `timers`, `dicts` | pools of connections, timers and handles, shared dictionaries |
 --- | `stats` | processor time, memory, connections, requests, the loop |
---- | `memory`, `gc` | bytes in use; collects garbage |
+--- | `heap`, `gc` | bytes in use; collects garbage |
 --- | `log-level [MODULE] LEVEL` | sets a level, as log.setLevel |
 --- | `log-tail [LINES]` | the last lines that were logged, 20 of them |
 --- | `profile [SECONDS [MS]]` | where the time goes: a sample each MS (10) of processor time |
@@ -60,7 +60,7 @@ tasks                       the tasks, and what each waits for
 stacks [ID]                 the same, with tracebacks
 conns                       servers and their connections
 pools | timers | dicts      pools of connections; timers; shared dictionaries
-stats | memory              how the processes do
+stats | heap                how the processes do
 gc                          collect garbage
 log-level [MODULE] LEVEL    set a level: debug, info, warn, error, fatal, off
 log-tail [LINES]            the last lines that were logged

@@ -53,7 +53,7 @@ local function start(before, after, env)
     -- The master does not send to workers before all of them serve.
     eventually("all workers", function()
         local target = fs.lstat(socket_path) and socket_path or tostring(child.pid)
-        local out = tool("admin", target, "memory").stdout
+        local out = tool("admin", target, "heap").stdout
         return out:find("worker 0:\n%l+ %d") and out:find("worker 1:\n%l+ %d")
     end)
     return "http://127.0.0.1:" .. port
@@ -86,7 +86,7 @@ describe("the admin socket of a cluster", function()
         assert.matches("^worker 1:\n", out)
         assert.is_nil(out:find("worker 0", 1, true))
         assert.matches("http/server.lua:%d+", out)
-        assert.matches("^master:\n%l+ %d", tool("admin", socket_path, "@master memory").stdout)
+        assert.matches("^master:\n%l+ %d", tool("admin", socket_path, "@master heap").stdout)
         fails(1, "there is no worker 2", "admin", socket_path, "@2", "tasks")
         assert.matches("worker 0:\nlevel debug", tool("admin", socket_path, "log-level",
             "debug").stdout)
@@ -94,18 +94,18 @@ describe("the admin socket of a cluster", function()
 
     it("may be asked for by a worker too, and is found by the master's number", function()
         start(nil, ('assert(require("admin").listen(%q))'):format(socket_path))
-        assert.matches("\nworker 1:\n", tool("admin", tostring(child.pid), "memory").stdout)
-        assert.matches("\nworker 1:\n", tool("admin", "unix:" .. socket_path, "memory").stdout)
+        assert.matches("\nworker 1:\n", tool("admin", tostring(child.pid), "heap").stdout)
+        assert.matches("\nworker 1:\n", tool("admin", "unix:" .. socket_path, "heap").stdout)
     end)
 
     it("is opened by LINKS_ADMIN, removed at the end, and not inherited", function()
         start(nil, nil, { LINKS_ADMIN = "1" })
-        assert.matches("\nworker 1:\n", tool("admin", tostring(child.pid), "memory").stdout)
+        assert.matches("\nworker 1:\n", tool("admin", tostring(child.pid), "heap").stdout)
         local pid = child.pid
         child:kill("SIGTERM")
         assert(child:wait(20000))
         child = nil
-        fails(1, "there is no process " .. pid, "admin", tostring(pid), "memory")
+        fails(1, "there is no process " .. pid, "admin", tostring(pid), "heap")
     end)
 
     it("answers while a worker is held, and says so", function()
@@ -113,7 +113,7 @@ describe("the admin socket of a cluster", function()
         local held = task.spawn(http.get, url .. "/hold", { timeout = 60000 })
         local out
         eventually("a worker that is held", function()
-            out = tool("admin", socket_path, "memory").stdout
+            out = tool("admin", socket_path, "heap").stdout
             return out:find("error: no answer: it is held, or stopped\n", 1, true)
         end)
         assert.matches("worker %d:\n%l+ %d", out)
@@ -147,7 +147,7 @@ describe("the admin socket of a cluster", function()
             return pid and pid ~= old and pid
         end)
         eventually("its socket by its number", function()
-            return tool("admin", new, "memory").stdout:find("worker 1:\n%l+ %d")
+            return tool("admin", new, "heap").stdout:find("worker 1:\n%l+ %d")
         end)
         process.kill(tonumber(new), "SIGTERM")
         eventually("its end", function() return program.has_ended(tonumber(new)) end)

@@ -147,7 +147,7 @@ describe("the admin socket", function()
         end
         assert.equal(0, name.items)
         assert.is_true(ask_json("timers").handles >= 0)
-        assert.is_true(ask_json("memory").rss > 1e6)
+        assert.is_true(ask_json("heap").rss > 1e6)
         local stats = ask_json("stats")
         assert.equal(process.pid, stats.pid)
         assert.is_true(stats.tasks >= 1 and stats.turns > 0 and #stats.lag > 10)

@@ -131,7 +131,7 @@ function commands.dicts()
     return { dicts = list }
 end
 
-function commands.memory()
+function commands.heap()
     local memory = require("links.process").memoryUsage()
     return { rss = memory.rss, lua = memory.lua, heap = memory.heap }
 end
