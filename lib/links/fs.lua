@@ -403,7 +403,8 @@ function fs.rename(from, to)
     return run("rename", path_args("fs.rename(from, to)", from, to, "from", "to"), from)
 end
 
---- Copies a file. Where that fails, a target that was not there before is removed again.
+--- Copies a file. Where that fails, or the task is cancelled, a target that was not there before is
+--- removed again.
 ---
 --- @param from     string   the file
 --- @param to       string   its copy

@@ -160,12 +160,15 @@ void work_leave(work *w)
         break;
     case WORK_SUBMITTED:
         /* Freed by `done`, which comes in any case. */
+        __atomic_store_n(&w->left, true, __ATOMIC_RELAXED);
         ev_work_cancel(sched_loop(), &w->ev);
         break;
     default:
         w->ops->free(w);
     }
 }
+
+bool work_is_left(const work *w) { return __atomic_load_n(&w->left, __ATOMIC_RELAXED); }
 
 void work_close(void)
 {

@@ -32,6 +32,7 @@ struct work {
     int result;    /* once it is over: 0, or why it was never run */
     uint8_t state; /* enum in work.c */
     bool owned;    /* somebody will call work_leave */
+    bool left;     /* somebody has: read on the thread */
 };
 
 /* Makes it ready to be started; `w` is the caller's until work_start. */
@@ -49,6 +50,9 @@ int work_wait(work *w, const char *what);
 
 /* The caller lets go: it is freed now, or when its thread is done. What has not begun never will. */
 void work_leave(work *w);
+
+/* For `run`, on its thread: nobody wants the result any more, so what takes long may end. */
+bool work_is_left(const work *w);
 
 /* Ends what waits here, before the loop is freed. */
 void work_close(void);

@@ -293,6 +293,17 @@ describe("fs", function()
         assert.truthy(fs.copy("/proc/self/status", dir .. "/status") > 100)
     end)
 
+    it("ends a copy that nobody waits for any more, and leaves nothing of it", function()
+        local copy = task.spawn(fs.copy, "/dev/urandom", dir .. "/copy")
+        local ends = timer.now() + 20000
+        repeat
+            local st = fs.stat(dir .. "/copy")
+        until st and st.size > 0 or timer.now() > ends
+        copy:cancel()
+        repeat local there = fs.exists(dir .. "/copy") until not there or timer.now() > ends
+        assert.is_false(fs.exists(dir .. "/copy"))
+    end)
+
     it("renames over a file that is there", function()
         write("a", "a")
         write("b", "b")

@@ -242,8 +242,13 @@ static int copy_bytes(fs_op *op, int from, int to)
     char *buffer = mem_alloc(FS_COPY_SIZE);
     double total = 0;
     ssize_t n;
-    while ((n = fs_copy_some(from, to, buffer)) > 0)
+    while ((n = fs_copy_some(from, to, buffer)) > 0) {
         total += (double)n;
+        if (work_is_left(&op->work)) {
+            n = -ECANCELED;
+            break;
+        }
+    }
     mem_free(buffer);
     if (n < 0) {
         op->view.syscall = "copy";
