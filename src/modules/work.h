@@ -47,7 +47,8 @@ bool work_is_over(const work *w);
 /* Parks until it is over, and then answers its result, which is 0 unless it was never run. */
 int work_wait(work *w, const char *what);
 
-/* The caller lets go: it is freed now, or when its thread is done. What has not begun never will. */
+/* The caller lets go: it is freed now, or when its thread is done. What has not begun never
+ * will. */
 void work_leave(work *w);
 
 /* Ends what waits here, before the loop is freed. */
