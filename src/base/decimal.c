@@ -86,10 +86,11 @@ static int magnitude_of(double number)
 }
 
 /*
- * Sixteen digits, or seventeen, which are enough for any. The number is m / 2^shift; times the power of ten
- * that brings as many digits before the point it has less than 128 bits, so that both the rounding
- * and the question whether sixteen digits are nearer to it than to its neighbours are exact.
- */
+ * Sixteen digits, or seventeen, which are enough for any. The number is m / 2^shift; times the
+ * power of ten that brings as many digits before the point it has less than 128 bits, so that both
+ * the rounding and the question whether sixteen digits are nearer to it than to its neighbours are
+ *
+ * exact. */
 static void find_long(double number, uint64_t *digits, int *scale)
 {
     uint64_t bits;

@@ -10,9 +10,9 @@
 enum { DECIMAL_MAX = 32 /* bytes that a number takes at most */ };
 
 /*
- * Writes integers up to 2^53, and other numbers from 0.0001 up to there, as printf's %.17g lays them
- * out, -0 as "-0". Returns the length; or 0, and nothing is written, for any other number.
- */
+ * Writes integers up to 2^53, and other numbers from 0.0001 up to there, as printf's %.17g lays
+ * them out, -0 as "-0". Returns the length; or 0, and nothing is written, for any other
+ * number. */
 size_t decimal_write(char out[DECIMAL_MAX], double number);
 
 #endif

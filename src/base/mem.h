@@ -23,8 +23,8 @@ char *mem_strdup(const char *text);
 /* Frees what the above returned; NULL is fine. */
 void mem_free(void *ptr);
 
-/* Has the `len` bytes at `ptr`, which may be anything, brought into the processor's cache: for what is
- * to be used next, after something that takes as long as memory does. */
+/* Has the `len` bytes at `ptr`, which may be anything, brought into the processor's cache: for what
+ * is to be used next, after something that takes as long as memory does. */
 static inline void mem_prefetch(const void *ptr, size_t len)
 {
     enum { LINE = 64 };

@@ -91,16 +91,16 @@ struct ev_io {
  * -errno (EEXIST where it is watched, EPERM for a plain file, ENOMEM, ENOSPC). */
 int ev_io_start(ev_loop *loop, ev_io *io, int fd, ev_io_cb *cb);
 
-/* The descriptor that `from` watches is watched by `to` from now on, and `from` is stopped. No system
- * call, and nothing that was not told yet is lost. */
+/* The descriptor that `from` watches is watched by `to` from now on, and `from` is stopped. No
+ * system call, and nothing that was not told yet is lost. */
 void ev_io_move(ev_loop *loop, ev_io *to, ev_io *from, ev_io_cb *cb);
 
 /* Ends the watch and leaves the descriptor open. No callback comes after this. */
 void ev_io_stop(ev_loop *loop, ev_io *io);
 
-/* While `on`, nothing is told of what comes in, only of room and of errors; afterwards, what is ready
- * then is told. For who can take nothing for a while: each byte that comes would wake the loop for
- * nothing. A system call each time. Returns 0 or -errno. */
+/* While `on`, nothing is told of what comes in, only of room and of errors; afterwards, what is
+ * ready then is told. For who can take nothing for a while: each byte that comes would wake the
+ * loop for nothing. A system call each time. Returns 0 or -errno. */
 int ev_io_mute(ev_loop *loop, ev_io *io, bool on);
 
 /* Ends the watch and closes the descriptor; nothing to close where it is stopped. Cheaper than

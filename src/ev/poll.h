@@ -22,8 +22,8 @@ void poll_close(ev_poll *poll);
  * `on` 0 ends it, as closing the descriptor does. 0 or -errno. */
 int poll_set(ev_poll *poll, int fd, uint64_t key, int on);
 
-/* Reports `fd` under `key` for writing only (`on`), or both ways again, beginning with what is ready
- * then. Errors are reported in any case. 0 or -errno. */
+/* Reports `fd` under `key` for writing only (`on`), or both ways again, beginning with what is
+ * ready then. Errors are reported in any case. 0 or -errno. */
 int poll_mute(ev_poll *poll, int fd, uint64_t key, int on);
 
 /* Ends the wait under way, or the next one. From any thread and from signal handlers. */

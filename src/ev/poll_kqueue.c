@@ -154,7 +154,8 @@ static void drain(int wake_read)
     }
 }
 
-/* On the write filter EV_EOF means that nobody will read any more, which reading, too, finds out. */
+/* On the write filter EV_EOF means that nobody will read any more, which reading, too, finds
+ * out. */
 static int events_of(const struct kevent *e)
 {
     if (e->flags & EV_ERROR)

@@ -3,7 +3,8 @@
 #include <lauxlib.h>
 #include <stdbool.h>
 
-/* An object that nobody holds: each time round the collector finds it, and it leaves another behind. */
+/* An object that nobody holds: each time round the collector finds it, and it leaves another
+ * behind. */
 #define WITNESS "links.witness"
 
 enum { PAUSE_LUA = 200 }; /* percent of what is alive: LuaJIT's */

@@ -180,7 +180,8 @@ static int core_queue(lua_State *L)
     return 1;
 }
 
-/* A queue that nobody can reach any more wakes nobody: who waits has its own timeout, or a cancel. */
+/* A queue that nobody can reach any more wakes nobody: who waits has its own timeout, or a
+ * cancel. */
 static int queue_gc(lua_State *L)
 {
     waitq *q = check_queue(L, 1);

@@ -103,9 +103,9 @@ void finalizers_run(lua_State *L)
 }
 
 /* interrupt(fn) -> boolean: calls fn() before the next instruction of the program's own, whichever
- * task runs it, or when the turn has run its tasks. False, and nothing, where that cannot be: at the
- * end, and under a hook of the program's that counts instructions, whose count would begin anew each
- * time (it works in interpreted code only). */
+ * task runs it, or when the turn has run its tasks. False, and nothing, where that cannot be: at
+ * the end, and under a hook of the program's that counts instructions, whose count would begin anew
+ * each time (it works in interpreted code only). */
 static int core_interrupt(lua_State *L)
 {
     lua_pushvalue(L, 1);

@@ -69,9 +69,10 @@ typedef struct writer {
 
 static bool put_value(writer *w, int depth);
 
-/* --- the buffer -------------------------------------------------------------------------------- */
+/* --- the buffer ------------------------------------------------------------------------------- */
 
-/* While a call writes, the buffer's length is in its `at`. It puts it down where another may run. */
+/* While a call writes, the buffer's length is in its `at`. It puts it down where another may
+ * run. */
 static void leave(writer *w) { w->out->len = (size_t)(w->at - w->out->data); }
 
 static void come_back(writer *w)
@@ -125,7 +126,7 @@ static void release(buffer *out)
     out->room = out->len = 0;
 }
 
-/* --- faults ------------------------------------------------------------------------------------ */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 static bool __attribute__((format(printf, 2, 3))) fail(writer *w, const char *format, ...)
 {
@@ -152,7 +153,8 @@ static bool fail_at_name(writer *w, int key)
 {
     size_t len;
     if (w->plain)
-        return false; /* nobody is told; and a number would become a string, and start a collection */
+        return false; /* nobody is told; and a number would become a string, and start a
+                       * collection */
     lua_settop(w->L, key);
     const char *name = lua_tolstring(w->L, key, &len);
     fail_at(w, name, len);
@@ -166,7 +168,7 @@ static bool fail_at_index(writer *w, int i)
     return fail_at(w, step, (size_t)len);
 }
 
-/* --- what is not a table ----------------------------------------------------------------------- */
+/* --- what is not a table ---------------------------------------------------------------------- */
 
 static void put_long_string(writer *w, const char *s, size_t len)
 {
@@ -232,7 +234,7 @@ static bool put_number(writer *w)
     return true;
 }
 
-/* --- tables ------------------------------------------------------------------------------------ */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 enum { NO_ARRAY = -1, SPARSE = -2 };
 
@@ -381,8 +383,8 @@ static bool put_raw(writer *w, int t)
 }
 
 /* What has the keys 1 to n in this order, as an array has them in memory, from the element on that
- * is on top of the stack. -1 where there turns out to be another key: then nothing has been written,
- * and the stack is as high as `t`. */
+ * is on top of the stack. -1 where there turns out to be another key: then nothing has been
+ * written, and the stack is as high as `t`. */
 static int put_list(writer *w, int t, int depth)
 {
     lua_State *L = w->L;
@@ -503,7 +505,7 @@ static bool put_value(writer *w, int depth)
     return ok;
 }
 
-/* --- for Lua ----------------------------------------------------------------------------------- */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 static void start(writer *w, lua_State *L, buffer *out)
 {
@@ -612,7 +614,8 @@ static void push_buffer(lua_State *L)
 
 /* Pushes the table by which links_json_write, which writes to the buffer on top of the stack, finds
  * its value, and makes it a stack to work on. The value does not live on by it: what had no other
- * owner goes with the next collection. Buffer and stack do, as names, since only values are weak. */
+ * owner goes with the next collection. Buffer and stack do, as names, since only values are
+ * weak. */
 static void push_place(lua_State *L)
 {
     buffer *out = lua_touserdata(L, -1);
@@ -632,8 +635,8 @@ static void push_place(lua_State *L)
 }
 
 /* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> the text and the table of
- * links_json_write, encode. `odd` and `sorted` are what is left to Lua: odd(value, int64AsString) ->
- * text | nil, message; sorted(table) -> its keys. */
+ * links_json_write, encode. `odd` and `sorted` are what is left to Lua: odd(value, int64AsString)
+ * -> text | nil, message; sorted(table) -> its keys. */
 static int json_encoder(lua_State *L)
 {
     lua_settop(L, 5);

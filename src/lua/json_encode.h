@@ -2,9 +2,9 @@
  * What lib/links/json.lua encodes with. A value is walked through the C API, since the walk would
  * run interpreted in Lua, at three times the cost, and written into one buffer that is kept.
  *
- * Two things are left to Lua, which calls back here: values that C cannot look into (64-bit integers
- * of the FFI, numbers very large or small), and the order of names.
- */
+ * Two things are left to Lua, which calls back here: values that C cannot look into (64-bit
+ * integers of the FFI, numbers very large or small), and the order of
+ * names. */
 #ifndef LINKS_LUA_JSON_ENCODE_H
 #define LINKS_LUA_JSON_ENCODE_H
 
@@ -19,8 +19,8 @@ typedef struct links_json_text links_json_text;
  *
  * This is for compiled code. A trace ends at a call of encode(), a function of Lua's C API, and all
  * that is alive there is put into memory first, the request and the response of a handler; by the
- * FFI it goes on. But through the FFI there is no way to the caller's stack, so the value comes by a
- * table, and the walk has a stack of its own. It calls no Lua, makes no object, and so starts no
+ * FFI it goes on. But through the FFI there is no way to the caller's stack, so the value comes by
+ * a table, and the walk has a stack of its own. It calls no Lua, makes no object, and so starts no
  * collection. */
 LINKS_API int links_json_write(links_json_text *out);
 

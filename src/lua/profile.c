@@ -42,7 +42,7 @@ bool profile_is_on(void) { return __atomic_load_n(&all.on, __ATOMIC_ACQUIRE); }
 
 void profile_on_signal(void (*fn)(void)) { all.on_signal = fn; }
 
-/* --- samples ------------------------------------------------------------------------------------ */
+/* --- samples ---------------------------------------------------------------------------------- */
 
 static uint32_t hash_of(const char *text, size_t len)
 {
@@ -111,7 +111,7 @@ static void set_timer(int interval_ms)
     setitimer(ITIMER_PROF, &timer, NULL);
 }
 
-/* --- on and off --------------------------------------------------------------------------------- */
+/* --- on and off ------------------------------------------------------------------------------- */
 
 static void on_sigprof(int signum)
 {
@@ -133,8 +133,8 @@ static void turn_on(lua_State *L)
     __atomic_store_n(&all.on, true, __ATOMIC_RELEASE);
 }
 
-/* A signal that is on its way still finds a handler: LuaJIT puts back what was there before it, which
- * would end the process. */
+/* A signal that is on its way still finds a handler: LuaJIT puts back what was there before it,
+ * which would end the process. */
 static void turn_off(lua_State *L)
 {
     if (!all.on)
@@ -163,7 +163,7 @@ void profile_close(lua_State *L)
     all.lent = false;
 }
 
-/* --- for Lua ------------------------------------------------------------------------------------ */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 static void free_stacks(void)
 {

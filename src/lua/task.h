@@ -50,7 +50,8 @@ struct task {
 /* Starts the scheduler on a loop and a VM; both outlive it. */
 void sched_open(ev_loop *loop, lua_State *L);
 
-/* Ends it: what still waits is forgotten. Afterwards nothing can start or park; then close the VM. */
+/* Ends it: what still waits is forgotten. Afterwards nothing can start or park; then close the
+ * VM. */
 void sched_close(void);
 
 /* False once sched_close has been called: only finalizers run then. */

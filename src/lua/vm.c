@@ -73,7 +73,8 @@ static int core_exit(lua_State *L)
     return 0;
 }
 
-/* lastWords(message|nil): for the case that the program ends by itself, with nothing else to say. */
+/* lastWords(message|nil): for the case that the program ends by itself, with nothing else to
+ * say. */
 static int core_last_words(lua_State *L)
 {
     snprintf(vm.last_words, sizeof(vm.last_words), "%s", luaL_optstring(L, 1, ""));

@@ -59,7 +59,7 @@ static uint32_t load(const uint32_t *n) { return __atomic_load_n(n, __ATOMIC_ACQ
 
 static void store(uint32_t *n, uint32_t value) { __atomic_store_n(n, value, __ATOMIC_RELEASE); }
 
-/* --- the thread --------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 static int64_t clock_ms(void)
 {
@@ -171,7 +171,8 @@ static int period_of(void)
 }
 
 /* While two threads share a table of descriptors, each system call on one of them takes and drops a
- * reference by locked instructions. So the thread gets a table of its own, with what say_last needs. */
+ * reference by locked instructions. So the thread gets a table of its own, with what say_last
+ * needs. */
 static void leave_descriptors(void)
 {
 #ifdef CLOSE_RANGE_UNSHARE
@@ -253,7 +254,7 @@ static void stop(void)
     store(&watchdog_sight.asleep, 0);
 }
 
-/* --- the loop's thread -------------------------------------------------------------------------- */
+/* --- the loop's thread ------------------------------------------------------------------------ */
 
 static void on_signal(void)
 {
@@ -302,8 +303,9 @@ static void tell(lua_State *L, task *t, const char *end)
     lua_settop(L, top);
 }
 
-/* The thread may strike once more while the error that it has struck for before is being raised: the
- * task has not had its time again then. Looks are not punctual, so most of that time will do. */
+/* The thread may strike once more while the error that it has struck for before is being raised:
+ * the task has not had its time again then. Looks are not punctual, so most of that time will
+ * do. */
 static bool is_too_soon(uint32_t serial)
 {
     return dog.raised == serial && sched_held_ms() < dog.raised_ms + dog.abort_ms * 0.75;
@@ -347,7 +349,7 @@ static void on_hold(lua_State *L)
     }
 }
 
-/* --- for Lua ------------------------------------------------------------------------------------ */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 static void turn_off(lua_State *L)
 {
@@ -357,9 +359,9 @@ static void turn_off(lua_State *L)
     profile_want(L, false);
 }
 
-/* watchdog(tell_ms, abort_ms, kill_ms, fn) -> 0 or -errno: calls fn(task, ms, traceback, traceback of
- * the task that runs that coroutine, "abort", "kill" or nil) when a task has held the loop for so
- * long. Times of 0: never. */
+/* watchdog(tell_ms, abort_ms, kill_ms, fn) -> 0 or -errno: calls fn(task, ms, traceback, traceback
+ * of the task that runs that coroutine, "abort", "kill" or nil) when a task has held the loop for
+ * so long. Times of 0: never. */
 static int core_watchdog(lua_State *L)
 {
     int tell_ms = (int)luaL_checkinteger(L, 1), abort_ms = (int)luaL_checkinteger(L, 2);

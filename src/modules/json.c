@@ -61,7 +61,7 @@ static links_json_node *add(reader *r, int kind)
     return node;
 }
 
-/* --- strings ----------------------------------------------------------------------------------- */
+/* --- strings ---------------------------------------------------------------------------------- */
 
 /* Four hexadecimal digits, or -1. */
 static int32_t hex4(const char *p, const char *end)
@@ -213,7 +213,7 @@ static int read_string(reader *r)
     return 0;
 }
 
-/* --- numbers ----------------------------------------------------------------------------------- */
+/* --- numbers ---------------------------------------------------------------------------------- */
 
 static inline bool is_digit(const reader *r)
 {
@@ -237,9 +237,9 @@ static int read_exponent(reader *r, int *exponent)
 }
 
 /*
- * Fifteen digits and a power of ten up to 22 are exact as doubles, so one multiplication or division rounds
- * once and rightly. Whatever has more is left to Lua's own conversion.
- */
+ * Fifteen digits and a power of ten up to 22 are exact as doubles, so one multiplication or
+ * division rounds once and rightly. Whatever has more is left to Lua's own
+ * conversion. */
 static int read_number(reader *r)
 {
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
@@ -290,7 +290,7 @@ static int read_number(reader *r)
     return 0;
 }
 
-/* --- the rest ---------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 /* Skips one comment; r->at is at its slash. */
 static int skip_comment(reader *r)

@@ -1,8 +1,9 @@
 /*
- * What lib/links/json.lua decodes with (it encodes with src/lua/json_encode.h). A text is read into an array of nodes, in the order in which the
- * values stand in it, from which Lua makes its tables: C knows no tables, and Lua no bytes. A
- * string without escapes is not copied, its node points into the text.
- */
+ * What lib/links/json.lua decodes with (it encodes with src/lua/json_encode.h). A text is read into
+ * an array of nodes, in the order in which the values stand in it, from which Lua makes its tables:
+ * C knows no tables, and Lua no bytes. A string without escapes is not copied, its node points into
+ * the
+ * text. */
 #ifndef LINKS_MODULES_JSON_H
 #define LINKS_MODULES_JSON_H
 
@@ -48,9 +49,9 @@ LINKS_API void links_json_free(links_json *json);
 
 /*
  * Reads `len` bytes. Returns the number of nodes (1 or more), which are valid until the next call
- * and as long as `text` is; or LINKS_PARSE, or LINKS_TOO_LARGE for a nesting deeper than `max_depth`
- * or a text of 2 GiB and more.
- */
+ * and as long as `text` is; or LINKS_PARSE, or LINKS_TOO_LARGE for a nesting deeper than
+ * `max_depth` or a text of 2 GiB and
+ * more. */
 LINKS_API int links_json_parse(links_json *json, const char *text, size_t len, int max_depth,
                                int flags);
 

@@ -48,7 +48,8 @@ bool work_is_over(const work *w);
 /* Parks until it is over, and then answers its result, which is 0 unless it was never run. */
 int work_wait(work *w, const char *what);
 
-/* The caller lets go: it is freed now, or when its thread is done. What has not begun never will. */
+/* The caller lets go: it is freed now, or when its thread is done. What has not begun never
+ * will. */
 void work_leave(work *w);
 
 /* For `run`, on its thread: nobody wants the result any more, so what takes long may end. */

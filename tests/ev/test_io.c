@@ -39,7 +39,7 @@ static void assert_told(ev_loop *loop, ear *e, int events)
     cr_assert_eq(e->events & events, events, "told of %d", e->events);
 }
 
-/* --- what is told -------------------------------------------------------------------------------- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 Test(ev_io, tells_first_what_is_ready_already)
 {
@@ -251,7 +251,7 @@ Test(ev_io, loses_nobody_of_a_crowd)
     ev_loop_free(loop);
 }
 
-/* --- the ends of a watch -------------------------------------------------------------------------- */
+/* --- the ends of a watch ---------------------------------------------------------------------- */
 
 static int closings;
 
@@ -463,7 +463,7 @@ Test(ev_io, watches_a_file_that_comes_back_under_its_former_number)
     ev_loop_free(loop);
 }
 
-/* --- errors ---------------------------------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 Test(ev_io, is_not_started_on_what_cannot_be_watched)
 {

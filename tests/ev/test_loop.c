@@ -3,7 +3,7 @@
 
 #include "ev_test.h"
 
-/* --- the turn ---------------------------------------------------------------------------------- */
+/* --- the turn --------------------------------------------------------------------------------- */
 
 static char steps[64];
 
@@ -206,7 +206,7 @@ Test(ev_loop, goes_on_when_its_wait_is_interrupted)
     ev_loop_free(loop);
 }
 
-/* --- what keeps it turning ---------------------------------------------------------------------- */
+/* --- what keeps it turning -------------------------------------------------------------------- */
 
 static int runs;
 
@@ -276,7 +276,7 @@ Test(ev_loop, sleeps_while_something_is_referenced_and_only_then)
     ev_loop_free(loop);
 }
 
-/* --- deferred release ---------------------------------------------------------------------------- */
+/* --- deferred release ------------------------------------------------------------------------- */
 
 typedef struct thing {
     ev_release release;
@@ -322,7 +322,7 @@ Test(ev_loop, releases_what_is_left_when_it_is_freed)
     cr_assert_eq(released, 2);
 }
 
-/* --- limits and statistics ------------------------------------------------------------------------ */
+/* --- limits and statistics -------------------------------------------------------------------- */
 
 Test(ev_loop, is_not_made_without_descriptors_and_keeps_none)
 {

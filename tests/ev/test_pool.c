@@ -84,7 +84,7 @@ Test(ev_work, is_done_by_as_many_threads_at_a_time_as_asked_for)
     }
 }
 
-/* --- what blocks until the test lets it go ------------------------------------------------------- */
+/* --- what blocks until the test lets it go ---------------------------------------------------- */
 
 static sem_t begun, gate;
 
@@ -191,7 +191,7 @@ Test(ev_work, is_told_of_exactly_once_when_the_loop_is_freed)
     cr_assert_eq(refusal, -ECANCELED);
 }
 
-/* --- callbacks that go on ------------------------------------------------------------------------ */
+/* --- callbacks that go on --------------------------------------------------------------------- */
 
 static void submit_again(ev_loop *loop, ev_work *work)
 {
@@ -238,7 +238,7 @@ Test(ev_work, is_never_disturbed_by_signals)
     ev_loop_free(loop);
 }
 
-/* --- bad settings, no threads --------------------------------------------------------------------- */
+/* --- bad settings, no threads ----------------------------------------------------------------- */
 
 Test(ev_work, takes_one_to_sixty_four_threads_and_nothing_else)
 {

@@ -1,7 +1,7 @@
 #include "ev/loop.h"
 #include "ev_test.h"
 
-/* --- in real time ------------------------------------------------------------------------------ */
+/* --- in real time ----------------------------------------------------------------------------- */
 
 typedef struct probe {
     ev_timer timer;
@@ -186,7 +186,7 @@ Test(ev_timer, that_repeats_late_does_not_catch_up)
     ev_loop_free(loop);
 }
 
-/* --- a wheel turned by hand ---------------------------------------------------------------------- */
+/* --- a wheel turned by hand ------------------------------------------------------------------- */
 
 /* Time is what the test says: the turns below are the timers' step alone. */
 static void turn_at(ev_loop *loop, int64_t ms)
@@ -386,7 +386,7 @@ Test(ev_timer, is_never_asked_to_look_later_than_the_next_deadline)
     ev_loop_free(loop);
 }
 
-/* --- timers that change timers --------------------------------------------------------------------- */
+/* --- timers that change timers ---------------------------------------------------------------- */
 
 static ev_timer *victim;
 
@@ -501,7 +501,7 @@ Test(ev_timer, can_be_freed_by_its_own_callback)
     ev_loop_free(loop);
 }
 
-/* --- many ------------------------------------------------------------------------------------------ */
+/* --- many ------------------------------------------------------------------------------------- */
 
 Test(ev_timer, arms_and_cancels_a_million)
 {

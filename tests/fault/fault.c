@@ -5,9 +5,9 @@
  *   FAULT="accept4=EMFILE/3 recv=EINTR/2 send=short malloc=fail@500"
  *
  * name=what/n@after: every nth call (1: each), from the one after the first `after` on. What: the
- * name of an error, or `short`: a write of one byte. There is no short read, since epoll(7) promises
- * that it has emptied the socket. malloc, which is calloc too, knows only `fail`.
- */
+ * name of an error, or `short`: a write of one byte. There is no short read, since epoll(7)
+ * promises that it has emptied the socket. malloc, which is calloc too, knows only
+ * `fail`. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /*
- * Answers as a client could get them: a head and a body in chunks, whole and in pieces. Whatever the
- * bytes are, what is found must lie within what was given and must not depend on where they were
- * split, and an accepted head must be one that nobody reads differently.
- */
+ * Answers as a client could get them: a head and a body in chunks, whole and in pieces. Whatever
+ * the bytes are, what is found must lie within what was given and must not depend on where they
+ * were split, and an accepted head must be one that nobody reads
+ * differently. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

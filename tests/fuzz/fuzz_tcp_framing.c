@@ -57,7 +57,8 @@ static void feed(reader *r)
     r->s->reader_woken = true;
 }
 
-/* What ought to be read: its length, or LINKS_EOF, LINKS_EXCEED_BUF_SIZE. `whole`: what it takes. */
+/* What ought to be read: its length, or LINKS_EOF, LINKS_EXCEED_BUF_SIZE. `whole`: what it
+ * takes. */
 static int expected(const reader *r, size_t *whole)
 {
     const char *at = r->data + r->taken;

@@ -80,7 +80,7 @@ static queue *queue_of(int kq)
     return q;
 }
 
-/* --- changes ----------------------------------------------------------------------------------- */
+/* --- changes ---------------------------------------------------------------------------------- */
 
 static int tell_epoll(int kq, int op, int fd, const knote *note)
 {
@@ -163,7 +163,7 @@ static int change_all(int kq, queue *q, const struct kevent *changes, int nchang
     return told;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void leave(queue *q, int fd, short filter, bool eof)
 {

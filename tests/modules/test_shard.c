@@ -43,7 +43,7 @@ typedef struct content {
     bool there[KEYS];
 } content;
 
-/* --- a shard as a table ------------------------------------------------------------------------ */
+/* --- a shard as a table ----------------------------------------------------------------------- */
 
 static shard_key key_of(int i)
 {
@@ -141,7 +141,7 @@ static void read_all(shard *at, content *c)
                  "no block is lost, and none is there twice");
 }
 
-/* --- step by step ------------------------------------------------------------------------------ */
+/* --- step by step ----------------------------------------------------------------------------- */
 
 static content old_content, new_content;
 static bool may_be_gone; /* a value goes before the one that takes its place */

@@ -39,7 +39,7 @@ static SSL_CTX *other_ctx;
 static SSL *other; /* libssl on `peer` */
 static char cert[8192], key[8192];
 
-/* --- the owner of a stream ----------------------------------------------------------------------- */
+/* --- the owner of a stream -------------------------------------------------------------------- */
 
 static void read_all(end *e)
 {
@@ -70,7 +70,7 @@ static void open_end(end *e, int fd)
     cr_assert_eq(stream_open(&e->s, n, fd, &ops), 0);
 }
 
-/* --- contexts -------------------------------------------------------------------------------------- */
+/* --- contexts --------------------------------------------------------------------------------- */
 
 static links_tls_options options_of(bool is_server)
 {
@@ -103,7 +103,7 @@ static void make_certificate(void)
     memcpy(cert, second, (size_t)(pem + len - second));
 }
 
-/* --- time ------------------------------------------------------------------------------------------ */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static double clock_s(void)
 {
@@ -117,7 +117,7 @@ static double clock_s(void)
     for (double until_s = clock_s() + PATIENCE_S; !(what); ev_loop_turn(loop, 1))                  \
     cr_assert_lt(clock_s(), until_s, "waited too long for " #what)
 
-/* --- the peers ------------------------------------------------------------------------------------- */
+/* --- the peers -------------------------------------------------------------------------------- */
 
 static void begin_server(const links_tls_options *o)
 {
@@ -239,7 +239,7 @@ static void pair_up(void)
         carry(65536); /* the ticket too */
 }
 
-/* --- the suite --------------------------------------------------------------------------------------- */
+/* --- the suite -------------------------------------------------------------------------------- */
 
 static void setup(void)
 {
@@ -280,7 +280,7 @@ static void teardown(void)
 
 TestSuite(tls, .init = setup, .fini = teardown, .timeout = 120);
 
-/* --- bytes that come as they like ----------------------------------------------------------------- */
+/* --- bytes that come as they like ------------------------------------------------------------- */
 
 Test(tls, takes_a_handshake_that_comes_a_byte_at_a_time_and_what_follows)
 {
@@ -348,7 +348,7 @@ Test(tls, moves_much_in_both_directions_at_once)
     cr_assert_eq(server.s.out_len, 0u);
 }
 
-/* --- ends -------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 Test(tls, tells_the_end_that_was_said_from_being_cut_off)
 {
@@ -413,7 +413,7 @@ Test(tls, does_not_say_its_end_where_it_was_cut_short)
     cr_assert_not(SSL_get_shutdown(other) & SSL_RECEIVED_SHUTDOWN);
 }
 
-/* --- peers that do not keep to it --------------------------------------------------------------------- */
+/* --- peers that do not keep to it ------------------------------------------------------------- */
 
 Test(tls, ends_a_handshake_that_stalls_and_holds_nobody_up)
 {
@@ -543,7 +543,7 @@ Test(tls, fails_by_name_where_it_does_not_trust)
     cr_assert_eq(server.last, LINKS_TLS_ALERT);
 }
 
-/* --- output -------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 Test(tls, holds_back_what_a_slow_peer_does_not_take)
 {
@@ -613,7 +613,7 @@ Test(tls, fails_a_write_whose_peer_has_gone)
               server.failed == LINKS_TLS_TRUNCATED);
 }
 
-/* --- ends in the middle ------------------------------------------------------------------------------- */
+/* --- ends in the middle ----------------------------------------------------------------------- */
 
 Test(tls, may_be_closed_after_any_step_of_the_handshake)
 {
@@ -671,7 +671,7 @@ Test(tls, that_is_idle_holds_no_buffer)
     cr_assert_not(server.s.readable);
 }
 
-/* --- the kernel's TLS ---------------------------------------------------------------------------------- */
+/* --- the kernel's TLS ------------------------------------------------------------------------- */
 
 /* A socket's BIO that says what it was told; it takes the keys for what is written. */
 static int told, taken;

@@ -148,7 +148,7 @@ end
 --- @param value    string  printable ASCII without space, comma, semicolon, quote and backslash
 --- @param options  table   path         "/"     "" for the path of the request
 ---                         domain       nil     the host of the request only
----                         maxAge       nil     ms, rounded up to seconds; until the browser is closed
+---                         maxAge       nil     ms, rounded up to seconds; nil: the browser's life
 ---                         expires      nil     ms since 1970
 ---                         secure       "auto"  only over TLS: true, false, or as this request came
 ---                         httpOnly     true    scripts do not see it

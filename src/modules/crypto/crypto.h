@@ -1,7 +1,7 @@
 /*
- * Cryptography as Lua calls it (lib/links/crypto.lua), on OpenSSL's libcrypto. Algorithms are looked
- * up once and kept: a look-up costs more than hashing a cookie.
- */
+ * Cryptography as Lua calls it (lib/links/crypto.lua), on OpenSSL's libcrypto. Algorithms are
+ * looked up once and kept: a look-up costs more than hashing a
+ * cookie. */
 #ifndef LINKS_MODULES_CRYPTO_CRYPTO_H
 #define LINKS_MODULES_CRYPTO_CRYPTO_H
 
@@ -43,7 +43,7 @@ LINKS_API int links_crypto_uuid(int version, char *out);
 /* Whether they are the same, in a time that does not tell where they differ. */
 LINKS_API int links_crypto_equal(const void *a, const void *b, size_t len);
 
-/* --- keys from passwords and other keys (kdf.c) ------------------------------------------------ */
+/* --- keys from passwords and other keys (kdf.c) ----------------------------------------------- */
 
 enum {
     LINKS_KDF_PBKDF2,
@@ -79,7 +79,7 @@ LINKS_API int links_crypto_hkdf(int alg, const void *key, size_t key_len, const 
                                 size_t salt_len, const void *info, size_t info_len, uint8_t *out,
                                 size_t out_len);
 
-/* --- authenticated encryption (aead.c) --------------------------------------------------------- */
+/* --- authenticated encryption (aead.c) -------------------------------------------------------- */
 
 enum {
     LINKS_AEAD_NONCE = 12,
@@ -102,7 +102,7 @@ LINKS_API int links_aead_seal(int alg, const links_aead_args *args, uint8_t *out
  * not made with this key, nonce and aad; then `out` is zeros. */
 LINKS_API int links_aead_open(int alg, const links_aead_args *args, uint8_t *out);
 
-/* --- signatures (sign.c) ----------------------------------------------------------------------- */
+/* --- signatures (sign.c) ---------------------------------------------------------------------- */
 
 enum {
     LINKS_KEY_OTHER, /* not for signatures */

@@ -38,7 +38,7 @@ static EVP_KDF *kdf_of(int kind)
 
 int links_kdf_has(int kind) { return kdf_of(kind) != NULL; }
 
-/* --- on a thread ------------------------------------------------------------------------------- */
+/* --- on a thread ------------------------------------------------------------------------------ */
 
 enum { PARAMS_MAX = 8 };
 
@@ -118,7 +118,7 @@ static void release(work *w)
 
 static const work_ops ops = {.run = run, .free = release};
 
-/* --- for Lua ------------------------------------------------------------------------------------ */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 int links_kdf_start(links_kdf **out, int kind, const links_kdf_args *args)
 {

@@ -31,7 +31,7 @@ typedef struct key {
 
 static const key *key_of(const links_key *k) { return (const key *)k; }
 
-/* --- keys -------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 /* The curves of NIST alone: others have numbers of the same lengths, and are of other standards. */
 static bool has_known_curve(EVP_PKEY *pkey)
@@ -122,7 +122,7 @@ int links_key_pem(const links_key *k, int is_private, const char **out)
     return (int)n;
 }
 
-/* --- which key does for what --------------------------------------------------------------------- */
+/* --- which key does for what ------------------------------------------------------------------ */
 
 /* RFC 7518, 3.4: each hash has its curve. */
 static bool is_curve_of(int bits, int digest_len)
@@ -156,7 +156,7 @@ static int set_padding(EVP_PKEY_CTX *ctx, int how)
            EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) > 0;
 }
 
-/* --- ECDSA's two numbers -------------------------------------------------------------------------- */
+/* --- ECDSA's two numbers ---------------------------------------------------------------------- */
 
 /* DER to two numbers of `size` bytes. */
 static int to_raw(uint8_t *out, size_t len, int size)
@@ -189,7 +189,7 @@ static int to_der(const uint8_t *raw, size_t len, int size, unsigned char **out)
 
 static int bytes_of(int bits) { return (bits + 7) / 8; }
 
-/* --- signing ---------------------------------------------------------------------------------------- */
+/* --- signing ---------------------------------------------------------------------------------- */
 
 int links_key_sign(const links_key *k, int how, int alg, const void *data, size_t len, uint8_t *out)
 {
@@ -226,7 +226,8 @@ int links_key_verify(const links_key *k, int how, int alg, const void *data, siz
         if (!signature_len)
             return 0;
     }
-    /* RFC 8017, 8.1.2 and 8.2.2: libcrypto takes one without its leading zero for the same number. */
+    /* RFC 8017, 8.1.2 and 8.2.2: libcrypto takes one without its leading zero for the same
+     * number. */
     if (EVP_PKEY_is_a(key_of(k)->pkey, "RSA") &&
         signature_len != (size_t)EVP_PKEY_get_size(key_of(k)->pkey))
         return 0;
@@ -240,7 +241,7 @@ int links_key_verify(const links_key *k, int how, int alg, const void *data, siz
     return ok;
 }
 
-/* --- making keys ------------------------------------------------------------------------------------ */
+/* --- making keys ------------------------------------------------------------------------------ */
 
 struct links_keygen {
     work work;

@@ -4,8 +4,8 @@
  * "ask": one task's interest in one or two questions. The questions themselves are shared by all
  * that ask them, and go on when an ask is freed.
  *
- * An answer is valid until the next wait, also when its ask is freed: the compiler of LuaJIT may put
- * off reading a field until after a later call. (But for those of links_dns_local and
+ * An answer is valid until the next wait, also when its ask is freed: the compiler of LuaJIT may
+ * put off reading a field until after a later call. (But for those of links_dns_local and
  * links_dns_local_names, which are valid until they are called again.)
  */
 #ifndef LINKS_MODULES_DNS_DNS_H

@@ -193,7 +193,8 @@ static void on_reply(void *arg, int status, const uint8_t *message, size_t len)
         run(q);
 }
 
-/* The second time round it does without EDNS, for there are those who drop what they do not know. */
+/* The second time round it does without EDNS, for there are those who drop what they do not
+ * know. */
 static void send_one(query *q)
 {
     queries *qs = q->owner;

@@ -2,7 +2,8 @@
  * A connection of the server: from the bytes of the socket to requests, one at a time, and back.
  *
  *   (PROXY ->) IDLE -> HEAD -> BUSY -> (DRAIN ->) IDLE ...   a client that behaves
- *                \-> CLOSING -> LINGER -> gone               one that does not, and the last request
+ *                \-> CLOSING -> LINGER -> gone               one that does not, and the last
+ * request
  *
  * While it is idle it holds a struct of some 200 bytes and nothing else: the request, the input
  * buffer and the output come from pools and go back.

@@ -35,7 +35,7 @@ static bool next_element(scan *s)
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* --- ranges ------------------------------------------------------------------------------------ */
+/* --- ranges ----------------------------------------------------------------------------------- */
 
 /* A number; beyond what a file can have it stays there. -1 for none. */
 static int64_t take_number(scan *s)
@@ -101,7 +101,7 @@ int http_ranges(const char *value, size_t len, int64_t size, http_range *ranges)
     return count ? count : HTTP_RANGES_NONE;
 }
 
-/* --- encodings --------------------------------------------------------------------------------- */
+/* --- encodings -------------------------------------------------------------------------------- */
 
 /* A weight "q=0.123" behind a semicolon; other parameters are skipped. -1 for a malformed one. */
 static int take_weight(scan *s)
@@ -157,7 +157,7 @@ int http_accept_encoding(const char *value, size_t len, const char *coding)
     return any > 0 && strcmp(coding, "identity") == 0 ? -1 : any;
 }
 
-/* --- validators -------------------------------------------------------------------------------- */
+/* --- validators ------------------------------------------------------------------------------- */
 
 bool http_etag_listed(const char *value, size_t len, const char *tag, bool strong)
 {
@@ -184,7 +184,7 @@ bool http_etag_listed(const char *value, size_t len, const char *tag, bool stron
     return false;
 }
 
-/* --- dates ------------------------------------------------------------------------------------- */
+/* --- dates ------------------------------------------------------------------------------------ */
 
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 

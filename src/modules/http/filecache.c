@@ -18,7 +18,7 @@ enum { FIRST_SLOTS = 64 };
 static const char *const suffixes[VERSIONS] = {"", ".gz", ".zst", ".br"};
 static const char *const codings[VERSIONS] = {"", "gzip", "zstd", "br"};
 
-/* --- opening, on a thread ---------------------------------------------------------------------- */
+/* --- opening, on a thread --------------------------------------------------------------------- */
 
 /* A version as a thread has found it. */
 typedef struct found {
@@ -159,7 +159,7 @@ static void run(work *w)
     close(root);
 }
 
-/* --- what an entry says ------------------------------------------------------------------------ */
+/* --- what an entry says ----------------------------------------------------------------------- */
 
 static uint32_t hash_of(const char *s, size_t len)
 {
@@ -251,7 +251,7 @@ static void take_version(file_version *v, found *from)
     from->body = NULL;
 }
 
-/* --- the cache --------------------------------------------------------------------------------- */
+/* --- the cache -------------------------------------------------------------------------------- */
 
 static void unlink_entry(http_files *f, file_entry *e)
 {
@@ -325,7 +325,7 @@ static file_entry *add_entry(http_files *f, uint32_t hash, const char *path, siz
     return e;
 }
 
-/* --- loading ----------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static void over(work *w)
 {
@@ -465,7 +465,7 @@ int filecache_get(http_files *f, const char *path, size_t len, double ticket, fi
     return sched_park(&e->waiters, 0, SCHED_IO, "http file");
 }
 
-/* --- the whole --------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static char *duplicate(const char *s)
 {

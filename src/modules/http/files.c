@@ -13,7 +13,7 @@
 #include "filecache.h"
 #include "server.h"
 
-/* --- paths ------------------------------------------------------------------------------------- */
+/* --- paths ------------------------------------------------------------------------------------ */
 
 static int hex(char c)
 {
@@ -68,7 +68,7 @@ static int clean_path(const http_files *f, const char *path, size_t len, bool de
     return n;
 }
 
-/* --- what the request says --------------------------------------------------------------------- */
+/* --- what the request says -------------------------------------------------------------------- */
 
 typedef struct value {
     const char *text; /* NULL: there is no such field */
@@ -187,7 +187,7 @@ static bool range_holds(const file_entry *e, const file_version *v, const value 
     return http_date(if_range->text, if_range->len) == e->modified_s;
 }
 
-/* --- heads ------------------------------------------------------------------------------------- */
+/* --- heads ------------------------------------------------------------------------------------ */
 
 /* Stages one of our lines, unless the handler has set that field. */
 static void stage_line(http_request *r, const char *text, size_t len)
@@ -228,7 +228,7 @@ static void stage_content_range(http_request *r, const http_range *range, int64_
     (void)links_http_set(&r->view, LINKS_HTTP_SET, "Content-Range", 13, text, (size_t)n);
 }
 
-/* --- bodies ------------------------------------------------------------------------------------ */
+/* --- bodies ----------------------------------------------------------------------------------- */
 
 static size_t mark_of(const http_request *r)
 {
@@ -318,7 +318,7 @@ static int send_pieces(http_request *r, const file_version *v, const http_range 
     return finish_sending(r);
 }
 
-/* --- the answer -------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static int send_ranges(http_request *r, const file_version *v, const value *range)
 {

@@ -1,8 +1,8 @@
 /*
  * A proxy sets one kind of field and passes on what its client has put into the other. So the one
- * that is not the proxy's is never looked at, not even where the proxy's is missing. What is said is
- * believed from the nearest hop outwards, for as long as each is trusted.
- */
+ * that is not the proxy's is never looked at, not even where the proxy's is missing. What is said
+ * is believed from the nearest hop outwards, for as long as each is
+ * trusted. */
 #include "forwarded.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ typedef struct hops {
     uint32_t count;
 } hops;
 
-/* --- whom the server trusts ---------------------------------------------------------------------- */
+/* --- whom the server trusts ------------------------------------------------------------------- */
 
 int links_http_trust(links_http_server *ls, const char *text)
 {
@@ -52,7 +52,7 @@ static bool is_trusted(const http_server *s, const address *a)
     return false;
 }
 
-/* --- lists ----------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 /* Empty elements are none (RFC 9110, 5.6.1). */
 static void add(hops *h, const char *at, const char *end)
@@ -122,7 +122,7 @@ static http_slice pair_of(http_slice element, const char *name)
     }
 }
 
-/* --- nodes ----------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 static int parse_port(const char *s)
 {
@@ -160,7 +160,7 @@ static int parse_node(address *out, http_slice node)
     return number < 0 ? number : address_parse(out, host, number);
 }
 
-/* --- clients --------------------------------------------------------------------------------------- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 /* What one hop says; false where it is the last that is believed. */
 static bool take_hop(const http_server *s, http_client *c, http_slice node, http_slice scheme,

@@ -53,7 +53,8 @@ void http_head_init(http_head *h, const http_limits *limits);
 
 /* Parses what has come: `base` is the first byte of the head, `len` all there is from there.
  * Returns the length of the head once it is complete, 0 when more is needed, or the negative
- * status of the answer (-400, -405, -414, -417, -431, -501, -505), after which the connection is to close. */
+ * status of the answer (-400, -405, -414, -417, -431, -501, -505), after which the connection is to
+ * close. */
 int http_head_feed(http_head *h, const char *base, size_t len);
 
 /* The index of the field after `after` (-1: from the first) with that name, in any case; -1 when

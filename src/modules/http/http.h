@@ -115,15 +115,16 @@ LINKS_API void links_http_admit(links_http_server *server, links_http_visitor *v
 /* Connections that come are to speak TLS; `plain` says what becomes of requests in plain HTTP. */
 LINKS_API void links_http_set_tls(links_http_server *server, links_tls_context *context, int plain);
 
-/* The id of the next request, or -1; server->status says why: LINKS_AGAIN is parked, LINKS_HTTP_LEFT
- * that there are handlers to be cancelled, LINKS_HTTP_NEW that links_http_meet is to be called first.
- * `answered` is 1 where this worker comes back from a request. */
+/* The id of the next request, or -1; server->status says why: LINKS_AGAIN is parked,
+ * LINKS_HTTP_LEFT that there are handlers to be cancelled, LINKS_HTTP_NEW that links_http_meet is
+ * to be called first. `answered` is 1 where this worker comes back from a request. */
 LINKS_API int links_http_next(links_http_server *server, int answered);
 
 /* The next request, which stays that: its memory has its id from now on. */
 LINKS_API links_http_req *links_http_meet(links_http_server *server);
 
-/* The id of a task whose handler is to be cancelled, and why in *cut; 0 where there is none left. */
+/* The id of a task whose handler is to be cancelled, and why in *cut; 0 where there is none
+ * left. */
 LINKS_API uint32_t links_http_left(links_http_server *server, int *cut);
 
 /* A worker begins (1) or ends (-1; `busy` where it ends without having come back). */
@@ -150,9 +151,9 @@ LINKS_API int links_http_address(const links_http_server *server, int nth, links
 
 /* --- metrics ---------------------------------------------------------------------------------- */
 
-/* Begins to count. `statuses` and `durations`, a histogram of seconds with these bounds, are metrics
- * whose series are made as they are needed, the others are a cell each; all of metrics.h, and there
- * for as long as the process is. */
+/* Begins to count. `statuses` and `durations`, a histogram of seconds with these bounds, are
+ * metrics whose series are made as they are needed, the others are a cell each; all of metrics.h,
+ * and there for as long as the process is. */
 LINKS_API void links_http_measure(int statuses, int durations, double *under_way, double *received,
                                   double *sent, const double *bounds, int nbounds);
 
@@ -181,8 +182,8 @@ LINKS_API const char *links_http_field_value(const links_http_req *r, int index,
 LINKS_API void links_http_peer(const links_http_req *r, links_http_place *place);
 LINKS_API void links_http_local(const links_http_req *r, links_http_place *place);
 
-/* Who has sent it: the peer, or whom a trusted proxy tells of; port 0 where it does not tell. What it
- * says of the scheme and of the host is at these places, unchecked; NULL: nothing. */
+/* Who has sent it: the peer, or whom a trusted proxy tells of; port 0 where it does not tell. What
+ * it says of the scheme and of the host is at these places, unchecked; NULL: nothing. */
 typedef struct links_http_client {
     links_http_place place;
     const char *scheme, *host;
@@ -270,8 +271,8 @@ LINKS_API int links_http_respond_json(links_http_req *r, int status, const char 
  * LINKS_HTTP_HEADERS_SENT, LINKS_CLOSED. */
 LINKS_API int links_http_start(links_http_req *r, int status, double length);
 
-/* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared length.
- * Parks while the client is slower than we are. */
+/* Takes some of the body: returns how many bytes, LINKS_CLOSED, LINKS_TOO_LARGE beyond the declared
+ * length. Parks while the client is slower than we are. */
 LINKS_API int links_http_write(links_http_req *r, const char *data, size_t len);
 
 /* Sends an informational response (1xx) with the fields staged for it, and forgets them. 0;

@@ -120,7 +120,7 @@ void http_server_free_listeners(http_server *s)
         mem_free(listener_of(l));
 }
 
-/* --- places ------------------------------------------------------------------------------------ */
+/* --- places ----------------------------------------------------------------------------------- */
 
 static void place_of(links_http_place *place, const address *a)
 {
@@ -179,7 +179,7 @@ void links_http_local(const links_http_req *r, links_http_place *place)
     local_place_of(place, http_conn_is_alive(c) ? c->stream.io.fd : -1);
 }
 
-/* --- the door ---------------------------------------------------------------------------------- */
+/* --- the door --------------------------------------------------------------------------------- */
 
 /* It counts as a connection, for the limit and for who waits for the last one to go. */
 static void wait_at_door(http_server *s, int fd, const address *peer)
@@ -254,7 +254,7 @@ void http_server_free_visitors(http_server *s)
             mem_free(CONTAINER_OF(l, http_visitor, link));
 }
 
-/* --- what is going on ---------------------------------------------------------------------------- */
+/* --- what is going on ------------------------------------------------------------------------- */
 
 double links_http_age(const links_http_req *r)
 {

@@ -6,12 +6,11 @@
  * Bytes come and go as strings of Lua's, so nothing of a connection is kept here but where the
  * parser stands. The two functions that each answer calls are given to Lua by fastcall:
  *
- *   httpReplyHead(reply, head)   all bytes that have come since the beginning of the head: its length
- *                                once it is complete, 0 when more is needed, or a failure
- *   httpReplyBody(reply, bytes)  the next bytes of a body in chunks: what they mean, as a string, and
- *                                reply->used of them: the rest is for the next call; or
- *                                LINKS_HTTP_BAD_FRAMING
- */
+ *   httpReplyHead(reply, head)   all bytes that have come since the beginning of the head: its
+ * length once it is complete, 0 when more is needed, or a failure httpReplyBody(reply, bytes)  the
+ * next bytes of a body in chunks: what they mean, as a string, and reply->used of them: the rest is
+ * for the next call; or
+ * LINKS_HTTP_BAD_FRAMING */
 #ifndef LINKS_MODULES_HTTP_REPLY_H
 #define LINKS_MODULES_HTTP_REPLY_H
 

@@ -1,9 +1,9 @@
 /*
- * The tree of a router's paths, as far as it can be walked without Lua (lib/links/http/tree.lua): what
- * is written out, parameters, parameters of digits, the rest of a path. Nodes are numbers, 0 is the
- * root. What it does not find may still have a route: one with a pattern, or a path in an unusual
- * spelling; then Lua looks for it.
- */
+ * The tree of a router's paths, as far as it can be walked without Lua (lib/links/http/tree.lua):
+ * what is written out, parameters, parameters of digits, the rest of a path. Nodes are numbers, 0
+ * is the root. What it does not find may still have a route: one with a pattern, or a path in an
+ * unusual spelling; then Lua looks for
+ * it. */
 #ifndef LINKS_MODULES_HTTP_ROUTES_H
 #define LINKS_MODULES_HTTP_ROUTES_H
 

@@ -18,8 +18,8 @@ static const http_request *req_of(const links_http_req *r) { return (const http_
 
 /* --- requests ------------------------------------------------------------------------------ */
 
-/* A request's key: its id in the low bits, the generation above, within a double's 53. An id goes to
- * another request when its own is freed; a generation never comes back. */
+/* A request's key: its id in the low bits, the generation above, within a double's 53. An id goes
+ * to another request when its own is freed; a generation never comes back. */
 enum { ID_BITS = 21 };
 
 static uint32_t id_take(http_server *s)

@@ -12,7 +12,7 @@
 _Static_assert(sizeof(((links_last_request *)0)->path) == TRAIL_TEXT, "a path is not longer");
 _Static_assert(sizeof(http_trail_entry) == 128, "two lines of a cache");
 
-/* --- the worker -------------------------------------------------------------------------------- */
+/* --- the worker ------------------------------------------------------------------------------- */
 
 http_trail *trail_own;
 static uint32_t given;
@@ -41,7 +41,7 @@ http_trail_entry *trail_entry(void)
     return &trail_own->entries[number];
 }
 
-/* --- the master -------------------------------------------------------------------------------- */
+/* --- the master ------------------------------------------------------------------------------- */
 
 int trail_new(http_trail **trail)
 {

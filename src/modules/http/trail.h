@@ -1,10 +1,11 @@
 /*
- * What requests a worker of a cluster serves, where its master can see it after the worker has died,
- * however it has: a page of memory that both have mapped, with an entry for each request.
+ * What requests a worker of a cluster serves, where its master can see it after the worker has
+ * died, however it has: a page of memory that both have mapped, with an entry for each request.
  *
- * It is written when a request is handed out, and that is a copy of 104 bytes of its target; nothing
- * is locked, for nobody reads it while the worker lives. The scheduler notes there which task runs.
- */
+ * It is written when a request is handed out, and that is a copy of 104 bytes of its target;
+ * nothing is locked, for nobody reads it while the worker lives. The scheduler notes there which
+ * task
+ * runs. */
 #ifndef LINKS_MODULES_HTTP_TRAIL_H
 #define LINKS_MODULES_HTTP_TRAIL_H
 
@@ -36,7 +37,7 @@ typedef struct http_trail {
     http_trail_entry entries[TRAIL_ENTRIES];
 } http_trail;
 
-/* --- the worker -------------------------------------------------------------------------------- */
+/* --- the worker ------------------------------------------------------------------------------- */
 
 /* NULL: nothing is noted. */
 extern http_trail *trail_own;
@@ -66,7 +67,7 @@ static inline void trail_end(http_trail_entry *e, const void *request)
         e->task = 0;
 }
 
-/* --- the master -------------------------------------------------------------------------------- */
+/* --- the master ------------------------------------------------------------------------------- */
 
 /* Makes the page of a worker: its descriptor, the caller's, or -errno. */
 int trail_new(http_trail **trail);

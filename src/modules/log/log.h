@@ -45,8 +45,8 @@ LINKS_API void links_log_begin(links_log_line *line, int format, int flags, int 
 LINKS_API void links_log_piece(links_log_line *line, int format);
 LINKS_API void links_log_raw(links_log_line *line, const char *piece, size_t len);
 
-/* A field's name, with an underscore behind it where the line itself has one of that name; its value
- * comes next. */
+/* A field's name, with an underscore behind it where the line itself has one of that name; its
+ * value comes next. */
 LINKS_API void links_log_field(links_log_line *line, const char *name, size_t len);
 
 /* A field with its value. Code that waits runs interpreted, and there a call costs as much as the

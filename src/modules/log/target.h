@@ -58,7 +58,8 @@ ssize_t log_write_some(int fd, const struct iovec iov[2], size_t len, size_t who
  * already, "-2" behind it. Returns 0 with `name` renamed, or -errno. */
 int log_rotate_rename(const char *path, size_t size, char *name);
 
-/* Removes the oldest rotated files beyond `keep`, and compresses the others on a thread of its own. */
+/* Removes the oldest rotated files beyond `keep`, and compresses the others on a thread of its
+ * own. */
 void log_rotate_tidy(const char *path, int keep, bool compress);
 
 /* When the period (h, d, w, in local time) begins that `now` is in. */

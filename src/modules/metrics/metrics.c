@@ -50,7 +50,7 @@ static struct {
 /* A record is never at 0, which says that there is none. */
 static uint32_t first(void) { return ALIGN; }
 
-/* --- the memory -------------------------------------------------------------------------------- */
+/* --- the memory ------------------------------------------------------------------------------- */
 
 static size_t size_of(int n) { return (size_t)n * sizeof(slab); }
 
@@ -65,8 +65,8 @@ static int init(slab *slabs, int n)
     return 0;
 }
 
-/* A process by itself becomes a master: its slab goes on as the first of its cluster's, in the place
- * where it is, for there are pointers to its cells. */
+/* A process by itself becomes a master: its slab goes on as the first of its cluster's, in the
+ * place where it is, for there are pointers to its cells. */
 static int move_own(int fd, slab *to)
 {
     memcpy(to, all.own, sizeof(slab));
@@ -134,7 +134,7 @@ static int make_own(void)
     return init(all.slabs, 1);
 }
 
-/* --- the slab ---------------------------------------------------------------------------------- */
+/* --- the slab --------------------------------------------------------------------------------- */
 
 static const links_metric *record(const slab *s, uint32_t at)
 {
@@ -245,7 +245,7 @@ int links_metrics_slab(int nth, links_slab *out)
     return 1;
 }
 
-/* --- records ------------------------------------------------------------------------------------ */
+/* --- records ---------------------------------------------------------------------------------- */
 
 static uint32_t cells_of(const links_metric *family)
 {

@@ -61,7 +61,7 @@ void filepart_move(chunk *c, stream *s) { part_of(c)->stream = s; }
 
 int64_t filepart_left(const chunk *c) { return part_of(c)->left; }
 
-/* --- reading ahead ----------------------------------------------------------------------------- */
+/* --- reading ahead ---------------------------------------------------------------------------- */
 
 static void ahead_run(work *w)
 {
@@ -114,7 +114,7 @@ static bool read_ahead(part *p, size_t len)
     return true;
 }
 
-/* --- sending ----------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* Whether sending will not wait for the disk. A file that many ask for is not looked at for each of
  * them. */
@@ -159,7 +159,7 @@ ssize_t filepart_send(chunk *c)
     return n;
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 shared_file *shared_file_new(int fd)
 {

@@ -30,7 +30,7 @@ typedef struct inherited {
 
 static list all = {&all, &all};
 
-/* --- what they are ----------------------------------------------------------------------------- */
+/* --- what they are ---------------------------------------------------------------------------- */
 
 static int option(int fd, int level, int name)
 {
@@ -86,7 +86,7 @@ int inherited_add(int fd, const char *name, int nth)
     return 0;
 }
 
-/* --- the environment --------------------------------------------------------------------------- */
+/* --- the environment -------------------------------------------------------------------------- */
 
 /* A number from 0 to `max`; -1 for what is none. */
 static long number_of(const char *text, long max)
@@ -141,7 +141,7 @@ int inherited_open(char *why, size_t size)
     return rc;
 }
 
-/* --- taking ------------------------------------------------------------------------------------ */
+/* --- taking ----------------------------------------------------------------------------------- */
 
 static int take(inherited *i)
 {

@@ -52,9 +52,9 @@ typedef struct listener_options {
 /* A socket that is bound and set up, and does not listen yet: a descriptor, or -errno. */
 int listener_bind(const address *at, const listener_options *options);
 
-/* Binds and listens, on a socket that this process was started with where one has that address; in a
- * worker of a cluster it is its master's. Returns 0, or -errno with nothing left open; `at` may have
- * port 0, and l->local then says which the system chose. */
+/* Binds and listens, on a socket that this process was started with where one has that address; in
+ * a worker of a cluster it is its master's. Returns 0, or -errno with nothing left open; `at` may
+ * have port 0, and l->local then says which the system chose. */
 int listener_open(listener *l, ev_loop *loop, const address *at, const listener_options *options);
 
 /* The same for a numeric address as text, or "fd:" and the name of a socket that this process was

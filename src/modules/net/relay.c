@@ -34,7 +34,8 @@ struct relay {
 
 static relay *relay_of(links_tcp_relay *r) { return (relay *)r; }
 
-/* A sender goes on until the socket's buffer is full, and each packet of his would wake the loop. */
+/* A sender goes on until the socket's buffer is full, and each packet of his would wake the
+ * loop. */
 static int mute(relay *r, bool on)
 {
     if (r->muted == on || !stream_is_open(&r->from->stream))

@@ -53,7 +53,8 @@ typedef struct links_tcp_server {
     double accepted, refused, rejected, leaked; /* counted since the start */
 } links_tcp_server;
 
-/* An address: of family 4 or 6 as text and port; of family 0 a Unix socket's path, of `len` bytes. */
+/* An address: of family 4 or 6 as text and port; of family 0 a Unix socket's path, of `len`
+ * bytes. */
 typedef struct links_tcp_address {
     int32_t family, port, len;
     char text[112];
@@ -188,7 +189,8 @@ LINKS_API int links_tcp_read_into(links_tcp *socket, void *to, size_t n);
 LINKS_API int links_tcp_read_until(links_tcp *socket, const char *sep, size_t sep_len, int max,
                                    int keep, const char **data);
 
-/* 1 where nothing has come that was not read, not even the end: it may be used for something new. */
+/* 1 where nothing has come that was not read, not even the end: it may be used for something
+ * new. */
 LINKS_API int links_tcp_quiet(links_tcp *socket);
 
 /* 1 where the peer takes nothing any more: it has closed, or reset. One that has only said that it
@@ -227,7 +229,7 @@ LINKS_API int links_tcp_file_size(int fd, double *size);
 /* Sends up to `len` bytes of a file: how many, 0 at its end. Parks. */
 LINKS_API int links_tcp_send_file(links_tcp *socket, int fd, double offset, double len);
 
-/* --- descriptors, over Unix sockets ------------------------------------------------------------ */
+/* --- descriptors, over Unix sockets ----------------------------------------------------------- */
 
 /* The socket's descriptor, LINKS_CLOSED, or -ENOTSUP where it speaks TLS, whose state would not go
  * with it. It stays the socket's. */
@@ -252,7 +254,8 @@ typedef struct links_tcp_relay {
 } links_tcp_relay;
 
 /* Moves all that `from` gets to `to`, and its end as well, from now on and without Lua. 0 and the
- * relay, to be freed by links_tcp_relay_free; -EBUSY where a task reads `from` or writes to `to`. */
+ * relay, to be freed by links_tcp_relay_free; -EBUSY where a task reads `from` or writes to
+ * `to`. */
 LINKS_API int links_tcp_relay_start(links_tcp_relay **relay, links_tcp *from, links_tcp *to,
                                     int splice);
 

@@ -440,7 +440,7 @@ int links_unix_credentials(links_tcp *socket, int *uid, int *gid, int *pid)
     return unix_credentials(s->stream.io.fd, uid, gid, pid);
 }
 
-/* --- the PROXY protocol's header --------------------------------------------------------------- */
+/* --- the PROXY protocol's header -------------------------------------------------------------- */
 
 int links_tcp_proxy_header(char *out, int version, const char *source, int source_port,
                            const char *destination, int destination_port)

@@ -157,7 +157,7 @@ ssize_t tcp_read_with_fds(tcp *s, void *data, size_t len);
 /* Closes those that nobody has taken. */
 void tcp_drop_fds(tcp *s);
 
-/* --- servers (tcp_server.c), relays (relay.c) -------------------------------------------------- */
+/* --- servers (tcp_server.c), relays (relay.c) ------------------------------------------------- */
 
 /* A connection of this server has gone; `leaked` where Lua had forgotten to close it. */
 void tcp_server_forget(tcp_server *server);

@@ -44,10 +44,10 @@ typedef struct links_udp_message {
     const char *host; /* NULL: the peer of a connected socket */
 } links_udp_message;
 
-/* Opens a socket bound to a numeric address, or takes one that this process was started with, by its
- * address or, with a host such as "fd:name", by its name. In a worker of a cluster the master lends
- * it, unless the port is 0. Returns its family and the socket, to be freed by links_udp_free; or
- * -errno, LINKS_NOT_FOUND. */
+/* Opens a socket bound to a numeric address, or takes one that this process was started with, by
+ * its address or, with a host such as "fd:name", by its name. In a worker of a cluster the master
+ * lends it, unless the port is 0. Returns its family and the socket, to be freed by links_udp_free;
+ * or -errno, LINKS_NOT_FOUND. */
 LINKS_API int links_udp_open(links_udp **socket, const char *host, int port,
                              const links_udp_options *options);
 

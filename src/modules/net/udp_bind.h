@@ -1,6 +1,7 @@
 /*
- * Sockets of datagrams before anybody reads them: the master of a cluster binds them for its workers.
- */
+ * Sockets of datagrams before anybody reads them: the master of a cluster binds them for its
+ *
+ * workers. */
 #ifndef LINKS_MODULES_NET_UDP_BIND_H
 #define LINKS_MODULES_NET_UDP_BIND_H
 

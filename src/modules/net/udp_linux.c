@@ -98,7 +98,8 @@ static bool same_receiver(const datagram *a, const datagram *b)
     return a->name_len == b->name_len && memcmp(&a->name, &b->name, a->name_len) == 0;
 }
 
-/* How many of these can go as one piece: all of one size, but for the last, which may be shorter. */
+/* How many of these can go as one piece: all of one size, but for the last, which may be
+ * shorter. */
 static int run_of(const datagram *d, int count)
 {
     size_t size = d->len, total = size;

@@ -12,8 +12,8 @@
 #include "tcp.h"
 
 /* A path, or "@name" for the abstract namespace of Linux, to a socket address. Returns its length,
- * -ENAMETOOLONG, -EINVAL for one that is empty or has a NUL in it, LINKS_UNSUPPORTED for an abstract
- * name where there are none. */
+ * -ENAMETOOLONG, -EINVAL for one that is empty or has a NUL in it, LINKS_UNSUPPORTED for an
+ * abstract name where there are none. */
 int unix_address(struct sockaddr_un *un, const char *path, size_t len);
 
 /* The reverse, into `text` (112 bytes): its length, 0 for a socket without a name. */
@@ -32,14 +32,14 @@ void unix_file_adopt(unix_file *file, const char *path);
 /* It is not removed by us any more. */
 void unix_file_forget(unix_file *file);
 
-/* A socket bound to the path and not yet listening: one that this process was started with, or a new
- * one. A socket file that nobody listens on is
- * replaced where `unlink_stale`. The descriptor, or -errno (-EADDRINUSE where somebody listens, or
- * where the file is no socket; -EPERM where its owner or group may not be set). */
+/* A socket bound to the path and not yet listening: one that this process was started with, or a
+ * new one. A socket file that nobody listens on is replaced where `unlink_stale`. The descriptor,
+ * or -errno (-EADDRINUSE where somebody listens, or where the file is no socket; -EPERM where its
+ * owner or group may not be set). */
 int unix_bind(unix_file *file, const char *path, size_t len, const links_unix_options *options);
 
-/* The same, but in a worker of a cluster the socket is its master's, and so is the file: *lease is for
- * listener_owes then. */
+/* The same, but in a worker of a cluster the socket is its master's, and so is the file: *lease is
+ * for listener_owes then. */
 int unix_listen(unix_file *file, const char *path, size_t len, const links_unix_options *options,
                 uint32_t *lease);
 

@@ -1,7 +1,7 @@
 /*
- * The master's side of a cluster: the ways over which its workers ask for sockets, which it lends to
- * them (lease.h), and tell it how they are. net/lent.h is the workers' side.
- */
+ * The master's side of a cluster: the ways over which its workers ask for sockets, which it lends
+ * to them (lease.h), and tell it how they are. net/lent.h is the workers'
+ * side. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -191,6 +191,6 @@ void links_way_free(links_way *way)
     ev_release_later(sched_loop(), &way->release, release);
 }
 
-/* --- the worker -------------------------------------------------------------------------------- */
+/* --- the worker ------------------------------------------------------------------------------- */
 
 int links_worker_tell(int what) { return lent_notice(what); }

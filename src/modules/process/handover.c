@@ -1,7 +1,7 @@
 /*
  * The way between a master and the one that is to take its place, a process of the new program: the
- * sockets go over it, then a word from each side. The new one reads the sockets at once and waits for
- * them; the old one goes on serving meanwhile.
+ * sockets go over it, then a word from each side. The new one reads the sockets at once and waits
+ * for them; the old one goes on serving meanwhile.
  *
  * Both may be of different versions, so what is said is text in records of one size.
  */
@@ -55,7 +55,7 @@ static void end(links_handover *h)
     ev_loop_again(sched_loop());
 }
 
-/* --- giving ------------------------------------------------------------------------------------ */
+/* --- giving ----------------------------------------------------------------------------------- */
 
 /* One that nobody has taken, with its name. */
 static int next_spare(int index, char text[static RECORD])
@@ -120,7 +120,7 @@ static void give(links_handover *h)
     }
 }
 
-/* --- words ------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 static void hear(links_handover *h)
 {
@@ -203,7 +203,7 @@ int links_handover_give(links_handover **out, int fd)
     return rc;
 }
 
-/* --- taking ------------------------------------------------------------------------------------ */
+/* --- taking ----------------------------------------------------------------------------------- */
 
 static int wait_for(int fd, int64_t until_ms)
 {

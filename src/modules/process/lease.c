@@ -121,7 +121,7 @@ static void make_room(lease *l, int slot)
     }
 }
 
-/* --- opening ----------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Whoever listens there already is in the way of the first of our sockets, and of no other. */
 static int bind_tcp(lease *l, bool is_first)
@@ -228,7 +228,7 @@ int lease_lend(const holder *who, const lent_request *what, uint32_t *id)
     return fd;
 }
 
-/* --- closing ----------------------------------------------------------------------------------- */
+/* --- closing ---------------------------------------------------------------------------------- */
 
 void lease_release(const holder *who, uint32_t id)
 {
@@ -291,7 +291,7 @@ void links_cluster_close(void)
         free_lease(CONTAINER_OF(all.leases.next, lease, link));
 }
 
-/* --- to another master ------------------------------------------------------------------------- */
+/* --- to another master ------------------------------------------------------------------------ */
 
 /* One line for each socket; another version of links may read it, so what it has is only added to:
  * kind, type, family, ip, port, nth, slot, port that was chosen, shared, removes the file, path. */

@@ -44,8 +44,8 @@ typedef struct lease_place {
  * the last. Leases may come and go in between. */
 int lease_next(lease_place *at, char text[static LEASE_TEXT]);
 
-/* Takes a socket over that another master has described so: 0, -EPROTO for a text that is none, with
- * the descriptor left open. */
+/* Takes a socket over that another master has described so: 0, -EPROTO for a text that is none,
+ * with the descriptor left open. */
 int lease_restore(int fd, const char *text);
 
 #endif

@@ -20,8 +20,8 @@ LINKS_API const char *links_notify_socket(void);
 /* Within how many microseconds it wants to hear again and again; 0: it does not. */
 LINKS_API double links_notify_watchdog(void);
 
-/* Sends assignments with line ends between them. Where the socket is full it waits, a second at most,
- * if `insists`. 0, LINKS_NOT_FOUND where nobody wants to hear, or -errno. */
+/* Sends assignments with line ends between them. Where the socket is full it waits, a second at
+ * most, if `insists`. 0, LINKS_NOT_FOUND where nobody wants to hear, or -errno. */
 LINKS_API int links_notify(const char *text, size_t len, int insists);
 
 #endif

@@ -265,13 +265,13 @@ LINKS_API void links_cluster_own(int own);
 
 typedef struct links_handover links_handover;
 
-/* Gives all sockets to the process at the other end of that socket, which is the handover's from then
- * on: in the background. 0 or -errno. */
+/* Gives all sockets to the process at the other end of that socket, which is the handover's from
+ * then on: in the background. 0 or -errno. */
 LINKS_API int links_handover_give(links_handover **handover, int fd);
 
-/* Takes them, where another master has started this process for that; blocks until all have come, 10
- * s at most. 0, LINKS_NOT_FOUND where nobody has, -EPROTO for what another version has made, LINKS_EOF
- * where the other has gone. The handover is there for all but the second of these. */
+/* Takes them, where another master has started this process for that; blocks until all have come,
+ * 10 s at most. 0, LINKS_NOT_FOUND where nobody has, -EPROTO for what another version has made,
+ * LINKS_EOF where the other has gone. The handover is there for all but the second of these. */
 LINKS_API int links_handover_take(links_handover **handover);
 
 /* Another master has started this process, and its sockets have not been taken. */

@@ -103,7 +103,8 @@ static int source_of(const spawn_options *o, int number)
     return fcntl(fd, F_DUPFD_CLOEXEC, ERROR_FD + 1); /* the low one is covered or closed */
 }
 
-/* Leaves 0, 1, 2, the way for messages and the error pipe. Returns where that pipe is now, or -errno. */
+/* Leaves 0, 1, 2, the way for messages and the error pipe. Returns where that pipe is now, or
+ * -errno. */
 static int arrange_descriptors(const spawn_options *o, int error_fd)
 {
     int sources[3] = {-1, -1, -1}, ipc = -1;
@@ -226,7 +227,7 @@ static _Noreturn void child(const spawn_options *o, int error_fd, pid_t parent)
     give_up(error_fd, SPAWN_EXEC, -exec(o));
 }
 
-/* --- the child, once it is links ---------------------------------------------------------------- */
+/* --- the child, once it is links -------------------------------------------------------------- */
 
 /* Takes a variable out of the environment: a copy, NULL for none. */
 static char *take_variable(const char *name)

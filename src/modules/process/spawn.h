@@ -69,12 +69,14 @@ typedef struct spawn_options {
 /* Raises this process's own limits of descriptors and of the stack. */
 void spawn_raise_limits(void);
 
-/* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec takes. */
+/* Returns the child's id, or -errno with the step that failed. Blocks for as long as an exec
+ * takes. */
 pid_t spawn(const spawn_options *options, int *step);
 
-/* In a new process of links, first of all: enters the root that its parent has meant it for, if any,
- * and becomes the user that it is to be. A program could not be found and linked in there any more.
- * What it is told by is taken out of the environment. Does not return where something fails. */
+/* In a new process of links, first of all: enters the root that its parent has meant it for, if
+ * any, and becomes the user that it is to be. A program could not be found and linked in there any
+ * more. What it is told by is taken out of the environment. Does not return where something
+ * fails. */
 void spawn_enter(void);
 
 /* A pipe whose ends no exec passes on. 0 or -errno. */

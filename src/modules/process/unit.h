@@ -16,8 +16,8 @@ void signals_close(ev_loop *loop);
 void process_close(void);
 void pid_files_close(void);
 
-/* Our end of the way to the master whose place we are to take; the caller's from then on. -1: there is
- * none. */
+/* Our end of the way to the master whose place we are to take; the caller's from then on. -1: there
+ * is none. */
 int process_take_upgrade(void);
 
 /* Asks the children that are not detached to end, and returns how many have not. */

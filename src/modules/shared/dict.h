@@ -72,10 +72,10 @@ LINKS_API int links_dict_delete(links_dict *d, const char *key, size_t key_len, 
 LINKS_API int links_dict_incr(links_dict *d, const char *key, size_t key_len, double by,
                               int has_init, double init, double ttl);
 
-/* Takes `cost` from what a key may use, by the generic cell rate algorithm: one every `interval` ms,
- * and `burst` at once. 1, or 0 where that is too much now, and nothing is taken then; or LINKS_TYPE,
- * LINKS_FULL, LINKS_TOO_LARGE. d->number: how many are left; d->ttl: ms until this one could have
- * been taken; d->version: ms until all is there again. */
+/* Takes `cost` from what a key may use, by the generic cell rate algorithm: one every `interval`
+ * ms, and `burst` at once. 1, or 0 where that is too much now, and nothing is taken then; or
+ * LINKS_TYPE, LINKS_FULL, LINKS_TOO_LARGE. d->number: how many are left; d->ttl: ms until this one
+ * could have been taken; d->version: ms until all is there again. */
 LINKS_API int links_dict_rate(links_dict *d, const char *key, size_t key_len, double interval,
                               double burst, double cost);
 

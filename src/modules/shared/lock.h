@@ -11,8 +11,8 @@ enum { LOCK_OWNER_DIED = 1 };
 /* 0 or -errno. Nobody may hold it or wait for it. */
 int shared_lock_init(shared_lock *l);
 
-/* Waits for it. 0, or LOCK_OWNER_DIED: the caller has it, and mends what it guards. Where the caller
- * dies at that, the next one gets this answer again. */
+/* Waits for it. 0, or LOCK_OWNER_DIED: the caller has it, and mends what it guards. Where the
+ * caller dies at that, the next one gets this answer again. */
 int shared_lock_take(shared_lock *l);
 
 /* As shared_lock_take, but -EBUSY where somebody has it. */

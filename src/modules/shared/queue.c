@@ -161,7 +161,8 @@ static seat *free_seat(queue *q, enum side side)
 
 static void on_rung(bell *b);
 
-/* Has this process rung for from now on. Without a free seat it only looks by itself. 0 or -errno. */
+/* Has this process rung for from now on. Without a free seat it only looks by itself. 0 or
+ * -errno. */
 static int sit(queue *q, enum side side, size_t need)
 {
     waiters *w = &q->waiters[side];

@@ -35,7 +35,7 @@ static int begin(void)
     return memory && BIO_reset(memory) > 0;
 }
 
-/* --- reading --------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static int put_time(const ASN1_TIME *t)
 {
@@ -159,7 +159,7 @@ int links_cert_text(const char *pem, size_t len, int what, const char **out)
     return ok ? result(out) : -1;
 }
 
-/* --- making ------------------------------------------------------------------------------------------ */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static int add_extension(X509 *x, int nid, const char *value)
 {

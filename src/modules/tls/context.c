@@ -41,7 +41,7 @@ int tls_problem(const char *what)
     return LINKS_TLS_CONFIG;
 }
 
-/* --- the keys of sessions, for who looks into captured packets ----------------------------------- */
+/* --- the keys of sessions, for who looks into captured packets -------------------------------- */
 
 static void log_keys(const SSL *ssl, const char *line)
 {
@@ -57,7 +57,7 @@ static void log_keys(const SSL *ssl, const char *line)
         return; /* a disk that is full is no reason to end a connection */
 }
 
-/* --- choosing: protocols, names ------------------------------------------------------------------ */
+/* --- choosing: protocols, names --------------------------------------------------------------- */
 
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                            const unsigned char *in, unsigned in_len, void *arg)
@@ -201,7 +201,7 @@ int links_tls_name(links_tls_context *context, const char *name, size_t len,
     return 0;
 }
 
-/* --- asking Lua for a name ---------------------------------------------------------------------- */
+/* --- asking Lua for a name -------------------------------------------------------------------- */
 
 double links_tls_asked(links_tls_context *context, const char **name, int *len, int *status)
 {
@@ -251,7 +251,7 @@ void links_tls_stop(links_tls_context *context)
     }
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static int set_versions(SSL_CTX *ssl, const links_tls_options *o)
 {
@@ -427,10 +427,10 @@ void links_tls_secret(links_tls_context *context, const char *secret)
     use_secret(tls_context_of(context), secret);
 }
 
-/* --- certificates and keys ----------------------------------------------------------------------- */
+/* --- certificates and keys -------------------------------------------------------------------- */
 
-/* A server's id changes with its certificate, which who comes back with a session is not shown again,
- * and with what it trusts: a session must not outlive the trust in its client. */
+/* A server's id changes with its certificate, which who comes back with a session is not shown
+ * again, and with what it trusts: a session must not outlive the trust in its client. */
 static void mix_id(tls_context *c, const void *data, size_t len)
 {
     unsigned char mixed[EVP_MAX_MD_SIZE];
@@ -527,7 +527,7 @@ int links_tls_use(links_tls_context *context, const char *cert, size_t cert_len,
     return rc;
 }
 
-/* --- what is trusted ------------------------------------------------------------------------------ */
+/* --- what is trusted -------------------------------------------------------------------------- */
 
 int links_tls_trust(links_tls_context *context, const char *pem, size_t len)
 {

@@ -21,8 +21,8 @@ BIO *ktls_new(SSL *ssl, int fd);
 /* Whether the kernel encrypts what is written. */
 bool ktls_is_on(BIO *kernel);
 
-/* What libssl says about it to a BIO that stands before this one; 0: no. What is kept must have left
- * before (`is_clear`): it would be encrypted twice. */
+/* What libssl says about it to a BIO that stands before this one; 0: no. What is kept must have
+ * left before (`is_clear`): it would be encrypted twice. */
 bool ktls_is_ours(int command);
 long ktls_ctrl(BIO *kernel, const SSL *ssl, int command, long number, void *data, bool is_clear);
 

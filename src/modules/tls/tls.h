@@ -43,7 +43,7 @@ typedef struct links_tls_context {
 /* A connection's TLS. */
 typedef struct links_tls links_tls;
 
-/* --- contexts (context.c) ---------------------------------------------------------------------- */
+/* --- contexts (context.c) --------------------------------------------------------------------- */
 
 /* What was wrong with the last call here that has failed with LINKS_TLS_CONFIG. */
 LINKS_API const char *links_tls_problem(void);
@@ -82,8 +82,8 @@ LINKS_API void links_tls_secret(links_tls_context *context, const char *secret);
 LINKS_API double links_tls_asked(links_tls_context *context, const char **name, int *len,
                                  int *status);
 
-/* Who it is that asks: the length of his numeric address, at *out until the next call, and his port;
- * 0 for one at a Unix socket, and one who has left. */
+/* Who it is that asks: the length of his numeric address, at *out until the next call, and his
+ * port; 0 for one at a Unix socket, and one who has left. */
 LINKS_API int links_tls_asker(const links_tls_context *context, double number, const char **out,
                               int *port);
 
@@ -94,7 +94,7 @@ LINKS_API void links_tls_answer(links_tls_context *context, double number, links
 /* Ends links_tls_asked. */
 LINKS_API void links_tls_stop(links_tls_context *context);
 
-/* --- connections (transport.c) ------------------------------------------------------------------ */
+/* --- connections (transport.c) ---------------------------------------------------------------- */
 
 /* Begins TLS on a socket, as the side that the context is of. `host` is the name, or the numeric
  * address, that the certificate of a server must have and that it is told; NULL: none. Parks while
@@ -128,7 +128,7 @@ enum {
 /* One of these of a connection as text: its length, at *out until the next call; -1: none. */
 LINKS_API int links_tls_text(const links_tls *tls, int what, const char **out);
 
-/* --- certificates (cert.c) ---------------------------------------------------------------------- */
+/* --- certificates (cert.c) -------------------------------------------------------------------- */
 
 enum {
     LINKS_CERT_SUBJECT, /* as RFC 2253 writes them */

@@ -60,7 +60,7 @@ static tls *tls_of(transport *t) { return (tls *)t; }
 
 static const transport_ops ops;
 
-/* --- to the socket -------------------------------------------------------------------------------- */
+/* --- to the socket ---------------------------------------------------------------------------- */
 
 /* What libssl makes in one call of ours: nothing lies here between two of them. */
 static char *collected;
@@ -293,7 +293,7 @@ static BIO *bio_new(tls *t)
     return bio;
 }
 
-/* --- what went wrong ------------------------------------------------------------------------------- */
+/* --- what went wrong -------------------------------------------------------------------------- */
 
 static void explain(tls *t, const char *reason)
 {
@@ -357,7 +357,7 @@ static int result_of(tls *t, int rc)
     }
 }
 
-/* --- the handshake --------------------------------------------------------------------------------- */
+/* --- the handshake ---------------------------------------------------------------------------- */
 
 /* Of all contexts, those that are gone included. */
 static struct {
@@ -472,7 +472,7 @@ static void release(tls *t)
     mem_free(t);
 }
 
-/* --- as the stream sees it ------------------------------------------------------------------------- */
+/* --- as the stream sees it -------------------------------------------------------------------- */
 
 static bool on_event(transport *base, stream *s, int events)
 {
@@ -729,7 +729,7 @@ static const transport_ops ops = {
     .close = on_close,
 };
 
-/* --- beginning --------------------------------------------------------------------------------------- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 tls_context *tls_context_of_ssl(const SSL *ssl) { return ((tls *)SSL_get_app_data(ssl))->context; }
 
@@ -771,8 +771,8 @@ static void expect(tls *t, const char *host)
         (void)X509_VERIFY_PARAM_set1_host(param, host, 0);
 }
 
-/* New keys for what we write, which the peer may ask for, do not get to the kernel: nothing more can
- * be said then. */
+/* New keys for what we write, which the peer may ask for, do not get to the kernel: nothing more
+ * can be said then. */
 static void on_message(int is_sent, int version, int type, const void *data, size_t len, SSL *ssl,
                        void *arg)
 {
@@ -826,7 +826,7 @@ tls *tls_of_stream(const stream *s)
 
 void tls_let_plain_through(stream *s) { tls_of(s->transport)->plain_is_fine = true; }
 
-/* --- for Lua ------------------------------------------------------------------------------------------ */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host,
                     int after_proxy)

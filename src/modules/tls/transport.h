@@ -33,7 +33,7 @@ const SSL *tls_ssl_of(const struct links_tls *tls);
 /* Whether the kernel encrypts what is written. */
 bool tls_is_kernels(const struct links_tls *tls);
 
-/* --- for context.c ------------------------------------------------------------------------------ */
+/* --- for context.c ---------------------------------------------------------------------------- */
 
 typedef struct tls_asking {
     list link; /* of context->asked, or context->waiting */

@@ -149,7 +149,8 @@ void ws_begin_close(ws *w, int status, const char *reason, size_t len)
     if (waitq_wake_all(&w->writers, LINKS_WS_CLOSED))
         ev_loop_again(w->stream.net->loop);
     ws_unsubscribe_all(w);
-    /* What has come and was not taken is of no interest any more; the peer's close may be behind. */
+    /* What has come and was not taken is of no interest any more; the peer's close may be
+     * behind. */
     if (w->ready_message) {
         w->ready_message = w->in_place = false;
         w->big_len = 0;

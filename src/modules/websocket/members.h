@@ -3,9 +3,9 @@
  * who comes and goes.
  *
  * Nothing is kept for it in shared memory. Who wants a list asks the others over the bus, and each
- * answers out of what it has; all of that is in C, so a busy task of another worker is no hindrance.
- * Who wants to hear of changes says so in his interest (bus.h), and the others tell him.
- */
+ * answers out of what it has; all of that is in C, so a busy task of another worker is no
+ * hindrance. Who wants to hear of changes says so in his interest (bus.h), and the others tell
+ * him. */
 #ifndef LINKS_MODULES_WEBSOCKET_MEMBERS_H
 #define LINKS_MODULES_WEBSOCKET_MEMBERS_H
 

@@ -184,8 +184,8 @@ typedef struct links_ws_question links_ws_question;
 
 /* Asks all processes for the subscriptions to a topic, or to those that a pattern stands for. 0, or
  * a code as links_ws_subscribe. Then links_ws_answered is 0 when all have answered that are there;
- * parks for `timeout_ms` at most; LINKS_TOO_LARGE for a list of more than 64 MiB. The list, as far as
- * it has come, is there until the question is freed. */
+ * parks for `timeout_ms` at most; LINKS_TOO_LARGE for a list of more than 64 MiB. The list, as far
+ * as it has come, is there until the question is freed. */
 LINKS_API int links_ws_ask(links_ws_question **question, const char *topic, size_t len);
 LINKS_API int links_ws_answered(links_ws_question *question, double timeout_ms);
 LINKS_API const char *links_ws_found(const links_ws_question *question, size_t *len);

@@ -187,7 +187,7 @@ static int do_piece(zstream *s, size_t *left, size_t pause)
     return 0;
 }
 
-/* --- on a thread ------------------------------------------------------------------------------- */
+/* --- on a thread ------------------------------------------------------------------------------ */
 
 typedef struct piece {
     size_t left;
@@ -245,7 +245,7 @@ static int go_on_elsewhere(zstream *s, const char *data, size_t left)
     return rc;
 }
 
-/* --- for Lua ------------------------------------------------------------------------------------ */
+/* --- for Lua ---------------------------------------------------------------------------------- */
 
 static int window_bits(int format)
 {

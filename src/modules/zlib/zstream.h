@@ -1,8 +1,8 @@
 /*
- * zlib, brotli and zstd, as Lua calls them (lib/links/zlib.lua): a stream takes input piece by piece
- * and gives what comes out of it. Small pieces are done at once; what takes longer goes on on a thread of the
- * pool, and the task waits.
- */
+ * zlib, brotli and zstd, as Lua calls them (lib/links/zlib.lua): a stream takes input piece by
+ * piece and gives what comes out of it. Small pieces are done at once; what takes longer goes on on
+ * a thread of the pool, and the task
+ * waits. */
 #ifndef LINKS_MODULES_ZLIB_ZSTREAM_H
 #define LINKS_MODULES_ZLIB_ZSTREAM_H
 
@@ -33,8 +33,8 @@ typedef struct links_zlib {
     double total_in, total_out;
 } links_zlib;
 
-/* A stream; `level` 0 to 9 (brotli: 11, zstd: 1 to 19) to compress, -1 to decompress, which gives `max_size` bytes
- * at most. NULL where there is no such library. */
+/* A stream; `level` 0 to 9 (brotli: 11, zstd: 1 to 19) to compress, -1 to decompress, which gives
+ * `max_size` bytes at most. NULL where there is no such library. */
 LINKS_API links_zlib *links_zlib_new(int format, int level, double max_size);
 
 /* Lets go of it, whether or not a thread is at it. */
