@@ -199,46 +199,48 @@ local running = false
 ---
 --- The master ends with code 1, and says why, where the first workers do not come to serve.
 ---
---- @param options  table  file            string  the Lua file that the workers run. Default: the
----                                                main script once more, in which this returns
----                                                true at once
----                        args            array   of strings, for `file`. Default: none
----                        workers         integer how many, up to 1024. Default: "auto": as many as
----                                                system.cpuCount says
----                        cpuAffinity     boolean each has a processor of its own, as far as there
----                                                are. Default: false
----                        uid             integer the user that the workers run as, or a name.
----                                                Only root may choose. Ports below 1024 are no
----                                                hindrance: the master opens them
----                        gid             integer the group, or a name. Default: the user's
----                        groups          array   of names and ids: the workers' further groups.
----                                                Default: the user's
----                        chroot          string  the folder that is the workers' root. The script
----                                                and what it loads are looked up in there. Only
----                                                root may choose. Default: none
----                        capabilities    array   of names such as "NET_BIND_SERVICE": rights of
----                                                root that the workers have as that user, and no
----                                                program that they start. Linux. Default: none
----                        noNewPrivs      boolean no program that a worker starts gets more rights
----                                                than it has, by a setuid bit say (Linux, FreeBSD
----                                                14). Default: false
----                        refuseRoot      boolean the cluster does not start where its workers
----                                                would be root. Default: false
----                        reload          string  the signal that reloads, or false. Default:
----                                                "SIGHUP"
----                        upgrade         string  the signal at which another program takes the
----                                                place of this one, or false. Default: "SIGUSR2"
----                        shutdownTimeout integer ms that a worker has for its end. Default: 10000
----                        readyTimeout    integer ms until a worker must serve. Default: 10000
----                        restartDelay    integer ms until another one is started. Default: 10
----                        restartDelayMax integer ms, the longest. Default: 30000
----                        maxRequests     integer requests after which a worker is replaced; it is
----                                                looked at four times a second. 0: no limit.
----                                                Default: 0
----                        maxMemory       integer bytes of physical memory, the same. Default: 0
----                        pidFile         string  as process.pidFile, of the master. Default: none
----                        title           string  for ps(1): "links: master", "links: worker 0".
----                                                Default: "links"
+--- @param options  table  file             string   the Lua file that the workers run. Default: the
+---                                                  main script once more, in which this returns
+---                                                  true at once
+---                        args             array    of strings, for `file`. Default: none
+---                        workers          integer  how many, up to 1024. Default: "auto": as many
+---                                                  as system.cpuCount says
+---                        cpuAffinity      boolean  each has a processor of its own, as far as
+---                                                  there are. Default: false
+---                        uid              integer  the user that the workers run as, or a name.
+---                                                  Only root may choose. Ports below 1024 are no
+---                                                  hindrance: the master opens them
+---                        gid              integer  the group, or a name. Default: the user's
+---                        groups           array    of names and ids: the workers' further groups.
+---                                                  Default: the user's
+---                        chroot           string   the folder that is the workers' root. The
+---                                                  script and what it loads are looked up in
+---                                                  there. Only root may choose. Default: none
+---                        capabilities     array    of names such as "NET_BIND_SERVICE": rights of
+---                                                  root that the workers have as that user, and no
+---                                                  program that they start. Linux. Default: none
+---                        noNewPrivs       boolean  no program that a worker starts gets more
+---                                                  rights than it has, by a setuid bit say (Linux,
+---                                                  FreeBSD 14). Default: false
+---                        refuseRoot       boolean  the cluster does not start where its workers
+---                                                  would be root. Default: false
+---                        reload           string   the signal that reloads, or false. Default:
+---                                                  "SIGHUP"
+---                        upgrade          string   the signal at which another program takes the
+---                                                  place of this one, or false. Default: "SIGUSR2"
+---                        shutdownTimeout  integer  ms that a worker has for its end. Default:
+---                                                  10000
+---                        readyTimeout     integer  ms until a worker must serve. Default: 10000
+---                        restartDelay     integer  ms until another one is started. Default: 10
+---                        restartDelayMax  integer  ms, the longest. Default: 30000
+---                        maxRequests      integer  requests after which a worker is replaced; it
+---                                                  is looked at four times a second. 0: no limit.
+---                                                  Default: 0
+---                        maxMemory        integer  bytes of physical memory, the same. Default: 0
+---                        pidFile          string   as process.pidFile, of the master. Default:
+---                                                  none
+---                        title            string   for ps(1): "links: master", "links: worker 0".
+---                                                  Default: "links"
 --- @return true           in a worker
 --- @return nil, err       UNSUPPORTED  the script was read from standard input, and there is no
 ---                                     `file`
