@@ -1,6 +1,5 @@
 --- Cookies: those of the request (RFC 6265), and those that a response sets.
 local check = require "links.check"
-local date = require "links.date"
 local signing = require "links.http.signing"
 local trim = require("links.http.fieldmap").trim
 
@@ -129,7 +128,7 @@ local function set_cookie(res, signature, name, value, options)
     if options.path ~= "" then put("Path=" .. options.path) end
     if options.domain then put("Domain=" .. options.domain) end
     if options.maxAge then put(("Max-Age=%d"):format(math.ceil(options.maxAge / 1000))) end
-    if options.expires then put("Expires=" .. date.http(options.expires)) end
+    if options.expires then put("Expires=" .. require("links.date").http(options.expires)) end
     if is_secure(res, options) then put("Secure") end
     if options.httpOnly then put("HttpOnly") end
     if options.sameSite then put("SameSite=" .. options.sameSite) end

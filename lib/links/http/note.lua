@@ -2,11 +2,10 @@
 local ffi = require "ffi"
 local check = require "links.check"
 local errors = require "links.errors"
-require "links.log.access" -- declares links_http_note
 
 local C = ffi.C
 
-local methods = {}
+local methods, access = {}, nil
 
 --- Has the line of this request in the access log say something: times of databases and other
 --- servers, who the user is. JSON has it as a member, other formats as $note.NAME.
@@ -38,6 +37,7 @@ function methods:note(name, value)
     if C.links_http_is_live(self._h, self._key) == 0 then
         return nil, errors.new(errors.code("CLOSED"), "http note")
     end
+    access = access or require "links.log.access" -- declares links_http_note
     local rc = C.links_http_note(r, name, #name, text, #text, is_number and 1 or 0)
     if rc == 0 then return true end
     return nil, errors.new(rc, "http note")
