@@ -3,8 +3,8 @@
 # connections that are kept and 64 for one request each, beside. Prints wrk's counts; a line "Socket
 # errors" is a request that was lost, or, while workers are killed, what was under way in them.
 #
-#   sh bench/upgrade.sh             10 upgrades, 100 reloads
-#   KILLS=100 sh bench/upgrade.sh   and kills, afterwards
+#   bench/upgrade.sh              10 upgrades, 100 reloads
+#   KILLS=100 bench/upgrade.sh   and kills, afterwards
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -33,7 +33,7 @@ void links_json_free(links_json *json);
 int links_json_parse(links_json *json, const char *text, size_t len, int max_depth,
                                int flags);
 typedef struct links_json_text {
-    const char *text;
+    const char *data;
 } links_json_text;
 int links_json_write(links_json_text *out);
 void links_json_drop(links_json_text *out);
@@ -121,7 +121,7 @@ end
 
 -- private: what json._write has written, as a string, for texts that are long: their memory goes.
 function json._take(len)
-    local text = ffi_string(written.text, len)
+    local text = ffi_string(written.data, len)
     C.links_json_drop(written)
     return text
 end

@@ -42,9 +42,10 @@ static void take_hook_back(lua_State *L)
         lua_sethook(L, program.hook, program.mask, program.count);
 }
 
-/* Whether the next instruction is one of the library's. Its functions share buffers and readers,
- * which they have done with when they call the program or wait: until then a finalizer that calls
- * one of them, to log something, say, would take away what another is at. */
+/* Whether the next instruction is one of the library's, or not known yet: at an event that the
+ * program's hook is for, the count is still to come. The library's functions share buffers and
+ * readers, which they have done with when they call the program or wait: until then a finalizer
+ * that calls one of them, to log something, say, would take away what another is at. */
 static bool is_within_library(lua_State *L, lua_Debug *ar)
 {
     return ar->event != LUA_HOOKCOUNT ||

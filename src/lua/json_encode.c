@@ -44,8 +44,7 @@ enum { UPVALUE_BUFFER = 1, UPVALUE_ODD = 5, UPVALUE_SORTED };
 typedef struct links_json_text buffer;
 
 struct links_json_text {
-    const char *text; /* of links_json_write, until the next call */
-    char *data;
+    char *data; /* what links_json_write has written lies there until the next call */
     size_t len, room;
     const void *array_meta, *object_meta, *raw_meta; /* the tables' addresses */
     lua_State *plain; /* of links_json_write: its stack; the table with the value lies on it */
@@ -152,9 +151,9 @@ static bool fail_at(writer *w, const char *step, size_t len)
 static bool fail_at_name(writer *w, int key)
 {
     size_t len;
+    /* Nobody is told; and a number would become a string, and start a collection. */
     if (w->plain)
-        return false; /* nobody is told; and a number would become a string, and start a
-                       * collection */
+        return false;
     lua_settop(w->L, key);
     const char *name = lua_tolstring(w->L, key, &len);
     fail_at(w, name, len);
@@ -584,7 +583,6 @@ int links_json_write(links_json_text *out)
     bool ok = put_value(&w, 0);
     lua_settop(L, 1);
     size_t len = stop(&w);
-    out->text = out->data + w.begin;
     if (!ok)
         trim(out);
     return ok ? (int)len : -1;

@@ -509,7 +509,7 @@ end)
 describe("json._write", function()
     local function written(value)
         local len = json._write(value)
-        return len >= 0 and ffi.string(json._text.text, len) or nil
+        return len >= 0 and ffi.string(json._text.data, len) or nil
     end
 
     it("writes what json.encode does, or leaves it to that", function()
@@ -559,23 +559,23 @@ describe("json._write", function()
         local first, second, texts = { 1 }, { 2 }, {}
         for i = 1, 1000 do
             json._write(first)
-            local text = ffi.string(json._text.text, 3)
+            local text = ffi.string(json._text.data, 3)
             json._write(second)
-            texts[i] = text .. ffi.string(json._text.text, 3)
+            texts[i] = text .. ffi.string(json._text.data, 3)
         end
         assert.equal(("[1][2]"):rep(1000), table.concat(texts))
     end)
 
     it("keeps its text while others encode, as finalizers may at any moment", function()
         local len = json._write { "mine" }
-        local text = json._text.text
+        local text = json._text.data
         getmetatable(newproxy(true)).__gc = function()
             json.encode { "theirs", ("x"):rep(2 ^ 20) }
         end
         collectgarbage()
         assert.equal('["theirs"]', json.encode { "theirs" })
         assert.equal('["mine"]', ffi.string(text, len))
-        assert.equal(text, json._text.text)
+        assert.equal(text, json._text.data)
     end)
 
     it("keeps nothing alive, and is not disturbed by the collector", function()

@@ -209,10 +209,7 @@ function methods:close()
     return run("close", file_args(self), self.path)
 end
 
-local function read_on(file)
-    local data, err = file:read()
-    return data, err
-end
+local function read_on(file) return file:read() end
 
 --- The lines from here on, one for each round of a `for`, without their ends (LF or CR LF). The
 --- last one needs none.

@@ -189,7 +189,7 @@ local function take_requests(self, handle, handler)
             else
                 local len = type(a) == "table" and write_json(a) or -1
                 if len >= 0 and len <= WHOLE_MAX then
-                    C.links_http_respond_json(r, 200, json_text.text, len)
+                    C.links_http_respond_json(r, 200, json_text.data, len)
                     res._r = false
                 else
                     if len >= 0 then a = json.raw(json._take(len)) end

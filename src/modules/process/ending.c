@@ -27,7 +27,7 @@ enum {
 
 static struct {
     volatile sig_atomic_t signum; /* what to die of; 0: end with a code */
-    bool sent;                    /* signum came as a signal */
+    volatile sig_atomic_t sent;   /* signum came as a signal */
     bool asked;                   /* for a code */
     int code;
     ev_loop *loop;
