@@ -1,11 +1,11 @@
 /*
- * A call writes behind what is in the buffer and takes that away at its end, so that one may run
- * within another: what Lua is called for may run a hook or a finalizer, and that encode something.
- * It may do so before the text of links_json_write has been used, too, which therefore has a buffer
- * of its own: only the workers of HTTP servers write there, and they use the text at once.
- *
  * Values and tables lie on Lua's stack; recursion is bounded by maxDepth. Where a value cannot be
  * encoded, the fault goes up through the levels, and each puts its step before the path.
+ *
+ * What Lua is called for may run a hook or a finalizer, and that encode something: the texts lie
+ * one behind the other in the buffer. It may do so before the text of links_json_write has been
+ * used, too, which therefore has a buffer of its own: only the workers of HTTP servers write there,
+ * and they use the text at once.
  */
 #include "lua/json_encode.h"
 
@@ -17,10 +17,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/decimal.h"
-#include "base/jsontext.h"
-#include "base/mem.h"
 #include "lua/core.h"
+#include "lua/json_out.h"
+#include "lua/json_usual.h"
+#include "lua/objects.h"
 
 enum {
     EMPTY_IS_ARRAY = 1, /* flags, as lib/links/json.lua has them */
@@ -30,100 +30,37 @@ enum {
 };
 
 enum {
-    ROOM_FIRST = 4096,
-    PLAIN_DEPTH = 128,     /* of links_json_write: as by default */
-    ROOM_KEPT = 1 << 20,   /* bytes of the buffer that are kept between two calls */
-    TEXT_MAX = 0x7fff0000, /* bytes of a text: no string of LuaJIT is longer */
-    PIECE = 1024,          /* bytes of a string for which room is made at once */
-    PATH_SHOWN = 200,      /* bytes of the path in a message */
-    SLOTS = 8,             /* of Lua's stack, for each level */
+    PLAIN_DEPTH = 128, /* of links_json_write: as by default */
+    PATH_SHOWN = 200,  /* bytes of the path in a message */
+    SLOTS = 8,         /* of Lua's stack, for each level */
 };
 
-enum { UPVALUE_BUFFER = 1, UPVALUE_ODD = 5, UPVALUE_SORTED };
-
-typedef struct links_json_text buffer;
+enum { UPVALUE_ENCODER = 1, UPVALUE_ODD = 5, UPVALUE_SORTED };
 
 struct links_json_text {
-    char *data; /* what links_json_write has written lies there until the next call */
-    size_t len, room;
-    const void *array_meta, *object_meta, *raw_meta; /* the tables' addresses */
-    lua_State *plain; /* of links_json_write: its stack; the table with the value lies on it */
+    const char *data; /* what links_json_write has written lies there until the next call */
+    json_buffer buffer;
+    json_usual usual;
+    bool reads_objects;        /* `usual` can be asked */
+    const object_table *place; /* where links_json_write finds its value; NULL: nowhere */
 };
+
+typedef links_json_text encoder;
 
 /* One call. */
 typedef struct writer {
     lua_State *L;
-    char *at, *end; /* where it writes in the buffer, and where that ends: see leave() */
-    buffer *out;
-    size_t begin; /* of its text in the buffer */
-    bool plain;   /* Lua cannot be called */
+    json_out out;
+    const json_usual *known;
     int flags, max_depth;
     const char *indent; /* NULL: no line breaks */
     size_t indent_len;
-    bool too_large;
     size_t path_len;
     char path[PATH_SHOWN + 1]; /* one more, for the dot before the first name */
     char message[256];
 } writer;
 
 static bool put_value(writer *w, int depth);
-
-/* --- the buffer ------------------------------------------------------------------------------- */
-
-/* While a call writes, the buffer's length is in its `at`. It puts it down where another may
- * run. */
-static void leave(writer *w) { w->out->len = (size_t)(w->at - w->out->data); }
-
-static void come_back(writer *w)
-{
-    w->at = w->out->data + w->out->len;
-    w->end = w->out->data + w->out->room;
-}
-
-/* A text that is too large is dropped; put_value says so, soon. */
-static void __attribute__((noinline)) grow(writer *w, size_t n)
-{
-    buffer *out = w->out;
-    leave(w);
-    if (out->len - w->begin + n > TEXT_MAX) {
-        w->too_large = true;
-        out->len = w->begin;
-    }
-    size_t room = out->room ? out->room : ROOM_FIRST;
-    while (room - out->len < n)
-        room *= 2;
-    if (room > out->room)
-        out->data = mem_realloc(out->data, room);
-    out->room = room;
-    come_back(w);
-}
-
-/* Where `n` bytes can be written. */
-static inline char *room_for(writer *w, size_t n)
-{
-    if ((size_t)(w->end - w->at) < n)
-        grow(w, n);
-    return w->at;
-}
-
-static inline void put_byte(writer *w, char c)
-{
-    *room_for(w, 1) = c;
-    w->at++;
-}
-
-static void put(writer *w, const char *s, size_t len)
-{
-    memcpy(room_for(w, len), s, len);
-    w->at += len;
-}
-
-static void release(buffer *out)
-{
-    mem_free(out->data);
-    out->data = NULL;
-    out->room = out->len = 0;
-}
 
 /* --- faults ----------------------------------------------------------------------------------- */
 
@@ -151,9 +88,6 @@ static bool fail_at(writer *w, const char *step, size_t len)
 static bool fail_at_name(writer *w, int key)
 {
     size_t len;
-    /* Nobody is told; and a number would become a string, and start a collection. */
-    if (w->plain)
-        return false;
     lua_settop(w->L, key);
     const char *name = lua_tolstring(w->L, key, &len);
     fail_at(w, name, len);
@@ -169,47 +103,20 @@ static bool fail_at_index(writer *w, int i)
 
 /* --- what is not a table ---------------------------------------------------------------------- */
 
-static void put_long_string(writer *w, const char *s, size_t len)
-{
-    put_byte(w, '"');
-    while (len > 0) {
-        size_t piece = len < PIECE ? len : PIECE;
-        w->at = jsontext_escape(room_for(w, piece * JSONTEXT_ESCAPED_MAX), s, piece);
-        s += piece;
-        len -= piece;
-    }
-    put_byte(w, '"');
-}
-
-static void put_string(writer *w, const char *s, size_t len)
-{
-    if (len > PIECE) {
-        put_long_string(w, s, len);
-        return;
-    }
-    char *at = room_for(w, len * JSONTEXT_ESCAPED_MAX + 2);
-    *at++ = '"';
-    at = jsontext_escape(at, s, len);
-    *at++ = '"';
-    w->at = at;
-}
-
 /* The value at `idx`, by Lua: odd(value, int64 as string) -> text | nil, message */
 static bool put_odd(writer *w, int idx)
 {
     size_t len;
-    if (w->plain)
-        return fail(w, "not without Lua");
     lua_pushvalue(w->L, lua_upvalueindex(UPVALUE_ODD));
     lua_pushvalue(w->L, idx < 0 ? idx - 1 : idx);
     lua_pushboolean(w->L, w->flags & INT64_IS_STRING);
-    leave(w);
+    json_out_leave(&w->out);
     lua_call(w->L, 2, 2);
-    come_back(w);
+    json_out_return(&w->out);
     const char *text = lua_tolstring(w->L, -2, &len);
     if (!text)
         return fail(w, "%s", lua_tostring(w->L, -1));
-    put(w, text, len);
+    json_out_put(&w->out, text, len);
     lua_pop(w->L, 2);
     return true;
 }
@@ -217,9 +124,7 @@ static bool put_odd(writer *w, int idx)
 /* Writes the number at `idx`. */
 static bool put_digits(writer *w, int idx)
 {
-    size_t n = decimal_write(room_for(w, DECIMAL_MAX), lua_tonumber(w->L, idx));
-    w->at += n;
-    return n > 0 || put_odd(w, idx);
+    return json_out_number(&w->out, lua_tonumber(w->L, idx)) || put_odd(w, idx);
 }
 
 static bool put_number(writer *w)
@@ -229,7 +134,7 @@ static bool put_number(writer *w)
         return put_digits(w, -1);
     if (w->flags & NAN_IS_ERROR)
         return fail(w, "cannot encode %s", isnan(n) ? "nan" : n < 0 ? "-inf" : "inf");
-    put(w, "null", 4);
+    json_out_put(&w->out, "null", 4);
     return true;
 }
 
@@ -260,17 +165,17 @@ static void put_break(writer *w, int depth)
 {
     if (!w->indent)
         return;
-    put_byte(w, '\n');
+    json_out_byte(&w->out, '\n');
     while (depth-- > 0)
-        put(w, w->indent, w->indent_len);
+        json_out_put(&w->out, w->indent, w->indent_len);
 }
 
 static bool put_array(writer *w, int t, int n, int depth)
 {
-    put_byte(w, '[');
+    json_out_byte(&w->out, '[');
     for (int i = 1; i <= n; i++) {
         if (i > 1)
-            put_byte(w, ',');
+            json_out_byte(&w->out, ',');
         put_break(w, depth);
         lua_rawgeti(w->L, t, i);
         if (!put_value(w, depth))
@@ -279,7 +184,7 @@ static bool put_array(writer *w, int t, int n, int depth)
     }
     if (n > 0)
         put_break(w, depth - 1);
-    put_byte(w, ']');
+    json_out_byte(&w->out, ']');
     return true;
 }
 
@@ -290,20 +195,20 @@ static bool put_name(writer *w, int key)
     switch (lua_type(w->L, key)) {
     case LUA_TSTRING:
         name = lua_tolstring(w->L, key, &len);
-        put_string(w, name, len);
+        json_out_string(&w->out, name, len);
         break;
     case LUA_TNUMBER:
-        put_byte(w, '"');
+        json_out_byte(&w->out, '"');
         if (!put_digits(w, key))
             return false;
-        put_byte(w, '"');
+        json_out_byte(&w->out, '"');
         break;
     default:
         return fail(w, "cannot encode a %s as the name of a member", luaL_typename(w->L, key));
     }
-    put_byte(w, ':');
+    json_out_byte(&w->out, ':');
     if (w->indent)
-        put_byte(w, ' ');
+        json_out_byte(&w->out, ' ');
     return true;
 }
 
@@ -311,7 +216,7 @@ static bool put_name(writer *w, int key)
 static bool put_member(writer *w, int key, bool first, int depth)
 {
     if (!first)
-        put_byte(w, ',');
+        json_out_byte(&w->out, ',');
     put_break(w, depth);
     if (!put_name(w, key))
         return false;
@@ -321,27 +226,18 @@ static bool put_member(writer *w, int key, bool first, int depth)
     return true;
 }
 
-/* From the member on that is on top of the stack; none is there where it is empty. */
-static bool put_members(writer *w, int t, int depth, bool empty)
-{
-    put_byte(w, '{');
-    if (!empty) {
-        bool first = true;
-        do {
-            if (!put_member(w, t + 1, first, depth))
-                return false;
-            first = false;
-        } while (lua_next(w->L, t));
-        put_break(w, depth - 1);
-    }
-    put_byte(w, '}');
-    return true;
-}
-
 static bool put_object(writer *w, int t, int depth)
 {
-    lua_pushnil(w->L);
-    return put_members(w, t, depth, !lua_next(w->L, t));
+    bool first = true;
+    json_out_byte(&w->out, '{');
+    for (lua_pushnil(w->L); lua_next(w->L, t); first = false) {
+        if (!put_member(w, t + 1, first, depth))
+            return false;
+    }
+    if (!first)
+        put_break(w, depth - 1);
+    json_out_byte(&w->out, '}');
+    return true;
 }
 
 static bool put_object_sorted(writer *w, int t, int depth)
@@ -349,11 +245,11 @@ static bool put_object_sorted(writer *w, int t, int depth)
     lua_State *L = w->L;
     lua_pushvalue(L, lua_upvalueindex(UPVALUE_SORTED));
     lua_pushvalue(L, t);
-    leave(w);
+    json_out_leave(&w->out);
     lua_call(L, 1, 1);
-    come_back(w);
+    json_out_return(&w->out);
     int keys = lua_gettop(L), n = (int)lua_objlen(L, keys);
-    put_byte(w, '{');
+    json_out_byte(&w->out, '{');
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, keys, i);
         lua_pushvalue(L, -1);
@@ -365,7 +261,7 @@ static bool put_object_sorted(writer *w, int t, int depth)
     lua_pop(L, 1);
     if (n > 0)
         put_break(w, depth - 1);
-    put_byte(w, '}');
+    json_out_byte(&w->out, '}');
     return true;
 }
 
@@ -376,85 +272,34 @@ static bool put_raw(writer *w, int t)
     if (lua_type(w->L, -1) != LUA_TSTRING)
         return fail(w, "cannot encode a %s as raw JSON", luaL_typename(w->L, -1));
     const char *text = lua_tolstring(w->L, -1, &len);
-    put(w, text, len);
+    json_out_put(&w->out, text, len);
     lua_pop(w->L, 1);
     return true;
-}
-
-/* What has the keys 1 to n in this order, as an array has them in memory, from the element on that
- * is on top of the stack. -1 where there turns out to be another key: then nothing has been
- * written, and the stack is as high as `t`. */
-static int put_list(writer *w, int t, int depth)
-{
-    lua_State *L = w->L;
-    size_t before = (size_t)(w->at - w->out->data);
-    put_byte(w, '[');
-    int i = 1;
-    do {
-        if (lua_type(L, t + 1) != LUA_TNUMBER || lua_tonumber(L, t + 1) != i) {
-            w->at = w->out->data + before;
-            lua_settop(L, t);
-            return -1;
-        }
-        if (i > 1)
-            put_byte(w, ',');
-        put_break(w, depth);
-        if (!put_value(w, depth))
-            return fail_at_index(w, i);
-        lua_settop(L, t + 1);
-        i++;
-    } while (lua_next(L, t));
-    put_break(w, depth - 1);
-    put_byte(w, ']');
-    return true;
-}
-
-/* Most tables are seen by their first key to be lists or objects. As put_list. */
-static int put_usual(writer *w, int t, int depth, bool may_be_object)
-{
-    lua_State *L = w->L;
-    lua_pushnil(L);
-    if (lua_next(L, t)) {
-        int type = lua_type(L, t + 1);
-        if (type == LUA_TNUMBER && lua_tonumber(L, t + 1) == 1)
-            return put_list(w, t, depth);
-        if (type == LUA_TSTRING && may_be_object)
-            return put_members(w, t, depth, false);
-    }
-    lua_settop(L, t);
-    return -1;
 }
 
 static bool put_table(writer *w, int depth)
 {
     lua_State *L = w->L;
-    const buffer *out = w->out;
-    int t = lua_gettop(L), n = NO_ARRAY;
+    const json_usual *known = w->known;
+    int t = lua_gettop(L);
     if (++depth > w->max_depth)
         return fail(w, "cannot encode more than %d levels: is it in itself?", w->max_depth);
     if (!lua_checkstack(L, SLOTS)) {
-        if (w->plain)
-            return fail(w, "stack overflow");
-        w->out->len = w->begin;
+        json_out_rewind(&w->out);
+        json_out_leave(&w->out);
         luaL_error(L, "stack overflow");
     }
     const void *meta = NULL;
     if (lua_getmetatable(L, t)) {
         meta = lua_topointer(L, -1);
         lua_pop(L, 1);
-        if (meta == out->raw_meta)
+        if (meta == known->raw_meta)
             return put_raw(w, t);
     }
-    if (meta != out->object_meta) {
-        bool may_be_object = meta != out->array_meta && !(w->flags & SORT_KEYS);
-        int done = put_usual(w, t, depth, may_be_object);
-        if (done >= 0)
-            return done;
-        n = length_of(L, t);
-    }
+    int n = meta == known->object_meta ? NO_ARRAY : length_of(L, t);
     if (n == SPARSE)
         return fail(w, "cannot encode a sparse array");
-    if (meta == out->array_meta) {
+    if (meta == known->array_meta) {
         if (n == NO_ARRAY)
             return fail(w, "cannot encode an array that has other keys than 1 to n");
     } else if (n == 0 && !(w->flags & EMPTY_IS_ARRAY)) {
@@ -476,7 +321,7 @@ static bool put_value(writer *w, int depth)
     case LUA_TSTRING: {
         size_t len;
         const char *s = lua_tolstring(L, -1, &len);
-        put_string(w, s, len);
+        json_out_string(&w->out, s, len);
         break;
     }
     case LUA_TNUMBER:
@@ -487,9 +332,9 @@ static bool put_value(writer *w, int depth)
         break;
     case LUA_TBOOLEAN:
         if (lua_toboolean(L, -1))
-            put(w, "true", 4);
+            json_out_put(&w->out, "true", 4);
         else
-            put(w, "false", 5);
+            json_out_put(&w->out, "false", 5);
         break;
     case TYPE_CDATA:
         ok = put_odd(w, -1);
@@ -497,47 +342,14 @@ static bool put_value(writer *w, int depth)
     default:
         if (type != LUA_TNIL && (type != LUA_TLIGHTUSERDATA || lua_touserdata(L, -1)))
             return fail(w, "cannot encode a %s", luaL_typename(L, -1));
-        put(w, "null", 4);
+        json_out_put(&w->out, "null", 4);
     }
-    if (w->too_large)
+    if (w->out.too_large)
         return fail(w, "the text is longer than 2 GiB");
     return ok;
 }
 
 /* --- for Lua ---------------------------------------------------------------------------------- */
-
-static void start(writer *w, lua_State *L, buffer *out)
-{
-    if (!out->data) {
-        out->data = mem_alloc(ROOM_FIRST);
-        out->room = ROOM_FIRST;
-    }
-    w->L = L;
-    w->out = out;
-    w->begin = out->len;
-    w->plain = false;
-    w->flags = 0;
-    w->max_depth = PLAIN_DEPTH;
-    w->indent = NULL;
-    w->too_large = false;
-    w->path_len = 0;
-    come_back(w);
-}
-
-/* The length of the text, which lies there until the next call. */
-static size_t stop(writer *w)
-{
-    size_t len = (size_t)(w->at - w->out->data) - w->begin;
-    w->out->len = w->begin;
-    return len;
-}
-
-/* Gives a buffer back that has become large. */
-static void trim(buffer *out)
-{
-    if (out->len == 0 && out->room > ROOM_KEPT)
-        release(out);
-}
 
 static int push_fault(const writer *w)
 {
@@ -550,86 +362,101 @@ static int push_fault(const writer *w)
     lua_pushstring(L, w->path_len > 0 ? ", at " : "");
     lua_pushlstring(L, w->path + dotted, shown < PATH_SHOWN ? shown : PATH_SHOWN);
     lua_concat(L, 3);
-    lua_pushboolean(L, w->too_large);
+    lua_pushboolean(L, w->out.too_large);
     return 3;
+}
+
+/* The usual value at 1, in a state whose tables can be read; see json_usual_put. */
+static bool put_usual(writer *w, const encoder *self)
+{
+    if (!self->reads_objects || w->indent || w->flags & SORT_KEYS)
+        return false;
+    const object_table *t = lua_topointer(w->L, 1);
+    return lua_type(w->L, 1) == LUA_TTABLE &&
+           json_usual_put(&w->out, &self->usual, t, w->max_depth, w->flags & EMPTY_IS_ARRAY);
 }
 
 /* encode(value, flags, maxDepth, indent|nil) -> text | nil, message, whether it is too large */
 static int encode(lua_State *L)
 {
-    writer w;
-    start(&w, L, lua_touserdata(L, lua_upvalueindex(UPVALUE_BUFFER)));
+    encoder *self = lua_touserdata(L, lua_upvalueindex(UPVALUE_ENCODER));
+    writer w = {.L = L, .known = &self->usual};
     w.flags = (int)lua_tointeger(L, 2);
     w.max_depth = (int)lua_tointeger(L, 3);
     w.indent = lua_tolstring(L, 4, &w.indent_len);
 
-    lua_pushvalue(L, 1);
-    bool ok = put_value(&w, 0);
-    size_t len = stop(&w);
+    json_out_start(&w.out, &self->buffer);
+    bool ok = put_usual(&w, self);
+    if (!ok) {
+        json_out_rewind(&w.out);
+        lua_pushvalue(L, 1);
+        ok = put_value(&w, 0);
+    }
+    size_t len = json_out_stop(&w.out);
     if (ok)
-        lua_pushlstring(L, w.out->data + w.begin, len);
-    trim(w.out);
+        lua_pushlstring(L, self->buffer.data + w.out.begin, len);
+    json_buffer_trim(&self->buffer);
     return ok ? 1 : push_fault(&w);
 }
 
-int links_json_write(links_json_text *out)
+int links_json_write(links_json_text *self)
 {
-    lua_State *L = out->plain;
-    writer w;
-    start(&w, L, out);
-    w.plain = true;
-
-    lua_rawgeti(L, 1, 1);
-    bool ok = put_value(&w, 0);
-    lua_settop(L, 1);
-    size_t len = stop(&w);
+    if (!self->place)
+        return -1;
+    object_value value = self->place->slots[1];
+    if (object_tag(value) != OBJECT_TABLE)
+        return -1;
+    json_out out;
+    json_out_start(&out, &self->buffer);
+    bool ok = json_usual_put(&out, &self->usual, object_pointer(value), PLAIN_DEPTH, false);
+    size_t len = json_out_stop(&out);
     if (!ok)
-        trim(out);
+        json_buffer_trim(&self->buffer);
+    self->data = self->buffer.data;
     return ok ? (int)len : -1;
 }
 
-void links_json_drop(links_json_text *out) { trim(out); }
+void links_json_drop(links_json_text *self) { json_buffer_trim(&self->buffer); }
 
-static int buffer_gc(lua_State *L)
+static int encoder_gc(lua_State *L)
 {
-    release(lua_touserdata(L, 1));
+    encoder *self = lua_touserdata(L, 1);
+    json_buffer_deinit(&self->buffer);
     return 0;
 }
 
-/* Pushes a buffer; the metatables of jsonEncoder are at the foot of the stack. */
-static void push_buffer(lua_State *L)
+/* Pushes an encoder; the metatables of jsonEncoder are at the foot of the stack. */
+static encoder *push_encoder(lua_State *L, bool reads_objects)
 {
-    buffer *out = lua_newuserdata(L, sizeof(*out));
-    memset(out, 0, sizeof(*out));
-    out->array_meta = lua_topointer(L, 1);
-    out->object_meta = lua_topointer(L, 2);
-    out->raw_meta = lua_topointer(L, 3);
+    encoder *self = lua_newuserdata(L, sizeof(*self));
+    memset(self, 0, sizeof(*self));
+    self->usual.array_meta = lua_topointer(L, 1);
+    self->usual.object_meta = lua_topointer(L, 2);
+    self->usual.raw_meta = lua_topointer(L, 3);
+    self->reads_objects = reads_objects;
+    if (reads_objects)
+        self->usual.null = object_null(L);
     lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, buffer_gc);
+    lua_pushcfunction(L, encoder_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
+    return self;
 }
 
-/* Pushes the table by which links_json_write, which writes to the buffer on top of the stack, finds
- * its value, and makes it a stack to work on. The value does not live on by it: what had no other
- * owner goes with the next collection. Buffer and stack do, as names, since only values are
- * weak. */
-static void push_place(lua_State *L)
+/* Pushes the table in which links_json_write finds its value. The value does not live on by it:
+ * what had no other owner goes with the next collection. The encoder on top of the stack does, as a
+ * name, since only values are weak. */
+static const object_table *push_place(lua_State *L)
 {
-    buffer *out = lua_touserdata(L, -1);
-    lua_createtable(L, 1, 2);
+    lua_createtable(L, 1, 1);
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "v");
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
-    out->plain = lua_newthread(L);
-    lua_pushvalue(L, -2);
-    lua_xmove(L, out->plain, 1);
-    lua_pushboolean(L, true);
-    lua_rawset(L, -3);
     lua_pushvalue(L, -2);
     lua_pushboolean(L, true);
     lua_rawset(L, -3);
+    return lua_topointer(L, -1);
 }
 
 /* jsonEncoder(arrayMeta, objectMeta, rawMeta, odd, sorted) -> the text and the table of
@@ -637,12 +464,15 @@ static void push_place(lua_State *L)
  * -> text | nil, message; sorted(table) -> its keys. */
 static int json_encoder(lua_State *L)
 {
+    bool reads_objects = objects_known(L);
     lua_settop(L, 5);
-    push_buffer(L);
-    push_buffer(L);
-    lua_insert(L, UPVALUE_BUFFER);
-    push_place(L);
-    for (int i = UPVALUE_BUFFER; i <= UPVALUE_SORTED; i++)
+    encoder *text = push_encoder(L, reads_objects);
+    push_encoder(L, reads_objects);
+    lua_insert(L, UPVALUE_ENCODER);
+    const object_table *place = push_place(L);
+    if (reads_objects)
+        text->place = place;
+    for (int i = UPVALUE_ENCODER; i <= UPVALUE_SORTED; i++)
         lua_pushvalue(L, i);
     lua_pushcclosure(L, encode, UPVALUE_SORTED);
     return 3;
