@@ -380,7 +380,10 @@ static bool put_usual(writer *w, const encoder *self)
 static int encode(lua_State *L)
 {
     encoder *self = lua_touserdata(L, lua_upvalueindex(UPVALUE_ENCODER));
-    writer w = {.L = L, .known = &self->usual};
+    writer w;
+    w.L = L;
+    w.known = &self->usual;
+    w.path_len = 0;
     w.flags = (int)lua_tointeger(L, 2);
     w.max_depth = (int)lua_tointeger(L, 3);
     w.indent = lua_tolstring(L, 4, &w.indent_len);
