@@ -30,14 +30,17 @@ static char *write_digits(char *end, uint64_t digits)
     return end;
 }
 
-/* Writes digits * 10^-scale. */
+enum { DIGITS_MAX = 20 };
+
+/* Writes digits * 10^-scale. Copies more than it takes, and as much each time, which needs no
+ * call. */
 static char *write_scaled(char *out, uint64_t digits, int scale)
 {
-    char buffer[20], *end = buffer + sizeof(buffer);
+    char buffer[2 * DIGITS_MAX], *end = buffer + DIGITS_MAX;
     const char *begin = write_digits(end, digits);
     int whole = (int)(end - begin) - scale; /* digits before the point */
     if (scale == 0 || whole > 0) {
-        memcpy(out, begin, (size_t)whole);
+        memcpy(out, begin, DIGITS_MAX);
         out += whole;
         begin += whole;
     } else {
@@ -48,7 +51,7 @@ static char *write_scaled(char *out, uint64_t digits, int scale)
     *out++ = '.';
     for (; whole < 0; whole++)
         *out++ = '0';
-    memcpy(out, begin, (size_t)(end - begin));
+    memcpy(out, begin, DIGITS_MAX);
     return out + (end - begin);
 }
 

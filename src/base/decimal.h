@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { DECIMAL_MAX = 32 /* bytes that a number takes at most */ };
+enum { DECIMAL_MAX = 48 /* bytes that are written at most, of which a number takes 24 */ };
 
 /*
  * Writes integers up to 2^53, and other numbers from 0.0001 up to there, as printf's %.17g lays

@@ -17,7 +17,7 @@ static char *escape_byte(char *out, unsigned char c)
 }
 
 /* Copies less than eight bytes where none is special; else nothing, and false. */
-static bool copy_plain(char *out, const char *s, size_t len)
+static inline bool copy_plain(char *out, const char *s, size_t len)
 {
     if (len >= 4) {
         uint32_t first, last; /* which overlap */
@@ -37,7 +37,7 @@ static bool copy_plain(char *out, const char *s, size_t len)
     return true;
 }
 
-char *jsontext_escape(char *out, const char *s, size_t len)
+static char *__attribute__((noinline)) escape(char *out, const char *s, size_t len)
 {
     const char *end = s + len;
     for (;;) {
@@ -54,4 +54,10 @@ char *jsontext_escape(char *out, const char *s, size_t len)
             *out++ = *s++;
         out = escape_byte(out, (unsigned char)*s++);
     }
+}
+
+/* Most names are short. */
+char *jsontext_escape(char *out, const char *s, size_t len)
+{
+    return len < 8 && copy_plain(out, s, len) ? out + len : escape(out, s, len);
 }
