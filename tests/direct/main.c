@@ -17,11 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define VALGRIND_ENABLE_ERROR_REPORTING
-#endif
+#include "valgrind.h"
 
 enum { TIMEOUT_S = 120, LOOK_NS = 2000000 };
 
@@ -70,6 +66,10 @@ static CR_NORETURN void run_here(struct criterion_suite *suite, struct criterion
     test->test();
     exit(EXIT_SUCCESS);
 }
+
+/* What a room's tests have for it is done once, before the forks: they inherit the code that
+ * valgrind has translated for it. It leaves nothing else behind. */
+void direct_prepare(void) __attribute__((weak));
 
 /* --- in the first process ------------------------------------------------------------------ */
 
@@ -132,6 +132,8 @@ int main(int argc, char **argv)
 {
     struct criterion_test_set *tests = criterion_initialize();
     int failed = 0;
+    if (direct_prepare)
+        direct_prepare();
     FOREACH_SET (struct criterion_suite_set *set, tests->suites) {
         if (!set->tests || !wanted(set->suite.name, argc, argv))
             continue;

@@ -17,6 +17,8 @@
 #include "modules/shared/region.h"
 #include "modules/shared/shard.h"
 
+#include "../direct/valgrind.h"
+
 static char name[64];
 
 static void setup(void) { snprintf(name, sizeof(name), "test-%ld", (long)getpid()); }
@@ -352,10 +354,10 @@ Test(dict, survives_processes_that_are_killed_while_they_write)
     links_dict *d = open_dict(DICT_MIN_SIZE, 1, 1);
     uint32_t x = 7;
     double stats[7] = {0};
-    int begun[2];
+    int begun[2], rounds = RUNNING_ON_VALGRIND ? 40 : 400;
     cr_assert_eq(pipe(begun), 0);
     /* A machine with other things to do may let them write for a moment only: more rounds then. */
-    for (int round = 0; round < 400 || (stats[6] <= 5 && round < 10000); round++) {
+    for (int round = 0; round < rounds || (stats[6] <= 5 && round < 10000); round++) {
         pid_t children[2];
         char byte;
         for (int i = 0; i < 2; i++) {
@@ -400,7 +402,8 @@ Test(dict, counts_every_increment_of_several_processes)
 
 Test(dict, is_made_once_by_many_at_the_same_time)
 {
-    for (int round = 0; round < 50; round++) {
+    int rounds = RUNNING_ON_VALGRIND ? 10 : 50;
+    for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < 4; i++)
             if (fork() == 0) {
                 links_dict *d = open_dict(1 << 20, 4, 1);

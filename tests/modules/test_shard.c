@@ -21,11 +21,7 @@
 #include "modules/shared/dict.h"
 #include "modules/shared/shard.h"
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
+#include "../direct/valgrind.h"
 
 enum {
     SIZE = 8192,
