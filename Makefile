@@ -1,7 +1,8 @@
 # links: the build. GNU make (gmake on the BSDs); `make help` lists the targets.
 #
 # Every variant (compiler, poll backend, sanitizers) has an object tree of its own under build/,
-# so going from one to another rebuilds nothing. ./links is the default variant's program.
+# so going from one to another rebuilds nothing. ./links is the default variant's program. Variants
+# that differ in the poll backend alone share the objects that do not know it.
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -28,14 +29,17 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-variant_parts := $(filter-out cc,$(notdir $(firstword $(CC)))) \
-                 $(filter-out $(DEFAULT_POLL),$(POLL)) $(subst $(comma),-,$(SANITIZE))
-VARIANT := $(or $(subst $(space),-,$(strip $(variant_parts))),default)
+# $(call variant,poll backend)
+variant = $(or $(subst $(space),-,$(strip $(filter-out cc,$(notdir $(firstword $(CC)))) \
+                 $(filter-out $(DEFAULT_POLL),$(1)) $(subst $(comma),-,$(SANITIZE)))),default)
+VARIANT := $(call variant,$(POLL))
 BUILD := build/$(VARIANT)
+SHARED := build/$(call variant,$(DEFAULT_POLL))
 
 # --- flags -------------------------------------------------------------------------------------
 
-CFLAGS ?= -O2 -g
+# What the sanitizers report needs lines and no more, and is compiled in half the time like this.
+CFLAGS ?= $(if $(SANITIZE),-O1 -g1,-O2 -g)
 LDFLAGS ?=
 
 ifeq ($(SANITIZE),)
@@ -78,18 +82,22 @@ other_system := $(if $(filter Linux,$(SYSTEM)),%_bsd.c,%_linux.c)
 other_poll := src/ev/poll_$(if $(filter epoll,$(POLL)),kqueue,epoll).c
 
 SOURCES := $(filter-out $(other_system) $(other_poll),$(call find,src,*.c))
+BACKEND := src/ev/poll_$(POLL).c
 HEADERS := $(call find,src,*.h)
 LUA_LIBRARY := $(call find,lib/links,*.lua)
 
 ifeq ($(POLL)-$(DEFAULT_POLL),kqueue-epoll)
 # kqueue where the system has none: over the emulation that the tests bring along.
-SOURCES += $(wildcard tests/kqueue/*.c)
-all_cppflags += -Itests/kqueue
+emulation := $(wildcard tests/kqueue/*.c)
+SOURCES += $(emulation)
+BACKEND += $(emulation)
+backend_cppflags := -Itests/kqueue
 endif
 
-objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
-OBJECTS := $(call objects,$(SOURCES)) $(BUILD)/lualib.o
-LIBRARY_OBJECTS := $(filter-out $(BUILD)/src/main.o,$(OBJECTS))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(filter $(BACKEND),$(1))) \
+          $(patsubst %.c,$(SHARED)/%.o,$(filter-out $(BACKEND),$(1)))
+OBJECTS := $(call objects,$(SOURCES)) $(SHARED)/lualib.o
+LIBRARY_OBJECTS := $(filter-out $(SHARED)/src/main.o,$(OBJECTS))
 
 # --- libraries ---------------------------------------------------------------------------------
 
@@ -148,14 +156,19 @@ links: build/default/links
 $(BUILD)/links: $(OBJECTS) $(BUILD)/link.stamp
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $@ $(OBJECTS) $(LIBS)
 
-$(BUILD)/%.o: %.c $(BUILD)/compile.stamp
-	@mkdir -p $(@D)
+# $(call compile_rules,tree)
+define compile_rules
+$(1)/%.o: %.c $(SHARED)/compile.stamp
+	@mkdir -p $$(@D)
+	$$(call quiet,CC)$(CC) $$(if $$(filter $(BACKEND),$$<),$(backend_cppflags)) $(all_cppflags) \
+	    $(all_cflags) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach tree,$(sort $(BUILD) $(SHARED)),$(eval $(call compile_rules,$(tree))))
+
+$(SHARED)/lualib.o: $(SHARED)/lualib.c $(SHARED)/compile.stamp
 	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
 
-$(BUILD)/lualib.o: $(BUILD)/lualib.c $(BUILD)/compile.stamp
-	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
-
-$(BUILD)/lualib.c: lib/embed.sh $(LUA_LIBRARY) $(BUILD)/lualib.stamp
+$(SHARED)/lualib.c: lib/embed.sh $(LUA_LIBRARY) $(SHARED)/lualib.stamp
 	$(call quiet,EMBED)sh lib/embed.sh $(LUA_LIBRARY) >$@
 
 # A stamp holds what its dependents were built with, and is touched only when that changes: other
@@ -163,13 +176,13 @@ $(BUILD)/lualib.c: lib/embed.sh $(LUA_LIBRARY) $(BUILD)/lualib.stamp
 stamp = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || \
         printf '%s\n' '$(subst ','\'',$(1))' >$@
 
-$(BUILD)/compile.stamp: FORCE
+$(SHARED)/compile.stamp: FORCE
 	$(call stamp,$(filter-out -Werror,$(CC) $(all_cppflags) $(all_cflags)))
 
 $(BUILD)/link.stamp: FORCE
 	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(LIBS))
 
-$(BUILD)/lualib.stamp: FORCE
+$(SHARED)/lualib.stamp: FORCE
 	$(call stamp,$(LUA_LIBRARY))
 
 # --- tests -------------------------------------------------------------------------------------
@@ -178,9 +191,9 @@ $(BUILD)/lualib.stamp: FORCE
 # for on its right does not link. Never main.c.
 ROOMS := base ev lua modules
 
-room_objects = $(filter $(foreach r,$(1),$(BUILD)/src/$(r)/%),$(OBJECTS)) \
+room_objects = $(filter $(foreach r,$(1),$(BUILD)/src/$(r)/% $(SHARED)/src/$(r)/%),$(OBJECTS)) \
                $(if $(filter ev,$(1)),$(filter $(BUILD)/tests/%,$(OBJECTS))) \
-               $(if $(filter lua,$(1)),$(BUILD)/lualib.o)
+               $(if $(filter lua,$(1)),$(SHARED)/lualib.o)
 base_objects := $(call room_objects,base)
 ev_objects := $(call room_objects,base ev)
 lua_objects := $(call room_objects,base ev lua)
@@ -194,7 +207,7 @@ ifneq ($$($(1)_tests),)
 TEST_PROGRAMS += $(BUILD)/tests/test_$(1)
 # The same tests, in forks of one process.
 DIRECT_PROGRAMS += $(BUILD)/tests/direct_$(1)
-$(BUILD)/tests/direct_$(1): $(BUILD)/tests/direct/main.o
+$(BUILD)/tests/direct_$(1): $(SHARED)/tests/direct/main.o
 $(BUILD)/tests/test_$(1) $(BUILD)/tests/direct_$(1): $$($(1)_tests) $$($(1)_objects) \
             $(BUILD)/tests.stamp
 	$$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) -o $$@ $$(filter %.o,$$^) \
@@ -208,20 +221,20 @@ $(foreach r,$(ROOMS),$(eval $(call test_program_rules,$(r))))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(call find,tests/fuzz,fuzz_*.c))
 FUZZ_SANITIZE := fuzzer,address,undefined
 ifeq ($(filter fuzzer%,$(SANITIZE)),)
-fuzz_driver := $(BUILD)/tests/fuzz/replay.o
+fuzz_driver := $(SHARED)/tests/fuzz/replay.o
 else
 fuzz_ldflags := -fsanitize=fuzzer
 endif
-TEST_OBJECTS += $(fuzz_driver) $(patsubst $(BUILD)/tests/%,$(BUILD)/tests/fuzz/%.o,$(FUZZERS))
+TEST_OBJECTS += $(fuzz_driver) $(patsubst $(BUILD)/tests/%,$(SHARED)/tests/fuzz/%.o,$(FUZZERS))
 
-$(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(fuzz_driver) $(LIBRARY_OBJECTS) \
+$(FUZZERS): $(BUILD)/tests/%: $(SHARED)/tests/fuzz/%.o $(fuzz_driver) $(LIBRARY_OBJECTS) \
             $(BUILD)/tests.stamp
 	$(call quiet,LINK)$(CC) $(CFLAGS) $(all_ldflags) $(fuzz_ldflags) -o $@ $(filter %.o,$^) $(LIBS)
 
 $(BUILD)/tests.stamp: FORCE
 	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(TEST_OBJECTS) $(LIBS))
 
-TEST_OBJECTS += $(BUILD)/tests/direct/main.o
+TEST_OBJECTS += $(SHARED)/tests/direct/main.o
 
 .PHONY: test test-programs direct-programs fuzz-programs fuzz
 .SECONDARY: $(TEST_OBJECTS)
