@@ -543,18 +543,17 @@ describe("a finalizer", function()
     end)
 
     it("can wake, send where there is room, and start tasks", function()
-        local e, ch, started = sync.event(), sync.channel(1), false
+        local e, ch, started = sync.event(), sync.channel(1), nil
         local t = task.spawn(function() return e:wait() end)
         timer.sleep(0)
         finalize(function()
             e:set("from a finalizer")
             ch:send("sent")
-            task.spawn(function() started = task.yield() end)
+            started = task.spawn(function() return task.yield() end)
         end)
         assert.same({ true, "from a finalizer" }, { t:join(20000) })
         assert.equal("sent", ch:receive(0))
-        timer.sleep(1)
-        assert.is_true(started)
+        assert.same({ true, true }, { started:join(20000) })
     end)
 end)
 

@@ -266,10 +266,12 @@ describe("server names", function()
 
     it("of a client that leaves meanwhile harm nobody", function()
         local gate = sync.event()
-        local port, server = serve(good, { onServerName = function() gate:wait(20000) end })
+        local port, server = serve(good, { handshakeTimeout = 100,
+            onServerName = function() gate:wait(20000) end })
         fails("ETIMEDOUT", connect(port, "example.com", { handshakeTimeout = 20 }))
         sockets.eventually(function() return server.tls:stats().failed == 1 end)
         gate:set()
+        assert(server:setTls { handshakeTimeout = 10000 })
         assert(connect(port, "example.com"))
     end)
 end)
