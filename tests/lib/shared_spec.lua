@@ -1,4 +1,5 @@
 package.path = "tests/support/?.lua;" .. package.path
+local process = require "process"
 local program = require "program"
 local shared = require "shared"
 local task = require "task"
@@ -8,7 +9,7 @@ local serial = 0
 
 local function new(size, options)
     serial = serial + 1
-    local name = "spec-" .. require("process").pid .. "-" .. serial
+    local name = "spec-" .. process.pid .. "-" .. serial
     return assert(shared.open(name, size or 2 ^ 20, options)), name
 end
 
@@ -46,6 +47,26 @@ describe("shared.open", function()
         ]]):format(name, name))
         assert.matches("^nil\tEXISTS: shared memory exists with 1048576 bytes, not 2097152 .-\n"
             .. "EXISTS: shared memory exists with another evict", result.out)
+    end)
+
+    it("leaves nothing behind, however the last process ends by itself", function()
+        local _, name = new()
+        local folder = assert(process.run("sh", { "-c", "ls -d /dev/shm/links*-" .. name })).stdout
+        if folder == "" then return pending("there is no /dev/shm") end
+        local path = folder:gsub("\n", ""):gsub("spec%-.*", "")
+        for i, ending in ipairs { "", "os.exit(3)", "os.exit(3, true)", "error 'x'",
+            "require('process').quit(3)" } do
+            local other = ("spec-%d-end%d"):format(process.pid, i)
+            local result = program.eval(([[
+                held = { assert(require("shared").open(%q, 2 ^ 20)),
+                    assert(require("shared").open(%q, 2 ^ 20)) }
+                io.write(tostring(io.open(%q) ~= nil))
+                %s
+            ]]):format(name, other, path .. other, ending))
+            assert.equal("true", result.out)
+            assert.is_nil(io.open(path .. other), ending)
+            assert.truthy(io.open(path .. name), "others have it open")
+        end
     end)
 
     it("keeps a dictionary in a file when its last process ends", function()

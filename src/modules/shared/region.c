@@ -57,6 +57,35 @@ static int map(region *r)
     return 0;
 }
 
+/* Those of this process that do not outlive it. */
+static list regions = {&regions, &regions};
+
+static void remove_if_last(region *r)
+{
+    if (!r->keep && lock(r->fd, LOCK_EX | LOCK_NB) == 0)
+        unlink(r->path);
+}
+
+/* For os.exit, which does not come back to main and closes nothing. A child that was forked has the
+ * same locks as its parent, and must not take them for its own. */
+static void at_exit(void)
+{
+    LIST_EACH (node, &regions) {
+        region *r = CONTAINER_OF(node, region, link);
+        if (r->opener == getpid())
+            remove_if_last(r);
+    }
+}
+
+static void note(region *r)
+{
+    static bool noted;
+    if (!noted)
+        noted = atexit(at_exit) == 0;
+    r->opener = getpid();
+    list_push_back(&regions, &r->link);
+}
+
 static void unmap(region *r)
 {
     if (r->base)
@@ -162,6 +191,7 @@ int region_open(region *r, char *path, size_t size, bool keep, const region_ops 
         r->path = NULL;
         return rc == LINKS_AGAIN ? -EBUSY : rc;
     }
+    note(r);
     return 0;
 }
 
@@ -169,9 +199,9 @@ void region_close(region *r)
 {
     if (r->fd < 0)
         return;
+    list_remove(&r->link);
     unmap(r);
-    if (!r->keep && lock(r->fd, LOCK_EX | LOCK_NB) == 0)
-        unlink(r->path);
+    remove_if_last(r);
     close(r->fd);
     r->fd = -1;
     mem_free(r->path);

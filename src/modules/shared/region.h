@@ -11,8 +11,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+#include "base/list.h"
 
 typedef struct region {
+    list link; /* of those that are open, for the end of the process */
+    pid_t opener;
     char *base;
     size_t size;
     char *path;
