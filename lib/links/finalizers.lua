@@ -9,6 +9,10 @@ local ffi = require "ffi"
 local core = require "links.core"
 local report = require "links.report"
 
+ffi.cdef [[
+void links_finalize_later(void (*release)(void *), void *handle);
+]]
+
 local finalizers = {}
 
 local function tell(err)
@@ -69,9 +73,26 @@ local watching = {
 local stock_gc, stock_metatype, stock_newproxy = ffi.gc, ffi.metatype, newproxy
 local stock_setmetatable = debug.setmetatable
 
+-- Objects whose finalizer is a function of C, and that function.
+local handles = setmetatable({}, { __mode = "k" })
+
 local function gc(object, ...)
     if select("#", ...) == 0 then return stock_gc(object) end -- which says what is missing
-    return stock_gc(object, guard((...)))
+    local fn = ...
+    handles[object] = type(fn) == "cdata" and fn or nil
+    return stock_gc(object, guard(fn))
+end
+
+-- When the program ends, finalizers of its own may still use what the library has, in whatever
+-- order they come: the library's handles are let go of after them. What C the program has brought
+-- along is gone by then, and so is what lies in Lua's memory.
+local function keep_handles()
+    for object, fn in pairs(handles) do
+        if tostring(ffi.typeof(object)):find("^ctype<struct links_[%w_]+ %*>$") then
+            stock_gc(object, nil)
+            ffi.C.links_finalize_later(ffi.cast("void (*)(void *)", fn), object)
+        end
+    end
 end
 
 local function metatype(ctype, metatable)
@@ -95,6 +116,7 @@ end
 function finalizers.install()
     ffi.gc, ffi.metatype, _G.newproxy = gc, metatype, new_proxy
     debug.setmetatable = set_metatable
+    core.finalizeLast(keep_handles)
 end
 
 return finalizers

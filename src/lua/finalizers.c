@@ -6,8 +6,11 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Registry: what the hook is to run. */
-#define DUE "links.finalizers"
+#include "base/mem.h"
+
+/* Registry: what the hook is to run, and what finalizers_close is. */
+#define DUE    "links.finalizers"
+#define AT_END "links.finalizers.end"
 
 /* The program's own hook, while ours stands in its place. */
 static struct {
@@ -20,6 +23,15 @@ static struct {
  * at. */
 enum { PATIENCE = 1000, PATIENCE_MORE = 32, SELDOM = 1000 };
 
+/* For links_finalize_later. */
+typedef struct later {
+    struct later *next;
+    void (*release)(void *);
+    void *handle;
+} later;
+
+static later *all_later;
+
 static bool due, closing;
 static int patience;
 
@@ -29,9 +41,9 @@ static void (*on_strike)(lua_State *L);
 
 static void on_event(lua_State *L, lua_Debug *ar);
 
-static void run_finalizers(lua_State *L)
+static void call(lua_State *L, const char *name)
 {
-    lua_getfield(L, LUA_REGISTRYINDEX, DUE);
+    lua_getfield(L, LUA_REGISTRYINDEX, name);
     if (lua_pcall(L, 0, 0, 0))
         lua_pop(L, 1); /* the Lua side reports errors, and this is none of a finalizer's */
 }
@@ -100,7 +112,7 @@ void finalizers_run(lua_State *L)
     due = false;
     if (!struck)
         take_hook_back(L);
-    run_finalizers(L);
+    call(L, DUE);
 }
 
 /* interrupt(fn) -> boolean: calls fn() before the next instruction of the program's own, whichever
@@ -120,17 +132,45 @@ static int core_interrupt(lua_State *L)
     return 1;
 }
 
+/* finalizeLast(fn): calls fn() when nothing but lua_close is left. */
+static int core_finalize_last(lua_State *L)
+{
+    lua_pushvalue(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, AT_END);
+    return 0;
+}
+
 void finalizers_add(lua_State *L)
 {
     due = closing = false;
     lua_pushcfunction(L, core_interrupt);
     lua_setfield(L, -2, "interrupt");
+    lua_pushcfunction(L, core_finalize_last);
+    lua_setfield(L, -2, "finalizeLast");
+}
+
+void links_finalize_later(void (*release)(void *), void *handle)
+{
+    later *l = mem_new(later);
+    *l = (later){.next = all_later, .release = release, .handle = handle};
+    all_later = l;
+}
+
+void finalizers_release(void)
+{
+    while (all_later) {
+        later *l = all_later;
+        all_later = l->next;
+        l->release(l->handle);
+        mem_free(l);
+    }
 }
 
 void finalizers_close(lua_State *L)
 {
     closing = true;
     finalizers_run(L);
+    call(L, AT_END);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
 }

@@ -14,6 +14,8 @@
 
 #include <lua.h>
 
+#include "base/err.h"
+
 /* Calls what finalizers_on_strike has been given before the next instruction, whosever it is; from
  * a handler of signals, on the thread of the VM. It may raise, in the code that is interrupted.
  * Nothing happens where interrupt(fn) would be refused. */
@@ -27,7 +29,15 @@ void finalizers_run(lua_State *L);
 void finalizers_add(lua_State *L);
 
 /* Before lua_close: runs what is due. From now on finalizers run where the collector calls them,
- * with nothing compiled, since no instruction will follow. */
+ * with nothing compiled, since no instruction will follow. The library's handles have given theirs
+ * to links_finalize_later: lua_close would call them in any order, and those of programs may still
+ * use what the library has. */
 void finalizers_close(lua_State *L);
+
+/* Has release(handle) called after lua_close. */
+LINKS_API void links_finalize_later(void (*release)(void *), void *handle);
+
+/* After lua_close: calls them. */
+void finalizers_release(void);
 
 #endif

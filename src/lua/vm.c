@@ -141,6 +141,7 @@ void vm_close(void)
     finalizers_close(vm.L);
     collector_close();
     lua_close(vm.L);
+    finalizers_release();
     vm.L = NULL;
 }
 
