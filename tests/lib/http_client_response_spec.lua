@@ -1,5 +1,6 @@
 package.path = "tests/support/?.lua;" .. package.path
 
+local decoder = require "links.http.client.decoder"
 local fs = require "fs"
 local http = require "http"
 local origin = require "origin"
@@ -208,6 +209,22 @@ describe("http.client.response", function()
                 assert.equal(text, stream(coded(coding, bytes)):readAll())
             end
             assert.equal(text, assert(get(coded("identity", text))).body)
+        end)
+
+        it("lets others have their turn, though nothing comes out of it", function()
+            local parts = { zlib.gzip(""):rep(20000) }
+            local expected, turns, over = #parts[1] / 16384 - 1, 0, false
+            local undoing = decoder.new(1, { stream = true })
+            local other = task.spawn(function()
+                while not over do
+                    turns = turns + 1
+                    task.yield()
+                end
+            end)
+            assert.is_nil(undoing:read(function() return table.remove(parts) end))
+            over = true
+            other:join(20000)
+            assert.is_true(turns >= expected, turns .. " turns of others")
         end)
 
         it("is undone byte by byte", function()

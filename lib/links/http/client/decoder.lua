@@ -1,5 +1,6 @@
 -- Bodies that were compressed: gzip, deflate, Brotli and Zstandard, piece by piece, so that a few
 -- bytes can never become more than a limit in one go.
+local core = require "links.core"
 local errors = require "links.errors"
 local zlib = require "links.zlib"
 local binding = require "links.http.client.ffi"
@@ -12,6 +13,8 @@ local DECOMPRESS, UNSUPPORTED = errors.code("HTTP_DECOMPRESS"), errors.code("UNS
 local BODY_TOO_LARGE = errors.code("HTTP_BODY_TOO_LARGE")
 -- Deflate makes a byte of 1032 at most, so a slice gives 4 MiB at most.
 local SLICE = 4096
+-- Made to take long, a slice takes 1.5 ms: after so many others have their turn.
+local SLICES = 4
 
 local function failure(err, max)
     if err.name == "TOO_LARGE" then
@@ -81,6 +84,11 @@ function Decoder:read(next_raw, arg)
         return nil, errors.new(UNSUPPORTED, "http", { message = "an unknown Content-Encoding" })
     end
     while not self.ended do
+        if self.slices == SLICES then
+            local status = core.yield()
+            if status ~= 0 then return nil, errors.new(status, "http read") end
+            self.slices = 0
+        end
         local piece, err = self.waiting
         self.waiting = nil
         if not piece then
@@ -88,6 +96,7 @@ function Decoder:read(next_raw, arg)
             if err then return nil, err end
         end
         if not piece then return finish(self) end
+        self.slices = self.slices + 1
         piece, err = decode(self, piece)
         if not piece then return nil, failure(err, self.max) end
         if piece ~= "" then return piece end
@@ -111,7 +120,7 @@ end
 -- streamed only by how fast it is read.
 function decoder.new(coding, o)
     return setmetatable({
-        coding = coding, held = "", max = o.stream and 2 ^ 53 or o.maxBodySize,
+        coding = coding, held = "", slices = 0, max = o.stream and 2 ^ 53 or o.maxBodySize,
         whole_max = o.maxBodySize,
     }, Decoder)
 end
