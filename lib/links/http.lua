@@ -341,7 +341,9 @@ function http.createServer(port, handler, options)
     if access_log then access_log:_attach(handle) end
     if ctx then C.links_http_set_tls(handle, ctx._h, PLAIN[options.plainHttp]) end
     local started = server.start(handle, handler, options)
-    return ctx and tls.own(started, ctx, options.tls.context ~= nil) or started
+    if not ctx then return started end
+    tls.tell_failures(ctx)
+    return tls.own(started, ctx, options.tls.context ~= nil)
 end
 
 --- The reason phrase of a status.

@@ -7,7 +7,8 @@ local servers = require "links.tls.server"
 local https = {}
 
 --- Starts a server, as http.createServer does, that speaks TLS. A request tells by `req.tls` what
---- it came by, as socket:tlsInfo does, and by `req.scheme` that it is "https".
+--- it came by, as socket:tlsInfo does, and by `req.scheme` that it is "https". Of handshakes that
+--- fail a warning tells, as in tls.createServer without `onError`.
 ---
 --- @param port     integer|table  as for http.createServer
 --- @param handler  function       as for http.createServer

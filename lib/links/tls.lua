@@ -100,7 +100,9 @@ end
 --- @param onconnect  function  onconnect(socket, server)
 --- @param options    table     those of tcp.createServer and tls.createContext, and
 ---                             onError  nil  onError(err, socket) for connections whose handshake
----                                           has failed
+---                                           has failed. Default: a warning tells how many have,
+---                                           and of the last one why, once a minute at most; not
+---                                           of clients that just leave, or say nothing
 --- @return server              as of tcp.createServer, and :setTls(options), for the connections
 ---                             that come from then on: those of tls.createContext, and what they
 ---                             do not say stays as it was. It answers as tls.createContext does;
@@ -142,6 +144,7 @@ function tls.createServer(port, onconnect, options)
         if not own.context then ctx:stop() end
         return nil, err
     end
+    if not on_error then tls_servers.tell_failures(ctx) end
     return tls_servers.own(server, ctx, own.context ~= nil)
 end
 

@@ -4,6 +4,7 @@ local fs = require "fs"
 local http = require "http"
 local https = require "https"
 local process = require "process"
+local program = require "program"
 local sockets = require "sockets"
 local task = require "task"
 local tcp = require "tcp"
@@ -296,6 +297,36 @@ describe("https", function()
         assert.equal(50, server:connections())
         for i = 1, 50 do idle[i]:close() end
         eventually(function() return server:connections() == 0 end)
+    end)
+end)
+
+describe("clients that fail in the handshake", function()
+    it("are told of once, and by their reason; those that just leave are not", function()
+        local result = program.eval [[
+            local https, tcp, timer, tls = require "https", require "tcp", require "timer",
+                require "tls"
+            local pair, other = tls.selfSigned "localhost", tls.selfSigned "localhost"
+            local server = assert(https.createServer(0, function() end,
+                { host = "127.0.0.1", cert = pair.cert, key = pair.key }))
+            local port, failed = server:address().port, 0
+            local function fails()
+                failed = failed + 1
+                while server.tls:stats().failed < failed do timer.sleep(1) end
+                timer.sleep(0) -- whoever is told has been told
+            end
+            local left = assert(tcp.connect(port, "127.0.0.1"))
+            left:write "\22\3\1"
+            left:close()
+            fails()
+            for _ = 1, 3 do
+                assert(not tls.connect(port, "127.0.0.1", { ca = other.cert }))
+                fails()
+            end
+            server:close(0)
+        ]]
+        assert.equal(0, result.code)
+        assert.equal("links: a client has failed: TLS_ALERT: tlsv1 alert unknown ca "
+            .. "(tls handshake 127.0.0.1)\n", result.err)
     end)
 end)
 

@@ -39,6 +39,8 @@ int links_tls_asker(const links_tls_context *context, double number, const char 
                               int *port);
 void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                                 int refuse);
+int links_tls_failed(links_tls_context *context, int *code, const char **reason,
+                               const char **who);
 void links_tls_stop(links_tls_context *context);
 int links_tls_start(links_tcp *socket, links_tls_context *context, const char *host,
                               int after_proxy);

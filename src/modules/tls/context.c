@@ -243,6 +243,7 @@ void links_tls_stop(links_tls_context *context)
     tls_context *c = tls_context_of(context);
     c->stopped = true;
     waitq_wake_all(&c->askers, 0);
+    waitq_wake_all(&c->failures.teller, 0);
     list_move_all(&c->asked, &c->waiting);
     for (list *l; (l = list_pop_front(&c->asked));) {
         tls_asking *a = CONTAINER_OF(l, tls_asking, link);
@@ -344,6 +345,7 @@ int links_tls_context_new(links_tls_context **out, const links_tls_options *o)
     list_init(&c->asked);
     list_init(&c->waiting);
     waitq_init(&c->askers);
+    waitq_init(&c->failures.teller);
     (void)RAND_bytes(c->secret, sizeof(c->secret));
     ERR_clear_error();
     c->ssl = SSL_CTX_new(o->server ? TLS_server_method() : TLS_client_method());

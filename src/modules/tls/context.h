@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "lua/sched.h"
+#include "modules/net/address.h"
 #include "modules/tls/tls.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
     TLS_ALPN_MAX = 255,
     TLS_NAMES_MAX = 65536, /* of one context */
     TLS_SESSIONS = 64,     /* kept by one context of clients */
+    TLS_REASON_MAX = 160,
 };
 
 typedef struct tls_context tls_context;
@@ -51,6 +53,12 @@ struct tls_context {
     list asked;   /* connections that wait for a name to be looked up */
     list waiting; /* the same, taken by Lua */
     waitq askers;
+    struct {
+        waitq teller;
+        int count, code; /* since somebody was told; of the last one */
+        char reason[TLS_REASON_MAX], who[ADDRESS_TEXT_MAX];
+        int64_t next_ms; /* when somebody may be told again */
+    } failures;
     unsigned char secret[TLS_SECRET];
     tls_ticket_key tickets[3];
     tls_session sessions[TLS_SESSIONS];
@@ -71,6 +79,9 @@ struct tls_asking *tls_asking_waiting(const tls_context *c, double number);
 
 /* Makes the keys of a context's tickets its own (tickets.c). */
 void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
+
+/* A handshake with a client at `fd` has failed (failures.c). `reason` may be NULL. */
+void tls_failures_note(tls_context *c, int code, const char *reason, int fd);
 
 /* Takes up the last session with a host, if there is one; keeps one, which is taken over; drops all
  * (sessions.c). */

@@ -91,7 +91,14 @@ LINKS_API int links_tls_asker(const links_tls_context *context, double number, c
 LINKS_API void links_tls_answer(links_tls_context *context, double number, links_tls_context *with,
                                 int refuse);
 
-/* Ends links_tls_asked. */
+/* How many clients have failed in the handshake since the last call, those not counted who left or
+ * said nothing; and of the last one why, in words too ("": none), and its numeric address. Parks
+ * until there is one, and until a minute has gone by since it has answered last; LINKS_CLOSED.
+ * For one task. */
+LINKS_API int links_tls_failed(links_tls_context *context, int *code, const char **reason,
+                               const char **who);
+
+/* Ends links_tls_asked and links_tls_failed. */
 LINKS_API void links_tls_stop(links_tls_context *context);
 
 /* --- connections (transport.c) ---------------------------------------------------------------- */
