@@ -10,6 +10,7 @@
 
 #include "lua/sched.h"
 #include "modules/net/address.h"
+#include "modules/net/stream.h"
 #include "modules/tls/tls.h"
 
 enum {
@@ -80,8 +81,8 @@ struct tls_asking *tls_asking_waiting(const tls_context *c, double number);
 /* Makes the keys of a context's tickets its own (tickets.c). */
 void tls_tickets_use(tls_context *c, SSL_CTX *ssl);
 
-/* A handshake with a client at `fd` has failed (failures.c). `reason` may be NULL. */
-void tls_failures_note(tls_context *c, int code, const char *reason, int fd);
+/* A handshake over `s` has failed (failures.c). `reason` may be NULL. */
+void tls_failures_note(tls_context *c, int code, const char *reason, const stream *s);
 
 /* Takes up the last session with a host, if there is one; keeps one, which is taken over; drops all
  * (sessions.c). */

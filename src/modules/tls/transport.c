@@ -392,7 +392,7 @@ static void end_handshake(tls *t, int rc)
         totals.failed++;
         /* Who leaves or says nothing has nothing to complain of. */
         if (rc <= LINKS_TLS_HANDSHAKE && !t->eof)
-            tls_failures_note(t->context, rc, t->reason, s->io.fd);
+            tls_failures_note(t->context, rc, t->reason, s);
     }
     s->readable = true;
     waitq_wake_all(&t->waiters, 0);
