@@ -134,7 +134,8 @@ $(call library,openssl/ssl.h,ssl,libssl)
 $(call library,openssl/evp.h,crypto,libcrypto)
 
 # LuaJIT as a whole, used or not: C modules such as lua-cjson find the Lua API in the executable.
-all_cppflags += $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
+luajit_cppflags := $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
+all_cppflags += $(luajit_cppflags)
 luajit_archive := $(call archive,luajit-5.1,luajit)
 luajit_libs := $(if $(luajit_archive),$(call whole_archive,$(luajit_archive)),\
                  $(shell $(PKG_CONFIG) --libs luajit 2>/dev/null))
@@ -168,8 +169,14 @@ $(foreach tree,$(sort $(BUILD) $(SHARED)),$(eval $(call compile_rules,$(tree))))
 $(SHARED)/lualib.o: $(SHARED)/lualib.c $(SHARED)/compile.stamp
 	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
 
-$(SHARED)/lualib.c: lib/embed.sh $(LUA_LIBRARY) $(SHARED)/lualib.stamp
-	$(call quiet,EMBED)sh lib/embed.sh $(LUA_LIBRARY) >$@
+$(SHARED)/lualib.c: $(SHARED)/embed $(LUA_LIBRARY) $(SHARED)/lualib.stamp
+	$(call quiet,EMBED)$< $(@:.c=.bytecode) $(LUA_LIBRARY) >$@
+
+# Runs while this builds, whatever the variant.
+$(SHARED)/embed: lib/embed.c
+	@mkdir -p $(@D)
+	$(call quiet,HOSTCC)$(CC) -std=gnu11 -O1 $(warnings) $(luajit_cppflags) -o $@ $< $(luajit_archive) \
+	    $(if $(luajit_archive),,$(luajit_libs)) $(system_libs)
 
 # A stamp holds what its dependents were built with, and is touched only when that changes: other
 # flags, an added or a removed source rebuild exactly what they concern.
@@ -292,7 +299,7 @@ lint: all  ## layering, style, static analysis, documentation
 	@sh tests/lint.sh
 
 format:  ## lay out the C files by .clang-format
-	clang-format -i $(call find,src,*.c *.h) $(call find,tests,*.c *.h)
+	clang-format -i $(foreach d,src lib tests,$(call find,$d,*.c *.h))
 
 demo:  ## install what is missing, build, and serve on http://127.0.0.1:8080 (PORT=...)
 	@sh .ci/deps build

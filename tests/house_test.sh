@@ -364,7 +364,7 @@ expect "deps with everything there says and does nothing" \
 small=$tmp/small
 mkdir -p "$small/src/base" "$small/lib/links" "$small/docs"
 cp "$root/Makefile" "$small/"
-cp "$root/lib/embed.sh" "$small/lib/"
+cp "$root/lib/embed.c" "$small/lib/"
 mkdir "$small/src/lua"
 cp "$root/src/lua/lualib.h" "$small/src/lua/"
 cp "$root/docs/links.1" "$small/docs/"
@@ -373,28 +373,35 @@ cat >"$small/src/main.c" <<'C'
 #include "base/answer.h"
 #include "lua/lualib.h"
 
+#include <lauxlib.h>
 #include <stdio.h>
 
 int main(void)
 {
-    for (size_t i = 0; i < lualib_count; i++)
-        printf("%s %zu %s\n", lualib_files[i].name, lualib_files[i].size, lualib_files[i].data);
+    lua_State *L = luaL_newstate();
+    for (size_t i = 0; i < lualib_count; i++) {
+        const lualib_file *file = &lualib_files[i];
+        if (luaL_loadbuffer(L, file->data, file->size, file->name) || lua_pcall(L, 0, 1, 0))
+            return 1;
+        printf("%s %s\n", file->name, lua_tostring(L, -1));
+    }
     printf("answer %d\n", ANSWER);
+    lua_close(L);
     return 0;
 }
 C
 mkdir "$small/lib/links/http"
-printf 'return "\\"\0"' >"$small/lib/links/http.lua"
+printf 'return "\\"."' >"$small/lib/links/http.lua"
 printf 'return 2' >"$small/lib/links/http/server.lua"
 printf 'return 3' >"$small/lib/links/http-x.lua"
 
 build() { (cd "$small" && make "$@" && ./links) >"$tmp/out" 2>&1 </dev/null; }
 
 build
-expect "make embeds the library, bytes as they stand, sorted by name" is \
-    "$(sed -n '/^links[.]/p' "$tmp/out")" 'links.http 12 return "\"
-links.http-x 8 return 3
-links.http.server 8 return 2'
+expect "make embeds the library, compiled, sorted by name" is \
+    "$(sed -n '/^links[.]/p' "$tmp/out")" 'links.http ".
+links.http-x 3
+links.http.server 2'
 build
 expect "make has nothing to do the second time" out_lacks ' CC '
 echo '#define ANSWER 43' >"$small/src/base/answer.h"
@@ -405,10 +412,14 @@ build
 expect "make drops a Lua file that is gone" out_lacks 'http-x'
 printf 'return 4' >"$small/lib/links/later.lua"
 build
-expect "make takes up a Lua file that is new" out_has '^links.later 8 return 4'
+expect "make takes up a Lua file that is new" out_has '^links.later 4'
 printf 'return 55' >"$small/lib/links/later.lua"
 build
-expect "make takes up a Lua file that changed" out_has '^links.later 9 return 55'
+expect "make takes up a Lua file that changed" out_has '^links.later 55'
+printf 'return (' >"$small/lib/links/later.lua"
+build
+expect "make names the line of a Lua file that does not compile" out_has 'links/later.lua:1: unexpected'
+printf 'return 55' >"$small/lib/links/later.lua"
 build CFLAGS=-O1
 expect "make rebuilds everything with other flags" out_has 'CC .*src/main.o'
 build

@@ -115,7 +115,7 @@ check_arrays() {
 # --- the house ---------------------------------------------------------------------------------
 
 check_length() {
-    for file in $(c_files src tests) $(lua_files lib tests); do
+    for file in $(c_files src lib tests) $(lua_files lib tests); do
         lines=$(wc -l <"$file")
         [ "$lines" -le 900 ] || echo "$file:900: goes on to line $lines; 900 are the limit"
     done
@@ -162,7 +162,7 @@ check_shell() {
 
 check_clang_format() {
     has clang-format || { echo 'clang-format is not installed: make deps' && return; }
-    for file in $(c_files src tests); do
+    for file in $(c_files src lib tests); do
         clang-format --style=file "$file" | diff "$file" - | sed -n "s|^\\([0-9]*\\)[^0-9<>-].*|$file:\\1: is not as clang-format lays it out: make format|p"
     done
 }

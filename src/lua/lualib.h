@@ -1,6 +1,7 @@
 /*
- * The Lua library of links, embedded in the program: every file below lib/links, as it stands.
- * The build writes the table (lib/embed.sh), so the installed program is one file.
+ * The Lua library of links, embedded in the program: every file below lib/links, compiled, since
+ * compiling was most of what a start took. The build writes the table (lib/embed.c), so the
+ * installed program is one file.
  */
 #ifndef LINKS_LUA_LUALIB_H
 #define LINKS_LUA_LUALIB_H
@@ -9,7 +10,7 @@
 
 typedef struct lualib_file {
     const char *name; /* as for require: "links.http.server" for lib/links/http/server.lua */
-    const char *data; /* the source text; a NUL that is not counted follows it */
+    const char *data; /* LuaJIT's bytecode of it */
     size_t size;
 } lualib_file;
 

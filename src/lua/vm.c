@@ -33,13 +33,7 @@ static struct {
 static int load_embedded(lua_State *L)
 {
     const lualib_file *file = &lualib_files[lua_tointeger(L, lua_upvalueindex(1))];
-    char chunk[128];
-    char *end = chunk + snprintf(chunk, sizeof(chunk), "=%s", file->name);
-    for (char *p = chunk; p < end; p++)
-        if (*p == '.')
-            *p = '/';
-    lua_pushfstring(L, "%s.lua", chunk);
-    if (luaL_loadbuffer(L, file->data, file->size, lua_tostring(L, -1)))
+    if (luaL_loadbuffer(L, file->data, file->size, file->name))
         return lua_error(L);
     lua_pushstring(L, file->name);
     lua_call(L, 1, 1);
