@@ -169,8 +169,11 @@ $(foreach tree,$(sort $(BUILD) $(SHARED)),$(eval $(call compile_rules,$(tree))))
 $(SHARED)/lualib.o: $(SHARED)/lualib.c $(SHARED)/compile.stamp
 	$(call quiet,CC)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
 
+# Bytecode is for the LuaJIT that has made it, and a shared library may change.
+embedded := $(if $(luajit_archive),compiled,source)
+
 $(SHARED)/lualib.c: $(SHARED)/embed $(LUA_LIBRARY) $(SHARED)/lualib.stamp
-	$(call quiet,EMBED)$< $(@:.c=.bytecode) $(LUA_LIBRARY) >$@
+	$(call quiet,EMBED)$< $(embedded) $(@:.c=.chunks) $(LUA_LIBRARY) >$@
 
 # Runs while this builds, whatever the variant.
 $(SHARED)/embed: lib/embed.c
@@ -190,7 +193,7 @@ $(BUILD)/link.stamp: FORCE
 	$(call stamp,$(CC) $(all_ldflags) $(OBJECTS) $(LIBS))
 
 $(SHARED)/lualib.stamp: FORCE
-	$(call stamp,$(LUA_LIBRARY))
+	$(call stamp,$(embedded) $(LUA_LIBRARY))
 
 # --- tests -------------------------------------------------------------------------------------
 

@@ -2,15 +2,17 @@
  * Compiles the Lua library, and writes the C file that carries it inside the program (see
  * src/lua/lualib.h). A program of the build, not of what is built:
  *
- *     embed BYTECODE FILE... >lualib.c
+ *     embed compiled|source CHUNKS FILE... >lualib.c
  *
- * FILE is a path that begins with lib/. The bytecode of all goes into the file BYTECODE, one behind
- * the other, and is taken up from there by the assembler (.incbin). Lines and names of variables
- * stay in it: errors and tracebacks are what they would be of the source.
+ * FILE is a path that begins with lib/. All go into the file CHUNKS, one behind the other, and are
+ * taken up from there by the assembler (.incbin). Lines and names of variables stay in bytecode:
+ * errors and tracebacks are what they would be of the source. The source itself is for programs
+ * that are linked when they start, perhaps with a LuaJIT of other bytecode.
  */
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +22,7 @@ enum { NAME_MAX_LEN = 120 };
 typedef struct source {
     const char *path;
     char name[NAME_MAX_LEN]; /* links.http.server of lib/links/http/server.lua */
-    long begin, end;         /* of its bytecode */
+    long begin, end;         /* in CHUNKS */
 } source;
 
 static void __attribute__((noreturn)) die(const char *what, const char *why)
@@ -77,7 +79,7 @@ static char *read_all(const char *path, size_t *len)
     return text;
 }
 
-static void compile(lua_State *L, source *s, FILE *out)
+static void put(lua_State *L, source *s, bool compiled, FILE *out)
 {
     size_t len;
     char *text = read_all(s->path, &len);
@@ -86,14 +88,14 @@ static void compile(lua_State *L, source *s, FILE *out)
     if (luaL_loadbuffer(L, text, len, lua_tostring(L, 1)))
         die("lib", lua_tostring(L, -1));
     s->begin = ftell(out);
-    if (lua_dump(L, write_piece, out))
+    if (compiled ? lua_dump(L, write_piece, out) : write_piece(L, text, len, out))
         die(s->path, strerror(errno));
     s->end = ftell(out);
     lua_settop(L, 0);
     free(text);
 }
 
-static void write_table(const source *sources, int count, const char *bytecode)
+static void write_table(const source *sources, int count, const char *chunks)
 {
     printf(
         "/* Made by lib/embed.c. */\n"
@@ -101,10 +103,10 @@ static void write_table(const source *sources, int count, const char *bytecode)
         "\n"
         "#ifdef __APPLE__\n"
         "#define SECTION \".section __TEXT,__const\\n\"\n"
-        "#define LABEL \"_lualib_bytecode\"\n"
+        "#define LABEL \"_lualib_chunks\"\n"
         "#else\n"
         "#define SECTION \".section .rodata,\\\"a\\\"\\n\"\n"
-        "#define LABEL \"lualib_bytecode\"\n"
+        "#define LABEL \"lualib_chunks\"\n"
         "#endif\n"
         "\n"
         "__asm__(SECTION LABEL \":\\n\"\n"
@@ -112,14 +114,15 @@ static void write_table(const source *sources, int count, const char *bytecode)
         "        \".text\\n\");\n"
         "\n"
         "/* Declared under the name that it has in the assembler. */\n"
-        "extern const char lualib_bytecode[];\n"
+        "extern const char lualib_chunks[];\n"
         "\n"
         "const lualib_file lualib_files[] = {\n",
-        bytecode);
+        chunks);
     for (const source *s = sources; s < sources + count; s++)
-        printf("    {\"%s\", lualib_bytecode + %ld, %ld},\n", s->name, s->begin, s->end - s->begin);
+        printf("    {\"%s\", \"=%s\", lualib_chunks + %ld, %ld},\n", s->name, s->path + 4, s->begin,
+               s->end - s->begin);
     printf(
-        "    {0, 0, 0}, /* not counted: C has no empty arrays */\n"
+        "    {0, 0, 0, 0}, /* not counted: C has no empty arrays */\n"
         "};\n"
         "\n"
         "const size_t lualib_count = %d;\n",
@@ -128,23 +131,25 @@ static void write_table(const source *sources, int count, const char *bytecode)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
-        die("usage", "embed BYTECODE FILE... >lualib.c");
-    int count = argc - 2;
+    if (argc < 3)
+        die("usage", "embed compiled|source CHUNKS FILE... >lualib.c");
+    bool compiled = strcmp(argv[1], "compiled") == 0;
+    const char *chunks = argv[2];
+    int count = argc - 3;
     source *sources = calloc((size_t)count + 1, sizeof(*sources));
-    FILE *out = fopen(argv[1], "wb");
+    FILE *out = fopen(chunks, "wb");
     lua_State *L = luaL_newstate();
     if (!sources || !out || !L)
-        die(argv[1], strerror(errno));
+        die(chunks, strerror(errno));
     luaL_openlibs(L); /* numbers such as 1LL are the FFI's */
     for (int i = 0; i < count; i++)
-        name_source(&sources[i], argv[i + 2]);
+        name_source(&sources[i], argv[i + 3]);
     qsort(sources, (size_t)count, sizeof(*sources), by_name);
     for (int i = 0; i < count; i++)
-        compile(L, &sources[i], out);
+        put(L, &sources[i], compiled, out);
     if (fclose(out))
-        die(argv[1], strerror(errno));
-    write_table(sources, count, argv[1]);
+        die(chunks, strerror(errno));
+    write_table(sources, count, chunks);
     lua_close(L);
     free(sources);
     if (fflush(stdout))

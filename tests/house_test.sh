@@ -381,7 +381,7 @@ int main(void)
     lua_State *L = luaL_newstate();
     for (size_t i = 0; i < lualib_count; i++) {
         const lualib_file *file = &lualib_files[i];
-        if (luaL_loadbuffer(L, file->data, file->size, file->name) || lua_pcall(L, 0, 1, 0))
+        if (luaL_loadbuffer(L, file->data, file->size, file->chunk) || lua_pcall(L, 0, 1, 0))
             return 1;
         printf("%s %s\n", file->name, lua_tostring(L, -1));
     }
@@ -420,6 +420,10 @@ printf 'return (' >"$small/lib/links/later.lua"
 build
 expect "make names the line of a Lua file that does not compile" out_has 'links/later.lua:1: unexpected'
 printf 'return 55' >"$small/lib/links/later.lua"
+build luajit_archive=
+expect "make embeds the source where LuaJIT is a shared library" \
+    grep -q 'return 55' "$small/build/default/lualib.chunks"
+expect "which is loaded as the bytecode is" out_has '^links.later 55'
 build CFLAGS=-O1
 expect "make rebuilds everything with other flags" out_has 'CC .*src/main.o'
 build

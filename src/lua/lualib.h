@@ -9,8 +9,9 @@
 #include <stddef.h>
 
 typedef struct lualib_file {
-    const char *name; /* as for require: "links.http.server" for lib/links/http/server.lua */
-    const char *data; /* LuaJIT's bytecode of it */
+    const char *name;  /* as for require: "links.http.server" for lib/links/http/server.lua */
+    const char *chunk; /* as for luaL_loadbuffer: "=links/http/server.lua" */
+    const char *data;  /* LuaJIT's bytecode of it, or the source */
     size_t size;
 } lualib_file;
 

@@ -33,7 +33,7 @@ static struct {
 static int load_embedded(lua_State *L)
 {
     const lualib_file *file = &lualib_files[lua_tointeger(L, lua_upvalueindex(1))];
-    if (luaL_loadbuffer(L, file->data, file->size, file->name))
+    if (luaL_loadbuffer(L, file->data, file->size, file->chunk))
         return lua_error(L);
     lua_pushstring(L, file->name);
     lua_call(L, 1, 1);
