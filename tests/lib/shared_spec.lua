@@ -50,23 +50,25 @@ describe("shared.open", function()
     end)
 
     it("leaves nothing behind, however the last process ends by itself", function()
-        local _, name = new()
-        local folder = assert(process.run("sh", { "-c", "ls -d /dev/shm/links*-" .. name })).stdout
-        if folder == "" then return pending("there is no /dev/shm") end
-        local path = folder:gsub("\n", ""):gsub("spec%-.*", "")
+        local name = "left-" .. process.pid
+        local held = assert(shared.open(name, 2 ^ 20))
+        local list = assert(process.run("sh", { "-c", "ls -d /dev/shm/links*-" .. name })).stdout
+        if list == "" then return pending("there is no /dev/shm") end
+        local path = list:match("^(.*)\n$")
         for i, ending in ipairs { "", "os.exit(3)", "os.exit(3, true)", "error 'x'",
             "require('process').quit(3)" } do
-            local other = ("spec-%d-end%d"):format(process.pid, i)
+            local other = name .. "-end" .. i
             local result = program.eval(([[
                 held = { assert(require("shared").open(%q, 2 ^ 20)),
                     assert(require("shared").open(%q, 2 ^ 20)) }
                 io.write(tostring(io.open(%q) ~= nil))
                 %s
-            ]]):format(name, other, path .. other, ending))
+            ]]):format(name, other, path .. "-end" .. i, ending))
             assert.equal("true", result.out)
-            assert.is_nil(io.open(path .. other), ending)
-            assert.truthy(io.open(path .. name), "others have it open")
+            assert.is_nil(io.open(path .. "-end" .. i), ending)
+            assert.truthy(io.open(path), "others have it open")
         end
+        assert(held:set("key", 1))
     end)
 
     it("keeps a dictionary in a file when its last process ends", function()

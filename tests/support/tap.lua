@@ -1,3 +1,16 @@
+local busted = require "busted"
+
+-- What the tests of a file are made of. busted would keep it, and each collection in a later file
+-- go through it again.
+local function forget(element)
+    local children = busted.children(element)
+    for i, child in ipairs(children) do
+        forget(child)
+        for key in pairs(child) do child[key] = nil end
+        children[i] = nil
+    end
+end
+
 -- busted's TAP, for errors outside of tests too: of a file that is missing or cannot be compiled
 -- busted knows no line, and its handler would fail for that instead of telling of the error.
 return function(options)
@@ -11,5 +24,9 @@ return function(options)
         failure.element.trace = at
         return failure
     end
+    busted.subscribe({ "file", "end" }, function(file)
+        forget(file)
+        return nil, true -- others may hear of it too
+    end)
     return handler
 end
