@@ -1,5 +1,6 @@
 package.path = "tests/support/?.lua;" .. package.path
 
+local ffi = require "ffi"
 local codec = require "codec"
 local crypto = require "crypto"
 local frames = require "frames"
@@ -142,7 +143,6 @@ describe("websocket.connect", function()
     it("refuses frames that are masked", function()
         local server = keep(assert(tcp.createServer(0, function(socket)
             local key = socket:readUntil("\r\n\r\n"):match("Key: (%S+)")
-            local ffi = require "ffi"
             local answer = ffi.new("char[29]")
             ffi.C.links_ws_answer(key, answer)
             socket:write("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: upgrade\r\n" ..
@@ -301,7 +301,7 @@ describe("ws:write", function()
     end)
 
     it("sends memory and buffers without a string", function()
-        local ffi, buffer = require "ffi", require "string.buffer"
+        local buffer = require "string.buffer"
         serve(echo)
         local ws = dial()
         local point = ffi.new("int32_t[2]", 1, 2)
@@ -564,6 +564,27 @@ describe("permessage-deflate", function()
         c:close()
         wire.eventually("the end", function() return ended end)
         assert.equal(1009, ended)
+    end)
+
+    it("lets others have their turn, though nothing comes out of it", function()
+        local server = serve(echo, { compress = true })
+        local c = frames.connect(port_of(server), "/",
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        local blocks = ("\0\0\0\255\255"):rep(40000):sub(1, -5) -- empty ones
+        local counted = ffi.C.links_ws_counted()
+        local before, most, over = counted.received_bytes, 0, false
+        local other = task.spawn(function()
+            while not over do
+                most = math.max(most, counted.received_bytes - before)
+                before = counted.received_bytes
+                task.yield()
+            end
+        end)
+        c:send(frames.frame(1, blocks, { rsv = 4 }))
+        assert.equal("", frames.next(c).data)
+        over = true
+        other:join(20000)
+        assert.is_true(most <= 65536, most .. " bytes in a turn")
     end)
 
     it("takes blocks that say they are the last", function()

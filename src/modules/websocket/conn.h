@@ -24,6 +24,7 @@ enum {
     WS_AHEAD_MAX = 65536,  /* bytes of messages put aside for who is not reading now */
     WS_DIRECT_MAX = 65536, /* output of the stream, beyond which frames wait in nodes */
     WS_TURN_READS = 16,    /* of one connection in a row; then others have a turn */
+    WS_TURN_INFLATES = 1,  /* the same of compressed messages: made to take long, one takes 6 ms */
     WS_TOPICS_MAX = 1024,  /* of one connection */
 };
 

@@ -394,7 +394,7 @@ void ws_pump(ws *w)
         }
         if (rc || w->read_over)
             continue;
-        if (reads++ == WS_TURN_READS) {
+        if (reads++ == (w->parser.compressed ? WS_TURN_INFLATES : WS_TURN_READS)) {
             w->more = true;
             ws_mark_dirty(w);
             break;
