@@ -1,5 +1,6 @@
 package.path = "tests/support/?.lua;" .. package.path
 local ffi = require "ffi"
+local build = require "child"
 local process = require "process"
 local program = require "tools"
 local system = require "system"
@@ -446,9 +447,10 @@ describe("a child", function()
         assert.same({ code = 0 }, ours:wait())
     end)
 
-    it("leaves no zombie, nor do 10,000", function()
+    it("leaves no zombie, nor do thousands", function()
         local children = {}
-        for i = 1, 10000 do
+        -- Most of the time is that of their own start.
+        for i = 1, build.isSanitized() and 1000 or 10000 do
             local child = assert(process.spawn("/bin/true", nil, NULL))
             children[i % 32] = child
             if i % 32 == 0 then
