@@ -7,6 +7,7 @@ local serving = require "serving"
 local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
+local program = require "program"
 local wire = require "wire"
 local zlib = require "zlib"
 
@@ -288,6 +289,23 @@ describe("res:sse", function()
             assert.equal("ECANCELED", results[path])
         end
         wire.eventually("connections to go", function() return server:connections() == 0 end)
+    end)
+
+    it("does not keep a process whose streams have ended", function()
+        for _, ending in ipairs { "stream:close()", "", "return nil, 'gone'" } do
+            local result = program.eval(([[
+                local http = require "http"
+                local server = assert(http.createServer(0, function(_, res)
+                    local stream = assert(res:sse { heartbeat = 3600000 })
+                    assert(stream:send "one")
+                    %s
+                end))
+                local res = assert(http.get("http://127.0.0.1:" .. server:address().port))
+                io.write(res.body)
+                server:close()
+            ]]):format(ending))
+            assert.equal("data: one\n\n", result.out, ending .. result.err)
+        end
     end)
 
     it("keeps events whole that several tasks send", function()

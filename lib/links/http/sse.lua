@@ -17,6 +17,11 @@ local OPTIONS = {
 
 local function closed(what) return nil, errors.new(errors.code("CLOSED"), what) end
 
+local function over(self)
+    self.closed = true
+    if self._beat then self._beat:cancel() end
+end
+
 -- One event at a time: what waits for the client must not be cut in two by another task.
 local function write(self, text)
     local turn = self._turn
@@ -28,20 +33,19 @@ local function write(self, text)
     end
     ok, err = self._res:write(text)
     self._sent = core.now()
-    if not ok then self.closed = true end
+    if not ok then over(self) end
     turn:unlock()
     return ok, err
 end
 
-local function beat(self, every)
-    while not self.closed do
-        local due = self._sent + every - core.now()
-        if due > 0 then
-            if not timer.sleep(due) then return end
-        elseif not write(self, ":\n\n") then
-            return
-        end
+-- It keeps no process: a handler may have returned without a word to its stream.
+local function beat(self)
+    local due = self._sent + self._every - core.now()
+    if due <= 0 then
+        if not write(self, ":\n\n") then return end
+        due = self._every
     end
+    self._beat = timer.setTimeout(due, beat, self):unref()
 end
 
 -- A field whose value is one line.
@@ -133,11 +137,12 @@ function response:sse(options)
     end
     local stream = setmetatable({
         _res = self, _sent = core.now(), closed = false, _turn = sync.mutex(),
+        _every = options.heartbeat,
         lastEventId = self:_requestHeader("last-event-id"),
     }, Stream)
     local ok, err = self:write("")
     if not ok then return nil, err end
-    if options.heartbeat > 0 then core.spawn(beat, stream, options.heartbeat) end
+    if options.heartbeat > 0 then beat(stream) end
     return stream
 end
 
@@ -174,7 +179,7 @@ end
 --- @wait
 function Stream:close()
     if self.closed then return true end
-    self.closed = true
+    over(self)
     return self._res:finish()
 end
 
