@@ -30,28 +30,33 @@ static char *write_digits(char *end, uint64_t digits)
     return end;
 }
 
-enum { DIGITS_MAX = 20 };
+size_t decimal_write_whole(char out[DECIMAL_WHOLE_MAX], uint64_t number)
+{
+    size_t len = 1;
+    for (uint64_t limit = 10; len < DECIMAL_WHOLE_MAX && number >= limit; limit *= 10)
+        len++;
+    write_digits(out + len, number);
+    return len;
+}
 
 /* Writes digits * 10^-scale. Copies more than it takes, and as much each time, which needs no
  * call. */
 static char *write_scaled(char *out, uint64_t digits, int scale)
 {
-    char buffer[2 * DIGITS_MAX], *end = buffer + DIGITS_MAX;
+    char buffer[2 * DECIMAL_WHOLE_MAX], *end = buffer + DECIMAL_WHOLE_MAX;
     const char *begin = write_digits(end, digits);
     int whole = (int)(end - begin) - scale; /* digits before the point */
-    if (scale == 0 || whole > 0) {
-        memcpy(out, begin, DIGITS_MAX);
+    if (whole > 0) {
+        memcpy(out, begin, DECIMAL_WHOLE_MAX);
         out += whole;
         begin += whole;
     } else {
         *out++ = '0';
     }
-    if (scale == 0)
-        return out;
     *out++ = '.';
     for (; whole < 0; whole++)
         *out++ = '0';
-    memcpy(out, begin, DIGITS_MAX);
+    memcpy(out, begin, DECIMAL_WHOLE_MAX);
     return out + (end - begin);
 }
 
@@ -137,6 +142,6 @@ size_t decimal_write(char out[DECIMAL_MAX], double number)
     }
     if (signbit(number))
         *p++ = '-';
-    p = write_scaled(p, digits, scale);
+    p = scale ? write_scaled(p, digits, scale) : p + decimal_write_whole(p, digits);
     return (size_t)(p - out);
 }

@@ -6,8 +6,15 @@
 #define LINKS_BASE_DECIMAL_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { DECIMAL_MAX = 48 /* bytes that are written at most, of which a number takes 24 */ };
+
+enum { DECIMAL_WHOLE_MAX = 20 };
+
+/* Writes a whole number, and returns its length. The digits are put where they belong: collected
+ * elsewhere and then copied, they would be read before they are in the cache, at 5 ns. */
+size_t decimal_write_whole(char out[DECIMAL_WHOLE_MAX], uint64_t number);
 
 /*
  * Writes integers up to 2^53, and other numbers from 0.0001 up to there, as printf's %.17g lays

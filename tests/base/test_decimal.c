@@ -1,6 +1,7 @@
 #include "base/decimal.h"
 
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -82,4 +83,23 @@ Test(decimal, writes_as_few_digits_as_are_read_as_the_number)
             writes_shortest(nextafter(ldexp(1, power), HUGE_VAL));
         writes_shortest(nextafter(ldexp(1, power), 0));
     }
+}
+
+static void writes_whole(uint64_t number)
+{
+    char out[DECIMAL_WHOLE_MAX + 1], expected[32];
+    snprintf(expected, sizeof(expected), "%" PRIu64, number);
+    out[decimal_write_whole(out, number)] = '\0';
+    cr_expect_str_eq(out, expected);
+}
+
+Test(decimal, writes_whole_numbers_of_every_length)
+{
+    uint64_t power = 1;
+    for (int len = 1; len <= DECIMAL_WHOLE_MAX; len++, power *= 10) {
+        writes_whole(power - 1);
+        writes_whole(power);
+        writes_whole(power + 1);
+    }
+    writes_whole(UINT64_MAX);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "server.h"
 
 enum {
@@ -272,15 +273,7 @@ static char *put(char *at, const char *s, size_t len)
 
 #define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
 
-static char *put_number(char *at, uint64_t n)
-{
-    char digits[20];
-    int i = sizeof(digits);
-    do
-        digits[--i] = (char)('0' + n % 10);
-    while (n /= 10);
-    return put(at, digits + i, sizeof(digits) - (size_t)i);
-}
+static char *put_number(char *at, uint64_t n) { return at + decimal_write_whole(at, n); }
 
 static char *put_status(char *at, int status)
 {

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/decimal.h"
 #include "base/mem.h"
 
 static log_line *line_of(links_log_line *l) { return (log_line *)l; }
@@ -66,12 +67,8 @@ void log_line_put(log_line *l, const char *s, size_t len)
 
 void log_line_put_uint(log_line *l, uint64_t n)
 {
-    char digits[20];
-    int i = sizeof(digits);
-    do
-        digits[--i] = (char)('0' + n % 10);
-    while (n /= 10);
-    log_line_put(l, digits + i, sizeof(digits) - (size_t)i);
+    char digits[DECIMAL_WHOLE_MAX];
+    log_line_put(l, digits, decimal_write_whole(digits, n));
 }
 
 /* --- escaping ------------------------------------------------------------------------------ */
@@ -545,15 +542,11 @@ void links_log_number(links_log_line *line, double n)
     char text[40];
     int len;
     if (n == floor(n) && fabs(n) < 1e15) {
-        len = sizeof(text);
-        uint64_t digits = (uint64_t)fabs(n);
-        int i = len;
-        do
-            text[--i] = (char)('0' + digits % 10);
-        while (digits /= 10);
+        char *at = text;
         if (n < 0)
-            text[--i] = '-';
-        links_log_word(line, text + i, (size_t)(len - i));
+            *at++ = '-';
+        at += decimal_write_whole(at, (uint64_t)fabs(n));
+        links_log_word(line, text, (size_t)(at - text));
         return;
     }
     if (!isfinite(n)) {
