@@ -47,49 +47,17 @@ LUA='content_by_lua_block {
     ngx.say("done")
 }'
 
-# ask_nginx COUNT TASKS: has nginx make that many requests.
-ask_nginx() {
-    answer=$(curl -s "http://127.0.0.1:$server_port/?port=$target_port&n=$1&tasks=$2")
-    [ "$answer" = done ] || { cat "$work/nginx/error.log" >&2; die "nginx did not do it"; }
-}
-
-measure_nginx() {
-    launch_nginx 1024 "$LUA"
-    ask_nginx "$COUNT" "$1"
-    before=$(server_cpu_ns)
-    ask_nginx "$COUNT" "$1"
-    after=$(server_cpu_ns)
-    stop_server
-    measured=$(awk -v ns=$((after - before)) -v n="$COUNT" 'BEGIN { print ns / 1000 / n }')
-}
-
-measure_curl() {
-    times=$( (taskset -c "$SERVER_CPU" curl -s -o "$work/null" \
-        "http://127.0.0.1:$target_port/?[1-$COUNT]" && times) | tail -n1)
-    measured=$(echo "$times" | awk -v n="$COUNT" '{
-        split($1 "m" $2, t, /[ms]+/)
-        print (t[1] * 60 + t[2] + t[3] * 60 + t[4]) * 1e6 / n }')
-}
-
-measure_links() {
-    measured=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/fetch.lua" "http://127.0.0.1:$target_port/" \
-        "$COUNT" "$1") || die "links failed"
-}
-
-# compare NAME PEER TASKS TARGET WHAT
-compare() {
-    : >"$work/pairs"
-    pair=0
-    while [ $pair -lt "$PAIRS" ]; do
-        measure_links "$3"; ours=$measured
-        "measure_$2" "$3"; theirs=$measured
-        # Nothing is said of rates: whoever asks waits for the answer.
-        echo "$ours 1 0 $theirs 1 0" >>"$work/pairs"
-        pair=$((pair + 1))
-        note "$1 $pair/$PAIRS: $ours us / $theirs us"
-    done
-    summary=$(awk -f "$bench/pairs.awk" "$work/pairs")
-    row "$5" "${summary%%	*}" "$4" "${summary#*	}"
+# measure WHO: with $tasks that ask at once.
+measure() {
+    case $1 in
+    links)
+        measured=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/fetch.lua" "$target" "$COUNT" "$tasks") ||
+            die "links failed"
+        measured="$measured 1 0"
+        ;;
+    nginx) measure_asking "$COUNT" "$LUA" "port=$target_port&n=$COUNT&tasks=$tasks" ;;
+    curl) measure_command "$COUNT" curl -s "$target?[1-$COUNT]" ;;
+    esac
 }
 
 need taskset nginx awk curl
@@ -103,11 +71,13 @@ mkfifo "$work/target"
 taskset -c "$CLIENT_CPU" "$(tool floor)" >"$work/target" &
 client_pid=$!
 read -r target_port <"$work/target"
+target=http://127.0.0.1:$target_port/
 for comparison; do
+    tasks=1
     case $comparison in
-    one) compare one nginx 1 1.00 "http.get / nginx cosocket" ;;
-    many) compare many nginx 64 1.00 "http.get of 64 tasks / nginx cosockets" ;;
-    curl) compare curl curl 1 1.00 "http.get / curl" ;;
+    one) compare links nginx 1.00 "http.get / nginx cosocket" ;;
+    many) tasks=64 compare links nginx 1.00 "http.get of 64 tasks / nginx cosockets" ;;
+    curl) compare links curl 1.00 "http.get / curl" ;;
     *) die "no comparison named $comparison" ;;
     esac
 done

@@ -257,6 +257,36 @@ compare() {
     row "$4" "${summary%%	*}" "$3" "${summary#*	}"
 }
 
+# ask_nginx QUERY: has what nginx's LUA says be done, which answers "done".
+ask_nginx() {
+    answer=$(curl -s "http://127.0.0.1:$server_port/?$1")
+    [ "$answer" = done ] || { cat "$work/nginx/error.log" >&2; die "nginx did not do it"; }
+}
+
+# measure_asking COUNT LUA QUERY: what one of COUNT requests costs nginx that it makes when it is asked, after
+# as many to warm up. This and the next set measured as compare wants it: nothing is said of rates, because
+# whoever asks waits for the answer.
+measure_asking() {
+    launch_nginx 1024 "$2"
+    ask_nginx "$3"
+    before=$(server_cpu_ns)
+    ask_nginx "$3"
+    after=$(server_cpu_ns)
+    stop_server
+    measured=$(awk -v ns=$((after - before)) -v n="$1" 'BEGIN { print ns / 1000 / n, 1, 0 }')
+}
+
+# measure_command COUNT COMMAND...: what one of COUNT requests costs a command that makes them, and ends.
+measure_command() {
+    count=$1
+    shift
+    times=$( (taskset -c "$SERVER_CPU" "$@" >"$work/null" && times) | tail -n1)
+    [ -n "$times" ] || die "$1 failed"
+    measured=$(echo "$times" | awk -v n="$count" '{
+        split($1 "m" $2, t, /[ms]+/)
+        print (t[1] * 60 + t[2] + t[3] * 60 + t[4]) * 1e6 / n, 1, 0 }')
+}
+
 # row WHAT MEASURED TARGET NOTE: MEASURED is a number and perhaps a unit, TARGET a limit in the same unit
 # or empty. The rows become the table at the end, or part of the one of `make bench`.
 row() {
