@@ -8,6 +8,7 @@
 #include "lua/finalizers.h"
 #include "lua/json_encode.h"
 #include "lua/profile.h"
+#include "lua/redis.h"
 #include "lua/task.h"
 #include "lua/watchdog.h"
 
@@ -700,6 +701,7 @@ int luaopen_links_core(lua_State *L)
     lua_setfield(L, -2, "fast");
     core_add_timers(L);
     json_encode_add(L);
+    redis_add(L);
     finalizers_add(L);
     collector_add(L);
     profile_add(L);

@@ -1,0 +1,56 @@
+-- The protocol of Redis, which C reads and writes (src/lua/redis.h), and what is left of it to Lua:
+-- the server's errors, 64-bit integers, and saying which argument cannot be sent.
+local ffi = require "ffi"
+local core = require "links.core"
+local errors = require "links.errors"
+
+local encode = core.redisCommand
+
+local codec = { MORE = 0, REPLY = 1, ERROR = 2, PUSH = 3, read = core.redisRead, encode = encode }
+
+local INT64 = { auto = 0, number = 1, string = 2 }
+local INTEGERS = { [tonumber(ffi.typeof("int64_t"))] = true,
+    [tonumber(ffi.typeof("uint64_t"))] = true }
+
+-- What the server said is wrong: its first word is the name, if it is one.
+function codec.failure(text)
+    local name, message = text:match("^(%u[%u%d_]*) (.+)$")
+    return errors.new(0, nil, { name = name or "ERR", message = message or text, module = "redis" })
+end
+
+local function to_int64(text)
+    local negative, n = text:byte() == 45, 0LL
+    for digit in text:gmatch("%d") do n = n * 10 - tonumber(digit) end -- below 0 there is one more
+    return negative and n or -n
+end
+
+-- Reads replies, by codec.read; `o` has the limits (lib/links/redis/options.lua).
+function codec.reader(o)
+    return core.redisReader(o.maxReplySize, o.maxReplyElements, o.maxReplyDepth, INT64[o.int64],
+        codec.failure, to_int64)
+end
+
+local function text_of(value)
+    if type(value) ~= "cdata" or not INTEGERS[tonumber(ffi.typeof(value))] then return nil end
+    return (tostring(value):gsub("U?LL$", ""))
+end
+
+-- The bytes of a command one of whose arguments is no string and no number. Integers of 64 bits
+-- are sent as what they are; all else is raised, `level` above the caller.
+function codec.encode_any(level, ...)
+    local list = { n = select("#", ...), ... }
+    for i = 1, list.n do
+        local value = list[i]
+        if type(value) ~= "string" and type(value) ~= "number" then
+            list[i] = text_of(value)
+            if not list[i] then
+                local is = value == nil and "nothing" or "a " .. type(value)
+                error(("redis: argument %d of %s must be [string|number], not %s"):format(i - 1,
+                    tostring(list[1]), is), level + 1)
+            end
+        end
+    end
+    return (encode(unpack(list, 1, list.n)))
+end
+
+return codec
