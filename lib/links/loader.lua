@@ -11,8 +11,8 @@ local loader = {}
 local PUBLIC = {}
 for _, name in ipairs {
     "admin", "cache", "codec", "crypto", "date", "dns", "fs", "http", "https", "json", "limit",
-    "lock", "log", "metrics", "msgpack", "path", "process", "querystring", "shared", "sync",
-    "system", "task", "tcp", "timer", "tls", "udp", "unix", "url", "websocket", "zlib",
+    "lock", "log", "metrics", "msgpack", "path", "process", "querystring", "redis", "shared",
+    "sync", "system", "task", "tcp", "timer", "tls", "udp", "unix", "url", "websocket", "zlib",
 } do
     if package.preload["links." .. name] then PUBLIC[name] = true end
 end

@@ -49,8 +49,8 @@
 ---   resumed, failed)
 --- - look-ups: `links_dns_queries_total`, `links_dns_timeouts_total`, `links_dns_failures_total`,
 ---   `links_dns_cache_hits_total`, `links_dns_cache_misses_total`
---- - pools of connections, and tasks that wait for one: `links_pool_connections` (by `pool`, tcp or
----   http, and `state`), `links_pool_waiting`
+--- - pools of connections, and tasks that wait for one: `links_pool_connections` (by `pool`, tcp,
+---   http or redis, and `state`), `links_pool_waiting`
 --- - lines that a log could not take: `links_log_dropped_total`
 --- - what the master has done: `links_cluster_workers`, `links_cluster_restarts_total`,
 ---   `links_cluster_reloads_total` (by `result`)

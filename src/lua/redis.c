@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ typedef struct reader {
     char *data;
     size_t start, end, room; /* what is between start and end has not been given to Lua */
     int int64;
+    bool flat; /* maps become lists, which keep their order */
     const void *mark;
 } reader;
 
@@ -178,6 +180,8 @@ static const char *push_value(lua_State *L, const reader *r, const char *at)
             lua_pushboolean(L, *line.text == 't');
             return at;
         case '%':
+            if (r->flat)
+                return push_list(L, r, at, 2 * (int)resp_integer(line));
             return push_map(L, r, at, (int)resp_integer(line));
         case '|':
             at = skip_attribute(L, r, at, (int)resp_integer(line));
@@ -273,9 +277,9 @@ static int reader_gc(lua_State *L)
     return 0;
 }
 
-/* redisReader(size, elements, depth, int64, makeError, makeInt64) -> reader: the limits of a reply,
- * 0, 1 or 2 for how integers beyond 2^53 come (64-bit, as a number, as a string), and what makes an
- * error and an integer of their texts. */
+/* redisReader(size, elements, depth, int64, makeError, makeInt64, flat) -> reader: the limits of a
+ * reply, 0, 1 or 2 for how integers beyond 2^53 come (64-bit, as a number, as a string), what makes
+ * an error and an integer of their texts, and whether maps are to be lists. */
 static int redis_reader(lua_State *L)
 {
     resp_limits limits = {
@@ -286,10 +290,12 @@ static int redis_reader(lua_State *L)
     int int64 = (int)luaL_checkinteger(L, 4);
     luaL_checktype(L, 5, LUA_TFUNCTION);
     luaL_checktype(L, 6, LUA_TFUNCTION);
+    bool flat = lua_toboolean(L, 7);
     reader *r = lua_newuserdata(L, sizeof(*r));
     memset(r, 0, sizeof(*r));
     resp_scan_init(&r->scan, &limits);
     r->int64 = int64;
+    r->flat = flat;
     r->mark = &reader_mark;
     if (luaL_newmetatable(L, "links.redis.reader")) {
         lua_pushcfunction(L, reader_gc);

@@ -27,7 +27,7 @@ end
 -- Reads replies, by codec.read; `o` has the limits (lib/links/redis/options.lua).
 function codec.reader(o)
     return core.redisReader(o.maxReplySize, o.maxReplyElements, o.maxReplyDepth, INT64[o.int64],
-        codec.failure, to_int64)
+        codec.failure, to_int64, o.hashReplies == "list")
 end
 
 local function text_of(value)
@@ -35,9 +35,20 @@ local function text_of(value)
     return (tostring(value):gsub("U?LL$", ""))
 end
 
+-- Raises what the program got wrong, at its own line: a command has come by several functions.
+function codec.raise(text)
+    local level = 2
+    local info = debug.getinfo(level, "S")
+    while info and (info.what == "C" or info.source:sub(1, 7) == "=links/") do
+        level = level + 1
+        info = debug.getinfo(level, "S")
+    end
+    error(text, level)
+end
+
 -- The bytes of a command one of whose arguments is no string and no number. Integers of 64 bits
--- are sent as what they are; all else is raised, `level` above the caller.
-function codec.encode_any(level, ...)
+-- are sent as what they are; all else is raised.
+function codec.encode_any(...)
     local list = { n = select("#", ...), ... }
     for i = 1, list.n do
         local value = list[i]
@@ -45,8 +56,8 @@ function codec.encode_any(level, ...)
             list[i] = text_of(value)
             if not list[i] then
                 local is = value == nil and "nothing" or "a " .. type(value)
-                error(("redis: argument %d of %s must be [string|number], not %s"):format(i - 1,
-                    tostring(list[1]), is), level + 1)
+                codec.raise(("redis: argument %d of %s must be [string|number], not %s"):format(
+                    i - 1, tostring(list[1]), is))
             end
         end
     end

@@ -185,9 +185,9 @@ function methods:close()
     return true
 end
 
--- Private: `make` connects.
-local function new(options, make)
-    return pools.add("tcp", setmetatable({
+-- Private: `make` connects; `kind` is what the pool is seen as.
+local function new(options, make, kind)
+    return pools.add(kind or "tcp", setmetatable({
         _options = options,
         _connect = make,
         _queue = core.queue(),

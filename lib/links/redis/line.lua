@@ -1,0 +1,304 @@
+-- A connection to Redis on which commands wait for their replies in the order in which they were
+-- sent. Any number of tasks may use it: what they write in one turn of the loop leaves in one
+-- write, and one of those that wait reads for all of them. So there is no task that does nothing
+-- but read, and a command that is alone costs one resume.
+--
+-- A task that gives up leaves its place in the row to a reply that nobody wants. So a cancel or a
+-- deadline never makes a later command get another one's reply.
+local core = require "links.core"
+local errors = require "links.errors"
+local codec = require "links.redis.codec"
+local null = require "links.null"
+local tcp_ffi = require "links.tcp.ffi"
+
+local C = tcp_ffi.C
+local now, park, wake_one, new_queue = core.now, core.park, core.wakeOne, core.queue
+local fast_some, read = core.fast.tcpReadSome, codec.read
+local new_error = errors.new
+local write = require("links.tcp.writing").write
+local MORE, ERROR, PUSH = codec.MORE, codec.ERROR, codec.PUSH
+
+local INT_MAX = 2 ^ 31 - 1
+local ETIMEDOUT, ECANCELED = -errors.code("ETIMEDOUT"), -errors.code("ECANCELED")
+local PROTOCOL = errors.code("PROTOCOL")
+local DEADLINE, REFUSED = -20016, -20017 -- as lib/links/errors.lua has them
+
+-- How the wait of a task ends that says nothing of the connection.
+local OWN = { [ETIMEDOUT] = true, [ECANCELED] = true, [DEADLINE] = true, [REFUSED] = true }
+
+local Line = {}
+Line.__index = Line
+
+-- --- the row of those who wait ----------------------------------------------------------------
+
+-- An entry is one command, or `count` of them whose replies are collected in `list`. `maps` says
+-- which of the replies are names and values in turn.
+local function enter(self, count, maps)
+    local entry = self._spare
+    if entry then
+        self._spare = entry.after
+        entry.after = false
+    else
+        entry = { queue = new_queue(), after = false }
+    end
+    entry.done, entry.live, entry.void = false, true, false
+    entry.value, entry.err, entry.maps = nil, nil, maps
+    entry.left, entry.list = count, count > 0 and {} or false
+    if self._last then self._last.after = entry else self._first = entry end
+    self._last = entry
+    self.pending = self.pending + 1
+    return entry
+end
+
+local function recycle(self, entry)
+    entry.value, entry.err, entry.list, entry.maps = nil, nil, nil, nil
+    entry.after = self._spare
+    self._spare = entry
+end
+
+-- The first leaves the row.
+local function leave(self, entry)
+    self._first = entry.after
+    if not self._first then self._last = false end
+    entry.after = false
+    self.pending = self.pending - 1
+    if not entry.live then return recycle(self, entry) end
+    entry.done = true
+    wake_one(entry.queue)
+end
+
+-- Names and values in turn become a table.
+local function to_map(list)
+    local map = {}
+    for i = 1, #list - 1, 2 do map[list[i]] = list[i + 1] end
+    return map
+end
+
+local function shape(self, entry, place, value)
+    local maps = entry.maps
+    if not maps or self.protocol == 3 or not self._maps then return value end
+    if maps ~= true and not maps[place] then return value end
+    return type(value) == "table" and not errors.is(value) and to_map(value) or value
+end
+
+-- --- what the server says ---------------------------------------------------------------------
+
+-- Whoever is left over takes the reading on.
+local function hand_on(self)
+    local entry = self._first
+    while entry do
+        if entry.live and wake_one(entry.queue) then return end
+        entry = entry.after
+    end
+end
+
+local function live(self)
+    local entry = self._first
+    while entry do
+        if entry.live then return true end
+        entry = entry.after
+    end
+    return false
+end
+
+-- The connection is of no more use: who waits gets the error.
+function Line:fail(err)
+    if self.broken then return end
+    self.broken = err
+    self._socket:close(true)
+    while self._first do
+        self._first.err = err
+        leave(self, self._first)
+    end
+    if self.onlost then self.onlost(self, err) end
+end
+
+local function settle(self, kind, value)
+    local entry = self._first
+    while entry and entry.void do
+        leave(self, entry)
+        entry = self._first
+    end
+    if not entry then
+        local about = { message = "a reply that nobody asked for" }
+        return self:fail(new_error(PROTOCOL, "redis", about))
+    end
+    if entry.left == 0 then
+        if kind == ERROR then entry.err = value else entry.value = shape(self, entry, 1, value) end
+        return leave(self, entry)
+    end
+    local list = entry.list
+    if value == nil then value = null end
+    list[#list + 1] = shape(self, entry, #list + 1, value)
+    entry.left = entry.left - 1
+    if entry.left == 0 then
+        entry.value = list
+        leave(self, entry)
+    end
+end
+
+local function dispatch(self, bytes)
+    local reader = self._reader
+    local kind, value = read(reader, bytes)
+    while kind ~= MORE and not self.broken do
+        if kind < 0 then
+            return self:fail(new_error(kind, "redis", { message = value }))
+        elseif kind ~= PUSH then
+            settle(self, kind, value)
+        end
+        kind, value = read(reader)
+    end
+end
+
+-- --- waiting ----------------------------------------------------------------------------------
+
+-- The bytes that come next, or the code of a failure.
+local function take(handle)
+    local bytes = fast_some(handle, INT_MAX)
+    while type(bytes) ~= "string" do
+        if bytes == ETIMEDOUT then
+            if C.links_tcp_expired(handle, 0) == 1 then return bytes end
+        elseif bytes ~= 0 then
+            return bytes
+        end
+        bytes = fast_some(handle, INT_MAX)
+    end
+    return bytes
+end
+
+local function set_timeout(self, ms)
+    if ms == self._read_timeout then return end
+    self._read_timeout = ms
+    C.links_tcp_timeouts(self._socket._h, ms, self._timeout)
+end
+
+-- Reads for everybody until the reply of `entry` has come. 0, or how this task's wait ended.
+local function lead(self, entry, timeout, began)
+    self._reading = true
+    local left, status = timeout, 0
+    repeat
+        if timeout > 0 then left = timeout - (now() - began) end
+        if timeout > 0 and left <= 0 then
+            status = ETIMEDOUT
+            break
+        end
+        set_timeout(self, math.ceil(left))
+        local bytes = take(self._socket._h)
+        if type(bytes) ~= "string" then
+            status = bytes
+            break
+        end
+        dispatch(self, bytes)
+    until entry.done
+    self._reading = false
+    if status == 0 or OWN[status] then return status end
+    self:fail(new_error(status, "redis"))
+    return 0
+end
+
+-- Nobody waits for this reply any more.
+local function give_up(self, entry, status)
+    entry.live = false
+    -- What does not answer in time gets no further commands.
+    if status == ETIMEDOUT then self.retired = true end
+    if not self._reading then hand_on(self) end
+    if self.retired and not live(self) then self:close() end
+    return nil, new_error(status, "redis")
+end
+
+local function await(self, entry, timeout)
+    local began, status = now(), 0
+    while not entry.done do
+        if status ~= 0 then return give_up(self, entry, status) end
+        if self._reading then
+            local left = timeout > 0 and math.max(timeout - (now() - began), 0) or nil
+            status = park(entry.queue, left, "redis reply")
+        else
+            status = lead(self, entry, timeout, began)
+        end
+    end
+    local value, err = entry.value, entry.err
+    recycle(self, entry)
+    if self._first and not self._reading then hand_on(self) end
+    if self.retired and not live(self) then self:close() end
+    return value, err
+end
+
+-- What was not written gets no reply; what was in part, nobody can go on behind.
+local function unwritten(self, entry, err)
+    if entry.done then
+        recycle(self, entry)
+        return nil, err
+    end
+    entry.live = false
+    if (err.partial or 0) > 0 or not OWN[-err.code] then
+        self:fail(err)
+    else
+        entry.void = true
+        if err.name == "ETIMEDOUT" and not err.deadline then self.retired = true end
+    end
+    return nil, err
+end
+
+-- Sends a command, and waits for its reply for at most `timeout` ms; 0: as long as it takes. The
+-- value, or nil and an error: the server's, with the code 0, or why there is no reply. Where
+-- `count` is not 0 that many commands are sent, and a list of their replies is the value, in which
+-- errors are values. `maps` (true, or by place) says which replies are names and values in turn.
+function Line:send(bytes, count, timeout, maps)
+    if self.broken then return nil, self.broken end
+    local entry = enter(self, count, maps)
+    -- What is small does not wait. What does may raise where no wait can be.
+    local ok, done, failure = pcall(write, self._socket, bytes)
+    if not ok then
+        entry.live, entry.void = false, true
+        error(done, 0)
+    end
+    if not done then return unwritten(self, entry, failure) end
+    local value, err = await(self, entry, timeout)
+    return value, err
+end
+
+-- --- life -------------------------------------------------------------------------------------
+
+-- Whether it takes commands; where nobody uses it, the server must not have said anything, as it
+-- does when it closes.
+function Line:fit(idle_ms)
+    if self.broken or self.retired then return false end
+    if self.pending > 0 then return true end
+    local at = now()
+    local since = at - self.used
+    self.used = at
+    if since < 1 then return true end
+    local fresh = idle_ms == 0 or since < idle_ms
+    if fresh and C.links_tcp_quiet(self._socket._h) == 1 then return true end
+    self:close()
+    return false
+end
+
+-- Closes it; whoever waits gets `err`, or CLOSED. Twice is harmless.
+function Line:close(err)
+    self:fail(err or new_error(errors.code("CLOSED"), "redis"))
+end
+
+-- A line of a connected socket.
+local function new(socket, o)
+    local self = setmetatable({
+        _socket = socket,
+        _h = socket._h, -- for the pool that it is kept in
+        _reader = codec.reader(o),
+        _timeout = o.timeout,
+        _maps = o.hashReplies == "map",
+        _read_timeout = -1,
+        _first = false, _last = false, _spare = false, _reading = false,
+        pending = 0,
+        protocol = 2,
+        retired = false,
+        broken = false,
+        onlost = false,
+        used = now(),
+    }, Line)
+    set_timeout(self, o.timeout)
+    return self
+end
+
+return { new = new, to_map = to_map }

@@ -1,0 +1,382 @@
+-- The client against servers whose every byte the spec writes.
+package.path = "tests/support/?.lua;" .. package.path
+
+local fs = require "fs"
+local redis = require "redis"
+local server = require "redis_server"
+local sockets = require "sockets"
+local sync = require "sync"
+local task = require "task"
+local timer = require "timer"
+local unix = require "unix"
+
+local PATIENCE_MS = 20000
+
+local function client_of(port, options)
+    local o = { port = port }
+    for name, value in pairs(options or {}) do o[name] = value end
+    return sockets.keep(redis.createClient(o))
+end
+
+local function join(t)
+    local ok, value, err = t:join(PATIENCE_MS)
+    assert(ok, tostring(value))
+    return value, err
+end
+
+describe("a Redis client", function()
+    after_each(sockets.close_all)
+
+    it("reads replies whose bytes come one by one", function()
+        local replies = "+OK\r\n:12\r\n$5\r\na\r\nbc\r\n*2\r\n$-1\r\n%1\r\n+k\r\n,1.5\r\n"
+            .. "-ERR no\r\n"
+        local port = server.fake(function(socket)
+            for _ = 1, 5 do server.command(socket) end
+            for byte in replies:gmatch(".") do
+                socket:write(byte)
+                task.yield()
+            end
+            server.command(socket)
+        end)
+        local list = assert(client_of(port):pipeline(function(p)
+            for i = 1, 5 do p:get(i) end
+        end))
+        assert.same({ "OK", 12, "a\r\nbc", { redis.null, { k = 1.5 } } },
+            { list[1], list[2], list[3], list[4] })
+        assert.equal("ERR", list[5].name)
+    end)
+
+    it("closes a connection on which something else comes, and makes another", function()
+        local bad = {
+            "HTTP/1.1 400 Bad Request\r\n", ":12x\r\n", "$5\r\nabcdefgh\r\n", "*-2\r\n",
+            "%1\r\n>1\r\n",
+        }
+        local port = server.answering(function(command, _, n)
+            return command[2] == "bad" and bad[n] or "+fine\r\n"
+        end)
+        local client = client_of(port)
+        for i = 1, #bad do
+            local value, err = client:get("bad")
+            assert.is_nil(value)
+            assert.equal("PROTOCOL", err.name)
+            assert.is_false(client:stats().connected)
+            if i == #bad then assert.equal("fine", client:get("good")) end
+        end
+    end)
+
+    it("takes no reply beyond its limits", function()
+        local large = {
+            "$1001\r\n", "*11\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n", "+" .. ("x"):rep(1001),
+        }
+        local port = server.answering(function(_, _, n) return large[n] or "+fine\r\n" end)
+        local client = client_of(port, {
+            maxReplySize = 1000, maxReplyElements = 10, maxReplyDepth = 2,
+        })
+        for _ = 1, #large do
+            local _, err = client:get("k")
+            assert.equal("TOO_LARGE", err.name)
+        end
+        assert.equal("fine", client:get("k"))
+    end)
+
+    it("gives nobody a reply that nobody asked for", function()
+        local port = server.answering(function(_, socket, n)
+            if n > 1 then return "+second\r\n" end
+            socket:write("+first\r\n")
+            return "+stray\r\n"
+        end)
+        local client = client_of(port)
+        local first = client:get("k")
+        sockets.eventually(function()
+            if client:get("k") == "second" then return true end
+        end)
+        assert.equal("first", first)
+    end)
+
+    it("sends what tasks ask for in one turn in one write", function()
+        local seen, sizes = sync.channel(10), 0
+        local port = server.fake(function(socket)
+            server.command(socket)
+            socket:write("+first\r\n")
+            local bytes = socket:readSome()
+            sizes = #bytes
+            for i = 1, select(2, bytes:gsub("GET", "")) do socket:write(":" .. i .. "\r\n") end
+            seen:send(true)
+            server.command(socket)
+        end)
+        local client = client_of(port)
+        assert.equal("first", client:get("k"))
+        local tasks = {}
+        for i = 1, 50 do
+            tasks[i] = task.spawn(function() return client:get(i) end)
+        end
+        for i = 1, 50 do assert.equal(i, join(tasks[i])) end
+        assert(seen:receive(PATIENCE_MS))
+        local expected = 0
+        for i = 1, 50 do expected = expected + #("*2\r\n$3\r\nGET\r\n$1\r\n\r\n") + #tostring(i) end
+        assert.equal(expected, sizes)
+    end)
+
+    it("drops the reply that a cancelled task waited for, and no other", function()
+        for victim = 1, 3 do -- the first of them reads for all
+            local asked, go = sync.channel(10), sync.event()
+            local port = server.fake(function(socket)
+                for i = 1, 3 do
+                    server.command(socket)
+                    asked:send(i)
+                end
+                go:wait()
+                socket:write("+reply 1\r\n+reply 2\r\n+reply 3\r\n")
+                server.command(socket)
+                socket:write("+reply 4\r\n")
+                server.command(socket)
+            end)
+            local client = client_of(port)
+            local tasks = {}
+            for i = 1, 3 do tasks[i] = task.spawn(function() return client:incr("k" .. i) end) end
+            for _ = 1, 3 do assert(asked:receive(PATIENCE_MS)) end
+            tasks[victim]:cancel()
+            local _, err = join(tasks[victim])
+            assert.equal("ECANCELED", err.name)
+            go:set()
+            for i = 1, 3 do
+                if i ~= victim then assert.equal("reply " .. i, join(tasks[i])) end
+            end
+            assert.equal("reply 4", client:incr("k"))
+            assert.equal(0, client:stats().reconnects)
+        end
+    end)
+
+    it("goes on where all that waited were cancelled", function()
+        local asked, go = sync.channel(10), sync.event()
+        local port = server.fake(function(socket)
+            for _ = 1, 2 do
+                server.command(socket)
+                asked:send(true)
+            end
+            go:wait()
+            socket:write("+one\r\n+two\r\n")
+            server.command(socket)
+            socket:write("+three\r\n")
+            server.command(socket)
+        end)
+        local client = client_of(port)
+        local tasks = {}
+        for i = 1, 2 do tasks[i] = task.spawn(function() return client:incr("k") end) end
+        for _ = 1, 2 do assert(asked:receive(PATIENCE_MS)) end
+        for i = 2, 1, -1 do
+            tasks[i]:cancel()
+            assert.equal("ECANCELED", select(2, join(tasks[i])).name)
+        end
+        go:set()
+        assert.equal("three", client:incr("k"))
+        assert.equal(0, client:stats().reconnects)
+    end)
+
+    it("leaves a server that does not answer in time", function()
+        local port = server.answering(function(_, socket, n)
+            if n == 1 then
+                socket:read(1)
+                return nil
+            end
+            return "+fine\r\n"
+        end)
+        local client = client_of(port, { timeout = 50, retries = 0 })
+        local _, err = client:get("k")
+        assert.equal("ETIMEDOUT", err.name)
+        assert.is_nil(err.deadline)
+        client = client_of(port, { timeout = PATIENCE_MS })
+        assert.equal("fine", client:get("k"))
+    end)
+
+    it("keeps to a deadline, queueing included", function()
+        local port = sockets.serve(function(socket) socket:readAll() end) -- greets nobody
+        local client = client_of(port, { connectTimeout = 0, timeout = 0 })
+        local _, err = task.withTimeout(20, client.get, client, "k")
+        assert.equal("ETIMEDOUT", err.name)
+        assert.is_true(err.deadline)
+        client = client_of(port, { connectTimeout = 0, timeout = 20 })
+        _, err = client:get("k")
+        assert.equal("ETIMEDOUT", err.name)
+        client = client_of(port, { connectTimeout = 0, timeout = 0 })
+        _, err = sockets.cancelled(function() return client:get("k") end)
+        assert.equal("ECANCELED", err.name)
+        client = client_of(port, { connectTimeout = 20, timeout = PATIENCE_MS, retries = 0 })
+        _, err = client:get("k")
+        assert.equal("ETIMEDOUT", err.name)
+    end)
+
+    it("makes again what only reads where the connection was lost, and nothing else", function()
+        local counts = {}
+        local port = server.answering(function(command, _, n)
+            counts[command[1]] = (counts[command[1]] or 0) + 1
+            return n > 2 and "+fine\r\n" or nil
+        end)
+        local client = client_of(port, { retries = 3 })
+        local _, err = client:incr("k")
+        assert.equal("EOF", err.name)
+        assert.equal("fine", client:get("k"))
+        assert.same({ INCR = 1, GET = 2 }, counts)
+        assert.equal(2, client:stats().reconnects)
+    end)
+
+    it("makes again what the server says it has not done", function()
+        local replies = {
+            "-LOADING Redis is loading\r\n", "-MASTERDOWN Link is down\r\n", "+fine\r\n",
+            "-OOM command not allowed\r\n", "-READONLY no writes here\r\n", "+master\r\n",
+        }
+        local i, last = 0, 0
+        local port = server.answering(function(_, _, n)
+            i, last = i + 1, n
+            return replies[i]
+        end)
+        local client = client_of(port, { retries = 2, reconnect = { base = 1, max = 5 } })
+        assert.equal("fine", client:incr("k"))
+        assert.equal(1, last)
+        local _, err = client:incr("k")
+        assert.same({ "OOM", 0 }, { err.name, err.code })
+        assert.equal("master", client:incr("k"))
+        assert.equal(2, last) -- a new connection, for there may be another master
+    end)
+
+    it("finds a server that comes later", function()
+        local folder = assert(fs.tempDir())
+        local path = folder .. "/socket"
+        local client = sockets.keep(redis.createClient {
+            path = path, retries = 0, reconnect = { base = 1, max = 2 },
+        })
+        local _, err = client:get("k")
+        assert.equal("ENOENT", err.name)
+        assert.equal(1, client:stats().failures)
+        sockets.keep(assert(unix.createServer(path, function(socket)
+            server.greet(socket)
+            while server.command(socket) do socket:write("+here\r\n") end
+        end)))
+        assert.equal("here", client:get("k"))
+        assert.equal(0, client:stats().failures)
+        fs.remove(folder, { recursive = true })
+    end)
+
+    it("introduces itself by RESP2 to a server that knows no better", function()
+        local said = {}
+        local port = sockets.serve(function(socket)
+            for command in function() return server.command(socket) end do
+                said[#said + 1] = table.concat(command, " ")
+                socket:write(command[1] == "HELLO" and "-ERR unknown command `HELLO`\r\n"
+                    or command[1] == "HGETALL" and "*4\r\n+a\r\n:1\r\n+b\r\n:2\r\n" or "+OK\r\n")
+            end
+        end)
+        local client = sockets.keep(redis.createClient {
+            url = "redis://me:p%40ss@127.0.0.1:" .. port .. "/3", name = "app",
+        })
+        assert.same({ a = 1, b = 2 }, assert(client:hgetall("k")))
+        assert.same({
+            "HELLO 3 AUTH me p@ss", "AUTH me p@ss", "SELECT 3", "CLIENT SETNAME app",
+            "CLIENT SETINFO LIB-NAME links", "HGETALL k",
+        }, said)
+        local conn = assert(redis.connect(port, nil, {
+            protocol = 2, password = "x", hashReplies = "list",
+        }))
+        assert.same({ "a", 1, "b", 2 }, conn:hgetall("k"))
+        assert.equal("AUTH x", said[7])
+        conn:close()
+    end)
+
+    it("says what the server has against it", function()
+        local port = sockets.serve(function(socket)
+            while server.command(socket) do socket:write("-WRONGPASS invalid password\r\n") end
+        end)
+        local client = client_of(port, { password = "x", retries = 0 })
+        local _, err = client:get("k")
+        assert.same({ "WRONGPASS", 0 }, { err.name, err.code })
+        _, err = redis.connect(port, "127.0.0.1", { password = "x" })
+        assert.equal("WRONGPASS", err.name)
+    end)
+
+    it("lets no more wait than it was told", function()
+        local port = sockets.serve(function(socket) socket:readAll() end)
+        local client = client_of(port, { maxWait = 2, timeout = 0, connectTimeout = 0 })
+        local tasks = {}
+        for i = 1, 2 do tasks[i] = task.spawn(function() return client:get("k") end) end
+        sockets.eventually(function() return client:stats().waiting == 2 end)
+        local _, err = client:get("k")
+        assert.equal("POOL_FULL", err.name)
+        client:close()
+        for i = 1, 2 do assert.equal("CLOSED", select(2, join(tasks[i])).name) end
+        _, err = client:get("k")
+        assert.equal("CLOSED", err.name)
+        assert.is_true(client:close())
+    end)
+
+    it("takes a large value apart from small ones of others", function()
+        local big = ("x"):rep(300000)
+        local port = server.answering(function(command)
+            return "$" .. #command[3] .. "\r\n" .. command[3] .. "\r\n"
+        end)
+        local client = client_of(port)
+        local tasks = {}
+        for i = 1, 20 do
+            local value = i % 4 == 0 and big .. i or "small" .. i
+            tasks[i] = task.spawn(function() return client:set("k", value) == value end)
+        end
+        for i = 1, 20 do assert.is_true((join(tasks[i]))) end
+    end)
+
+    it("refuses what is not for it", function()
+        local client = client_of(1)
+        for _, name in ipairs { "subscribe", "monitor", "select", "watch", "hello", "quit" } do
+            if name ~= "subscribe" then
+                assert.is_false(pcall(client[name], client, "x"), name)
+            end
+            assert.is_false(pcall(client.command, client, name, "x"), name)
+        end
+        assert.is_false(pcall(client.client, client, "REPLY", "OFF"))
+        assert.is_false(pcall(client.get, client, nil))
+        assert.is_false(pcall(client.get, client, {}))
+        for _, options in ipairs {
+            { sentinels = {} }, { cluster = {} }, { readFrom = "master" }, { url = "http://x" },
+            { url = "redis://x/name" }, { port = 0 }, { int64 = "cdata" }, { db = -1 },
+            { username = "x" }, { path = "/x", tls = {} }, { reconnect = { first = 1 } },
+            { protocol = 4 }, { maxReplyDepth = 65 },
+        } do
+            local ok, message = pcall(function() redis.createClient(options) end)
+            assert.is_false(ok)
+            assert.matches("^tests/lib/redis_wire_spec.*: redis.createClient", message)
+        end
+        for what, call in pairs {
+            ["port must be"] = function() redis.connect(0) end,
+            ["argument 1 of GET"] = function() client:get({}) end,
+            ["argument 2 of SET"] = function() client:command("SET", "k", true) end,
+            ["client:use"] = function() client:select(1) end,
+            ["client:subscribe"] = function() client:command("subscribe", "x") end,
+            ["fn must be"] = function() client:pipeline(1) end,
+            ["options.retries"] = function() client:multi(print, { retries = -1 }) end,
+        } do
+            local ok, message = pcall(call)
+            assert.is_false(ok)
+            assert.matches("^tests/lib/redis_wire_spec.*" .. what, message)
+        end
+    end)
+end)
+
+describe("timeouts of a Redis connection", function()
+    after_each(sockets.close_all)
+
+    it("are each task's own", function()
+        local go = sync.event()
+        local port = server.fake(function(socket)
+            server.command(socket)
+            server.command(socket)
+            go:wait()
+            socket:write("+one\r\n+two\r\n")
+            server.command(socket)
+        end)
+        local client = client_of(port, { timeout = PATIENCE_MS })
+        local slow = task.spawn(function() return client:incr("a") end)
+        timer.sleep(1)
+        local quick = task.spawn(task.withTimeout, 20, client.incr, client, "b")
+        assert.equal("ETIMEDOUT", select(2, join(quick)).name)
+        go:set()
+        assert.equal("one", join(slow))
+    end)
+end)
