@@ -7,8 +7,17 @@
 --- come exactly: up to 2^53 as numbers, beyond as 64-bit integers (`123LL`). RESP3 is spoken where
 --- the server can; its maps become tables, sets lists, doubles numbers, big numbers strings.
 ---
---- Not there yet: Sentinel, Cluster (the options `sentinels`, `master`, `cluster`, `readFrom`),
---- client-side caching, client:stream, client:lock, scripts as objects, subscriptions.
+--- ```lua
+--- local client = redis.createClient { url = "redis://127.0.0.1:6379" }
+--- client:pipeline(function(p) p:incr("a") p:get("b") end)
+--- client:multi(function(tx) tx:incr("a") tx:incr("b") end)
+--- client:subscribe("news")   -- redis.subscription
+--- client:script("return 1")  -- redis.extras
+--- client:lock("job")         -- redis.lock
+--- ```
+---
+--- Not there yet: Sentinel and Cluster (the options `sentinels`, `master`, `cluster`, `readFrom`),
+--- client-side caching, and client:stream.
 local null = require "links.null"
 local clients = require "links.redis.client"
 local conns = require "links.redis.conn"

@@ -282,4 +282,59 @@ run("redis", function()
         client:config("SET", "requirepass", "")
         assert(ok, failure)
     end)
+
+    it("runs scripts, which it sends once", function()
+        assert(client:command("SCRIPT", "FLUSH"))
+        assert(client:config("RESETSTAT"))
+        local script = client:script("return {KEYS[1], ARGV[1], ARGV[2] + 1}")
+        for _ = 1, 2 do assert.same({ "k", "a", 6 }, script:run({ "k" }, { "a", 5 })) end
+        assert.matches("cmdstat_eval:calls=1,", client:info("commandstats"))
+        assert.equal("ERR", select(2, client:script("no lua"):run()).name)
+        assert.equal("ERR", select(2, client:script("return redis.error_reply('x')"):run()).name)
+        assert.is_nil(select(2, client:script("return false"):run()))
+        assert.equal(1, (client:use(function(conn) return conn:script("return 1"):run() end)))
+        assert.is_false(pcall(client.script, client))
+    end)
+
+    it("goes over all keys", function()
+        local wanted = {}
+        client:pipeline(function(p)
+            for i = 1, 300 do
+                p:set("key" .. i, i)
+                wanted["key" .. i] = true
+            end
+            p:hset("other", "a", 1)
+        end)
+        local seen = {}
+        for key in client:scanEach { match = "key*", count = 50 } do seen[key] = true end
+        assert.same(wanted, seen)
+        seen = {}
+        for key in client:scanEach { type = "hash" } do seen[#seen + 1] = key end
+        assert.same({ "other" }, seen)
+        local next_key = client:scanEach()
+        client:close()
+        assert.equal("CLOSED", select(2, next_key()).name)
+        assert.is_false(pcall(client.scanEach, client, { matches = "x" }))
+    end)
+
+    it("locks a key for one holder at a time", function()
+        local lock = assert(client:lock("l"))
+        assert.equal(1, lock.fence)
+        assert.equal("LOCKED", select(2, client:lock("l", { wait = 0 })).name)
+        local waiting = task.spawn(client.lock, client, "l", { wait = PATIENCE_MS })
+        assert(lock:extend(60000))
+        assert.is_true(client:pttl("l") > 20000)
+        assert.is_true(lock:release())
+        local second = join(waiting)
+        assert.equal(2, second.fence)
+        assert.equal("NOT_FOUND", select(2, lock:release()).name)
+        assert.equal("NOT_FOUND", select(2, lock:extend()).name)
+        client:del("l")
+        assert.equal("NOT_FOUND", select(2, second:release()).name)
+        assert(client:lock("l", { ttl = 1 }))
+        assert.equal(4, assert(client:lock("l", { wait = PATIENCE_MS })).fence)
+        local _, err = sockets.cancelled(function() return client:lock("l") end)
+        assert.equal("ECANCELED", err.name)
+        assert.is_false(pcall(client.lock, client, "l", { ttl = 0 }))
+    end)
 end)

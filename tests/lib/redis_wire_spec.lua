@@ -8,6 +8,7 @@ local sockets = require "sockets"
 local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
+local tls = require "tls"
 local unix = require "unix"
 
 local PATIENCE_MS = 20000
@@ -291,6 +292,20 @@ describe("a Redis client", function()
         assert.same({ "WRONGPASS", 0 }, { err.name, err.code })
         _, err = redis.connect(port, "127.0.0.1", { password = "x" })
         assert.equal("WRONGPASS", err.name)
+    end)
+
+    it("speaks TLS, with whom it can verify", function()
+        local pair = tls.selfSigned("localhost")
+        local secure = sockets.keep(assert(tls.createServer(0, function(socket)
+            if not server.greet(socket) then return end
+            while server.command(socket) do socket:write("+secret\r\n") end
+        end, { host = "127.0.0.1", cert = pair.cert, key = pair.key })))
+        local url = "rediss://localhost:" .. secure:address().port
+        local client = sockets.keep(redis.createClient { url = url, tls = { ca = pair.cert } })
+        assert.equal("secret", client:get("k"))
+        assert.equal("secret", client:use(function(conn) return conn:get("k") end))
+        local _, err = sockets.keep(redis.createClient { url = url, retries = 0 }):get("k")
+        assert.equal("TLS_CERT_VERIFY", err.name)
     end)
 
     it("lets no more wait than it was told", function()

@@ -42,7 +42,10 @@ local timer = require "links.timer"
 local batch = require "links.redis.batch"
 local commands = require "links.redis.commands"
 local conns = require "links.redis.conn"
+local extras = require "links.redis.extras"
+local locks = require "links.redis.lock"
 local open = require "links.redis.open"
+local subscriptions = require "links.redis.subscription"
 
 local now, park = core.now, core.park
 local new_error = errors.new
@@ -54,6 +57,7 @@ local READS = commands.reads
 local NOT_DONE = { LOADING = true, MASTERDOWN = true, READONLY = true, TRYAGAIN = true }
 
 local methods = {}
+for name, method in pairs(extras) do methods[name] = method end
 
 -- --- the connection that all share ------------------------------------------------------------
 
@@ -185,7 +189,7 @@ local function again_after(self, err, safe, tries)
     if err.code == 0 then
         if not NOT_DONE[err.name] then return nil end
         -- Elsewhere there may be a master.
-        if err.name == "READONLY" and self._line then self._line:close(err) end
+        if err.name == "READONLY" and self._line then self._line:retire() end
         return wait_ms
     end
     local lost = err.name == "EOF" or err.name == "ECONNRESET" or err.name == "EPIPE"
@@ -335,6 +339,90 @@ function methods:use(fn)
     return with_line(self, function(line) return conns.lend(line, self._o, fn) end)
 end
 
+--- Makes a subscription to channels, on a connection of its own. When it returns, the server has
+--- it: every message that is published from then on is read by sub:read.
+---
+--- @param ...  string  channels, one at least
+--- @return sub         see redis.subscription
+--- @return nil, err    NOPERM  this user may not read one of them
+---                     others  as of commands
+--- @raise              there is no channel, or one is no string
+--- @wait
+--- @usage local client = require("redis").createClient { timeout = 200 }
+--- local sub, err = client:subscribe("news")
+--- if sub then
+---     client:publish("news", "hello")
+---     assert(sub:read(5000).message == "hello")
+---     sub:close()
+--- else
+---     assert(err.name)
+--- end
+--- client:close()
+function methods:subscribe(...)
+    if self._closed then return closed() end
+    return subscriptions.open("client:subscribe(channel, ...)", self._o, "SUBSCRIBE", ...)
+end
+
+--- The same for patterns: `news.*` with `?`, `*` and `[...]`.
+---
+--- @param ...  string  patterns, one at least
+--- @return sub         see redis.subscription
+--- @return nil, err    as client:subscribe
+--- @raise              there is no pattern, or one is no string
+--- @wait
+--- @usage local client = require("redis").createClient { timeout = 200 }
+--- local sub, err = client:psubscribe("news.*")
+--- if sub then sub:close() else assert(err.name) end
+--- client:close()
+function methods:psubscribe(...)
+    if self._closed then return closed() end
+    return subscriptions.open("client:psubscribe(pattern, ...)", self._o, "PSUBSCRIBE", ...)
+end
+
+--- The same for sharded channels, of Redis 7.
+---
+--- @param ...  string  channels, one at least
+--- @return sub         see redis.subscription
+--- @return nil, err    as client:subscribe; ERR where the server is older
+--- @raise              there is no channel, or one is no string
+--- @wait
+--- @usage local client = require("redis").createClient { timeout = 200 }
+--- local sub, err = client:ssubscribe("news")
+--- if sub then sub:close() else assert(err.name) end
+--- client:close()
+function methods:ssubscribe(...)
+    if self._closed then return closed() end
+    return subscriptions.open("client:ssubscribe(channel, ...)", self._o, "SSUBSCRIBE", ...)
+end
+
+local LOCK = "client:lock(key[, options])"
+
+--- Takes a lock that processes on all machines see, waiting until it is free.
+---
+--- It is free again by itself after `ttl`, whatever became of who had it: so it keeps others from
+--- doing work twice, and where that is not enough, send lock.fence, a number that grows with each
+--- holder of this key, along with what you write, for the other side to refuse lower ones. It is a
+--- lock on one server: what a fail-over loses, it loses.
+---
+--- @param key      string  the lock's key; the counter is at key .. ":fence"
+--- @param options  table   ttl   10000  ms until it is free again: longer than the work takes (see
+---                                      lock:extend)
+---                         wait  5000   ms to wait at most; 0: not at all
+--- @return lock            see redis.lock; .fence
+--- @return nil, err        LOCKED  it was not free within `wait`
+---                         others  see above
+--- @raise                  an argument or an option of another type or out of bounds, or one that
+---                         nobody knows
+--- @wait
+--- @usage local client = require("redis").createClient { timeout = 200 }
+--- local lock, err = client:lock("jobs:nightly", { ttl = 60000, wait = 0 })
+--- if lock then lock:release() else assert(err.name) end
+--- client:close()
+function methods:lock(key, options)
+    local lock, err = locks.take(LOCK, self, key, options)
+    return lock, err
+end
+
 --- How the client is.
 ---
 --- @return table  connected (boolean), pending (commands without a reply on the shared connection),
@@ -356,7 +444,8 @@ function methods:stats()
 end
 
 --- Closes the client: those who wait get CLOSED, and so does everybody who uses it later. A
---- connection that client:use has given away is closed when it comes back. Twice is harmless.
+--- connection that client:use has given away is closed when it comes back; subscriptions go on.
+--- Twice is harmless.
 ---
 --- @return true
 --- @usage require("redis").createClient():close()

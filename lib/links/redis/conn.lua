@@ -8,10 +8,12 @@ local check = require "links.check"
 local errors = require "links.errors"
 local batch = require "links.redis.batch"
 local commands = require "links.redis.commands"
+local extras = require "links.redis.extras"
 
 local CLOSED = errors.code("CLOSED")
 
 local methods = {}
+for name, method in pairs(extras) do methods[name] = method end
 
 local function line_of(self)
     local line = self._line

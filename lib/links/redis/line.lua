@@ -208,6 +208,7 @@ end
 
 local function await(self, entry, timeout)
     local began, status = now(), 0
+    self.used = began
     while not entry.done do
         if status ~= 0 then return give_up(self, entry, status) end
         if self._reading then
@@ -265,14 +266,52 @@ end
 function Line:fit(idle_ms)
     if self.broken or self.retired then return false end
     if self.pending > 0 then return true end
-    local at = now()
-    local since = at - self.used
-    self.used = at
+    local since = now() - self.used
     if since < 1 then return true end
     local fresh = idle_ms == 0 or since < idle_ms
     if fresh and C.links_tcp_quiet(self._socket._h) == 1 then return true end
     self:close()
     return false
+end
+
+-- Takes no more commands; is closed as soon as nobody waits any more.
+function Line:retire()
+    self.retired = true
+    if not live(self) then self:close() end
+end
+
+-- The next thing that the server says, for who alone uses the connection, and is in no row: what is
+-- pushed, and replies too. Waits for at most `ms`; nil: as long as it takes. nil and an error: the
+-- server's, one of this wait, or, with self.broken set, one of the connection.
+function Line:receive(ms)
+    local until_ms = ms and now() + ms
+    local kind, value = read(self._reader)
+    while kind == MORE do
+        local left = until_ms and math.max(math.ceil(until_ms - now()), 0) or 0
+        if ms and left == 0 then return nil, new_error(ETIMEDOUT, "redis") end
+        set_timeout(self, left)
+        local bytes = take(self._socket._h)
+        if type(bytes) ~= "string" then
+            local err = new_error(bytes, "redis")
+            if not OWN[bytes] and err.name ~= "EBUSY" then self:fail(err) end
+            return nil, err
+        end
+        kind, value = read(self._reader, bytes)
+    end
+    if kind == ERROR then return nil, value end
+    if kind >= 0 then return value end
+    local err = new_error(kind, "redis", { message = value })
+    self:fail(err)
+    return nil, err
+end
+
+-- Sends what is not answered in a row: for Line:receive.
+function Line:post(bytes)
+    if self.broken then return nil, self.broken end
+    local done, err = self._socket:write(bytes)
+    if done then return true end
+    if (err.partial or 0) > 0 or not OWN[-err.code] then self:fail(err) end
+    return nil, err
 end
 
 -- Closes it; whoever waits gets `err`, or CLOSED. Twice is harmless.
