@@ -90,6 +90,38 @@ run("redis", function()
             pool = { size = 8, total = 0, idle = 0, waiting = 0 } }, client:stats())
     end)
 
+    it("gives everybody his own reply, whoever else is cancelled or out of time", function()
+        for i = 1, 40 do client:set("k" .. i, "v" .. i) end
+        local done, cut, tasks = 0, 0, {}
+        local function ask(i)
+            for j = 1, 30 do
+                local value, err
+                if (i + j) % 3 == 0 then
+                    value, err = task.withTimeout((i * j) % 3, client.get, client, "k" .. i)
+                else
+                    value, err = client:get("k" .. i)
+                end
+                if err then
+                    assert(err.deadline or err.name == "ECANCELED", tostring(err))
+                    cut = cut + 1
+                    if err.name == "ECANCELED" then return end
+                else
+                    assert.equal("v" .. i, value)
+                    done = done + 1
+                end
+            end
+        end
+        for i = 1, 40 do tasks[i] = task.spawn(ask, i) end
+        for i = 1, 40, 5 do
+            task.yield()
+            tasks[i]:cancel()
+        end
+        for i = 1, 40 do join(tasks[i]) end
+        assert.is_true(done > 0 and cut > 0)
+        assert.equal("v7", client:get("k7"))
+        assert.same({ 0, 0 }, { client:stats().pending, client:stats().reconnects })
+    end)
+
     it("gives each command a connection where they are not to share one", function()
         local c = new { autoPipeline = false, poolSize = 3 }
         local tasks = {}
