@@ -1,5 +1,5 @@
--- links redis.lua SOCKET COUNT TASKS: gets a value that often, by a client that all tasks share, and
--- prints the CPU time of one command in microseconds, after as many to warm up.
+-- links redis.lua SOCKET COUNT TASKS: gets a value that often, by a client that all tasks share,
+-- and prints the CPU time of one command in microseconds, after as many to warm up.
 local process, redis, task = require "process", require "redis", require "task"
 
 local path, count, tasks = arg[1], tonumber(arg[2]), tonumber(arg[3])

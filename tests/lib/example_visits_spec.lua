@@ -55,6 +55,7 @@ run("examples/visits.lua", function()
             end
         end
         res:close()
-        server:close(0)
+        -- The server learns that nobody watches any more when it writes.
+        sockets.eventually(function() return client:publish("visits:live", "{}") == 0 end)
     end)
 end)
