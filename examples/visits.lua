@@ -45,7 +45,7 @@ end)
 app:get("/live", function(_, res)
     local sub, err = client:subscribe "visits:live"
     if not sub then return 503, { error = err.name } end
-    local stream = assert(res:sse())
+    local stream = assert(res:sse { heartbeat = 500 }) -- so we soon learn that one has left
     repeat
         local message = sub:read()
     until not message or not stream:send { data = message.message }
