@@ -175,6 +175,10 @@ run("redis", function()
             assert.equal("ERR", err.cause.name)
             assert.is_nil((c:get("n")))
             assert.same({}, c:multi(function() end))
+            local flat = new { protocol = protocol, hashReplies = "list" }
+            assert.same({ { "a", "1" } }, flat:multi(function(tx) tx:hgetall("hash") end))
+            assert.same({ { "a", "1" } }, flat:pipeline(function(p) p:hgetall("hash") end))
+            assert.same({ "a", "1" }, flat:hgetall("hash"))
         end
     end)
 

@@ -337,6 +337,35 @@ describe("a Redis client", function()
         for i = 1, 20 do assert.is_true((join(tasks[i]))) end
     end)
 
+    it("leaves a connection on which half a command was written", function()
+        local big, stop = ("x"):rep(8000000), sync.event()
+        local port = server.fake(function(socket, n)
+            if n == 1 then return stop:wait() end
+            while server.command(socket) do socket:write("+fine\r\n") end
+        end)
+        local client = client_of(port, { timeout = 0 })
+        local large = task.spawn(client.set, client, "k", big)
+        sockets.eventually(function() return client:stats().pending == 1 end)
+        local behind = task.spawn(client.incr, client, "k")
+        local reading = task.spawn(client.get, client, "k")
+        sockets.eventually(function() return client:stats().pending == 3 end)
+        behind:cancel() -- nothing of it has gone: it does no harm
+        assert.equal("ECANCELED", select(2, join(behind)).name)
+        assert.is_true(client:stats().connected)
+        large:cancel()
+        assert.equal("ECANCELED", select(2, join(large)).name)
+        assert.equal("fine", join(reading)) -- on another connection
+        stop:set()
+    end)
+
+    it("makes maps of lists where no table can have such a name", function()
+        local port = sockets.serve(function(socket)
+            while server.command(socket) do socket:write("*2\r\n,nan\r\n:1\r\n") end
+        end)
+        local client = client_of(port, { protocol = 2 })
+        assert.same({ nan = 1 }, client:hgetall("k"))
+    end)
+
     it("refuses what is not for it", function()
         local client = client_of(1)
         for _, name in ipairs { "subscribe", "monitor", "select", "watch", "hello", "quit" } do
@@ -352,7 +381,7 @@ describe("a Redis client", function()
             { sentinels = {} }, { cluster = {} }, { readFrom = "master" }, { url = "http://x" },
             { url = "redis://x/name" }, { port = 0 }, { int64 = "cdata" }, { db = -1 },
             { username = "x" }, { path = "/x", tls = {} }, { reconnect = { first = 1 } },
-            { protocol = 4 }, { maxReplyDepth = 65 },
+            { protocol = 4 }, { maxReplyDepth = 65 }, { maxWait = 0 },
         } do
             local ok, message = pcall(function() redis.createClient(options) end)
             assert.is_false(ok)

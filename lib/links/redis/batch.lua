@@ -47,7 +47,7 @@ local function first_error(list)
 end
 
 -- What EXEC has answered: the results; nil and an error; or false where a watched key had changed.
-local function results_of(list, maps, protocol)
+local function results_of(list, maps, flat)
     local results = list[#list]
     if errors.is(results) then
         local cause = first_error(list)
@@ -57,24 +57,21 @@ local function results_of(list, maps, protocol)
         return nil, results
     end
     if results == null then return false end
-    for place in pairs(maps) do
-        if protocol == 2 and type(results[place]) == "table" and not errors.is(results[place]) then
-            results[place] = lines.to_map(results[place])
-        end
-    end
+    if not flat then return results end
+    for place in pairs(maps) do results[place] = lines.to_map(results[place]) end
     return results
 end
 
 local MULTI, EXEC = "*1\r\n$5\r\nMULTI\r\n", "*1\r\n$4\r\nEXEC\r\n"
 
--- One try of a transaction: results, or false, or nil and an error. `exchange` as above; it returns
--- the protocol third where maps are to be made of lists.
+-- One try of a transaction: results, or false, or nil and an error. `exchange` as above; third it
+-- returns whether maps are to be made of lists.
 function batch.try(exchange, fn, ...)
     local list, maps = collect(fn, ...)
     if #list == 0 then return {}, nil, true end
-    local replies, err, protocol = exchange(MULTI .. table.concat(list) .. EXEC, #list + 2)
+    local replies, err, flat = exchange(MULTI .. table.concat(list) .. EXEC, #list + 2)
     if not replies then return nil, err end
-    return results_of(replies, maps, protocol)
+    return results_of(replies, maps, flat)
 end
 
 -- A watched key was changed by others, each time.

@@ -167,7 +167,7 @@ end
 
 local function send(line, bytes, count, ms, maps)
     local value, err = line:send(bytes, count, ms, maps)
-    return value, err, line.protocol
+    return value, err, line:flat()
 end
 
 -- One try, within `left` ms (0: no limit).
@@ -201,8 +201,8 @@ local function exchange(self, bytes, count, maps, safe)
     local began, timeout, tries = now(), self._o.timeout, 0
     local left = timeout
     while true do
-        local value, err, protocol = try(self, bytes, count, maps, left)
-        if err == nil then return value, nil, protocol end
+        local value, err, flat = try(self, bytes, count, maps, left)
+        if err == nil then return value, nil, flat end
         local wait_ms = tries < self._o.retries and again_after(self, err, safe, tries)
         if not wait_ms then return nil, err end
         tries = tries + 1

@@ -26,7 +26,7 @@ local function exchange(self, bytes, count, maps, timeout)
     if not line then return nil, err end
     local value
     value, err = line:send(bytes, count, timeout, maps)
-    return value, err, line.protocol
+    return value, err, line:flat()
 end
 
 function methods:_run(_, bytes, maps)

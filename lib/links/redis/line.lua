@@ -20,7 +20,8 @@ local MORE, ERROR, PUSH = codec.MORE, codec.ERROR, codec.PUSH
 
 local INT_MAX = 2 ^ 31 - 1
 local ETIMEDOUT, ECANCELED = -errors.code("ETIMEDOUT"), -errors.code("ECANCELED")
-local PROTOCOL = errors.code("PROTOCOL")
+local PROTOCOL, CLOSED = errors.code("PROTOCOL"), errors.code("CLOSED")
+local ECONNRESET = errors.code("ECONNRESET")
 local DEADLINE, REFUSED = -20016, -20017 -- as lib/links/errors.lua has them
 
 -- How the wait of a task ends that says nothing of the connection.
@@ -67,18 +68,28 @@ local function leave(self, entry)
     wake_one(entry.queue)
 end
 
--- Names and values in turn become a table.
+-- Names and values in turn become a table; what is no list stays as it is.
 local function to_map(list)
+    if type(list) ~= "table" or errors.is(list) then return list end
     local map = {}
-    for i = 1, #list - 1, 2 do map[list[i]] = list[i + 1] end
+    for i = 1, #list - 1, 2 do
+        local key = list[i]
+        if key ~= key then key = "nan" end -- what no table can have as a key
+        map[key] = list[i + 1]
+    end
     return map
+end
+
+-- Whether maps come as lists, and are wanted as tables.
+function Line:flat()
+    return self.protocol == 2 and self._maps
 end
 
 local function shape(self, entry, place, value)
     local maps = entry.maps
-    if not maps or self.protocol == 3 or not self._maps then return value end
+    if not maps or not self:flat() then return value end
     if maps ~= true and not maps[place] then return value end
-    return type(value) == "table" and not errors.is(value) and to_map(value) or value
+    return to_map(value)
 end
 
 -- --- what the server says ---------------------------------------------------------------------
@@ -206,8 +217,8 @@ local function give_up(self, entry, status)
     return nil, new_error(status, "redis")
 end
 
-local function await(self, entry, timeout)
-    local began, status = now(), 0
+local function await(self, entry, timeout, began)
+    local status = 0
     self.used = began
     while not entry.done do
         if status ~= 0 then return give_up(self, entry, status) end
@@ -228,12 +239,15 @@ end
 -- What was not written gets no reply; what was in part, nobody can go on behind.
 local function unwritten(self, entry, err)
     if entry.done then
+        local why = entry.err -- of the connection: `err` only says that it is closed
         recycle(self, entry)
-        return nil, err
+        return nil, why
     end
     entry.live = false
-    if (err.partial or 0) > 0 or not OWN[-err.code] then
+    if not OWN[-err.code] then
         self:fail(err)
+    elseif (err.partial or 0) > 0 then
+        self:fail(new_error(ECONNRESET, "redis", { cause = err })) -- the others were not cancelled
     else
         entry.void = true
         if err.name == "ETIMEDOUT" and not err.deadline then self.retired = true end
@@ -247,15 +261,16 @@ end
 -- errors are values. `maps` (true, or by place) says which replies are names and values in turn.
 function Line:send(bytes, count, timeout, maps)
     if self.broken then return nil, self.broken end
-    local entry = enter(self, count, maps)
+    local entry, began = enter(self, count, maps), now()
     -- What is small does not wait. What does may raise where no wait can be.
     local ok, done, failure = pcall(write, self._socket, bytes)
     if not ok then
-        entry.live, entry.void = false, true
+        entry.live = false
+        self:fail(new_error(CLOSED, "redis"))
         error(done, 0)
     end
     if not done then return unwritten(self, entry, failure) end
-    local value, err = await(self, entry, timeout)
+    local value, err = await(self, entry, timeout, began)
     return value, err
 end
 
@@ -316,7 +331,7 @@ end
 
 -- Closes it; whoever waits gets `err`, or CLOSED. Twice is harmless.
 function Line:close(err)
-    self:fail(err or new_error(errors.code("CLOSED"), "redis"))
+    self:fail(err or new_error(CLOSED, "redis"))
 end
 
 -- A line of a connected socket.

@@ -36,7 +36,7 @@ local CLIENT = {
     host = { default = "127.0.0.1", type = "string" },
     poolSize = integer(8, 1, 65535),
     idleTimeout = integer(60000, 0),
-    maxWait = integer(1024, 0),
+    maxWait = integer(1024, 1),
     autoPipeline = { default = true, type = "boolean" },
     retries = integer(1, 0, 1000),
     reconnect = { type = "table" },
