@@ -17,7 +17,7 @@
 --- ```
 ---
 --- Not there yet: Sentinel and Cluster (the options `sentinels`, `master`, `cluster`, `readFrom`),
---- client-side caching, and client:stream.
+--- and client-side caching.
 local null = require "links.null"
 local clients = require "links.redis.client"
 local conns = require "links.redis.conn"

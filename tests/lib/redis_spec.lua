@@ -353,6 +353,36 @@ run("redis", function()
         assert.is_false(pcall(client.scanEach, client, { matches = "x" }))
     end)
 
+    it("reads a stream, each entry once more where it was not acknowledged", function()
+        for protocol = 2, 3 do
+            local c = new { protocol = protocol }
+            c:flushall()
+            for i = 1, 25 do assert(c:xadd("s", i .. "-1", "n", i, "x", "y")) end
+            local seen = {}
+            for id, entry in c:stream("s", "g", "one", { count = 4, block = 1 }) do
+                seen[#seen + 1] = tonumber(entry.n)
+                assert.same({ tostring(#seen) .. "-1", "y" }, { id, entry.x })
+                if #seen == 10 then break end
+            end
+            assert.same(10, #seen)
+            local again = {}
+            for _, entry in c:stream("s", "g", "one", { count = 4, block = 1 }) do
+                again[#again + 1] = tonumber(entry.n)
+            end
+            assert.same({ 10, 16, 25 }, { again[1], #again, again[16] })
+            assert.equal(0, (c:xpending("s", "g"))[1])
+            local waiting = task.spawn(function()
+                return (select(2, c:stream("s", "g", "two")()))
+            end)
+            sockets.eventually(function() return c:info("clients"):find("blocked_clients:1") end)
+            c:xadd("s", "*", "n", "last")
+            assert.same({ n = "last" }, join(waiting))
+        end
+        client:set("k", "no stream")
+        assert.equal("WRONGTYPE", select(2, client:stream("k", "g", "one")()).name)
+        assert.is_false(pcall(client.stream, client, "s", "g", "one", { wait = 1 }))
+    end)
+
     it("locks a key for one holder at a time", function()
         local lock = assert(client:lock("l"))
         assert.equal(1, lock.fence)

@@ -33,7 +33,6 @@ local INSTEAD = {
     SSUBSCRIBE = "client:ssubscribe", UNSUBSCRIBE = "sub:remove", PUNSUBSCRIBE = "sub:remove",
     SUNSUBSCRIBE = "sub:remove", MONITOR = "another program", SYNC = "another program",
     PSYNC = "another program", QUIT = "close", HELLO = "options.protocol", RESET = "close",
-    STREAM = "xreadgroup",
 }
 
 -- What a connection has to be a task's own for, and how it leaves the connection: "clean" again, to

@@ -1,5 +1,5 @@
---- What clients and connections of Redis can do beyond its commands: scripts, and going over all
---- keys. All of these are methods of both (redis.client, redis.conn).
+--- What clients and connections of Redis can do beyond its commands: scripts, going over all keys,
+--- and reading streams. All of these are methods of both (redis.client, redis.conn).
 local check = require "links.check"
 local crypto = require "links.crypto"
 
@@ -102,6 +102,101 @@ function extras:scanEach(options)
         end
         i = i + 1
         return keys[i]
+    end
+end
+
+-- --- streams ----------------------------------------------------------------------------------
+
+local STREAM = "client:stream(key, group, consumer[, options])"
+local STREAM_OPTIONS = {
+    count = { default = 10, type = "integer", min = 1, max = 2 ^ 31 - 1 },
+    block = { default = 0, type = "integer", min = 0, max = 2 ^ 31 - 1 },
+}
+
+-- The entries of the one stream that was asked for, as RESP2 or RESP3 have them.
+local function entries_of(reply, key)
+    if type(reply) ~= "table" then return {} end
+    return reply[key] or reply[1] and reply[1][2] or reply[2] or {}
+end
+
+-- Its fields; an entry that was deleted before it was acknowledged has none.
+local function fields_of(entry)
+    local list, fields = entry[2], {}
+    if type(list) ~= "table" then return fields end
+    for i = 1, #list - 1, 2 do fields[list[i]] = list[i + 1] end
+    return fields
+end
+
+local function make_group(client, key, group)
+    local ok, err = client:xgroup("CREATE", key, group, "0", "MKSTREAM")
+    if ok or err.name == "BUSYGROUP" then return true end
+    return nil, err
+end
+
+--- Reads a stream as one of a group of consumers (XREADGROUP), for a loop. The group is made where
+--- there is none, from the stream's beginning.
+---
+--- First come the entries that this consumer had got and not acknowledged, as when it died; then
+--- new ones, each for one consumer of the group. An entry is acknowledged when the loop asks for
+--- the next one: leave the loop by break or an error, and it will come again. So each is worked on
+--- once at least. The loop ends where nothing came for `block`, and with the first error, which is
+--- then the second value of the iterator.
+---
+--- @param key       string  the stream
+--- @param group     string  the group's name
+--- @param consumer  string  a name of this consumer that it has after a restart, too
+--- @param options   table   count  10  entries that are got at a time
+---                          block  0   ms to wait for new ones; 0: as long as it takes
+--- @return function         each call returns the id and a table of the fields; nil at the end; nil
+---                          and an error
+--- @raise                   an argument or an option of another type or out of bounds, or one that
+---                          nobody knows
+--- @wait
+--- @usage local client = require("redis").createClient { timeout = 200 }
+--- client:xadd("jobs", "*", "to", "ann")
+--- for id, job in client:stream("jobs", "mailers", "mailer-1", { block = 1 }) do
+---     print(id, job.to)
+--- end
+--- client:close()
+function extras:stream(key, group, consumer, options)
+    check.type(STREAM, "key", key, "string")
+    check.type(STREAM, "group", group, "string")
+    check.type(STREAM, "consumer", consumer, "string")
+    local o = check.options(STREAM, options, STREAM_OPTIONS)
+    local entries, i, from, made, last = {}, 0, "0", false, nil
+
+    -- The next piece: of what is old until there is no more, then of what is new.
+    local function fetch()
+        local reply, err
+        if from == ">" then
+            reply, err = self:xreadgroup("GROUP", group, consumer, "COUNT", o.count, "BLOCK",
+                o.block, "STREAMS", key, from)
+        else
+            reply, err = self:xreadgroup("GROUP", group, consumer, "COUNT", o.count, "STREAMS", key,
+                from)
+        end
+        if err then return nil, err end
+        entries, i = entries_of(reply, key), 0
+        return true
+    end
+
+    return function()
+        local ok, err = true, nil
+        if not made then ok, err = make_group(self, key, group) end
+        made = made or ok
+        if ok and last then ok, err = self:xack(key, group, last) end
+        if not ok then return nil, err end
+        last = nil
+        while i >= #entries do
+            local old = from ~= ">"
+            ok, err = fetch()
+            if not ok then return nil, err end
+            if #entries == 0 and not old then return nil end
+            from = old and #entries > 0 and entries[#entries][1] or ">"
+        end
+        i = i + 1
+        last = entries[i][1]
+        return last, fields_of(entries[i])
     end
 end
 
