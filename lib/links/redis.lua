@@ -12,7 +12,7 @@
 --- client:pipeline(function(p) p:incr("a") p:get("b") end)
 --- client:multi(function(tx) tx:incr("a") tx:incr("b") end)
 --- client:subscribe("news")   -- redis.subscription
---- client:script("return 1")  -- redis.extras
+--- client:script("return 1")  -- redis.extras, as client:scanEach and client:stream
 --- client:lock("job")         -- redis.lock
 --- ```
 ---
@@ -22,13 +22,13 @@ local null = require "links.null"
 local clients = require "links.redis.client"
 local conns = require "links.redis.conn"
 local open = require "links.redis.open"
-local options = require "links.redis.options"
+local checked = require "links.redis.options"
 
 local redis = { null = null }
 
 --- Makes a client. It connects when the first command needs it.
 ---
---- @param given  table  url            nil          redis://[user:password@]host[:port][/db],
+--- @param options  table  url          nil          redis://[user:password@]host[:port][/db],
 ---                                                  rediss:// for TLS, unix:///path. Options
 ---                                                  beside it go before what it says
 ---                      port           6379         1 to 65535
@@ -71,17 +71,17 @@ local redis = { null = null }
 --- local value, err = client:get("key")
 --- assert(value == nil or type(value) == "string")
 --- client:close()
-function redis.createClient(given)
-    return clients.new(options.client("redis.createClient([options])", given, 1))
+function redis.createClient(options)
+    return clients.new(checked.client("redis.createClient([options])", options, 1))
 end
 
 --- Makes one connection, for one task (several may use it, too).
 ---
---- @param port   integer  1 to 65535; without meaning where options.path is given
---- @param host   string   a name or a numeric address. Default: "127.0.0.1"
---- @param given  table    path, db, username, password, name, tls, protocol, connectTimeout,
----                        timeout, int64, hashReplies, maxReplySize, maxReplyElements,
----                        maxReplyDepth: as of redis.createClient
+--- @param port     integer  1 to 65535; without meaning where options.path is given
+--- @param host     string   a name or a numeric address. Default: "127.0.0.1"
+--- @param options  table    path, db, username, password, name, tls, protocol, connectTimeout,
+---                          timeout, int64, hashReplies, maxReplySize, maxReplyElements,
+---                          maxReplyDepth: as of redis.createClient
 --- @return conn           see redis.conn
 --- @return nil, err       ECONNREFUSED, ETIMEDOUT and others  as tcp.connect, unix.connect and
 ---                                                            tls.connect
@@ -93,8 +93,8 @@ end
 --- @wait
 --- @usage local conn, err = require("redis").connect(6379, "127.0.0.1", { connectTimeout = 200 })
 --- if conn then conn:close() else assert(err.name) end
-function redis.connect(port, host, given)
-    local o = options.connect("redis.connect(port[, host, options])", port, host, given, 1)
+function redis.connect(port, host, options)
+    local o = checked.connect("redis.connect(port[, host, options])", port, host, options, 1)
     local line, err = open(o)
     if not line then return nil, err end
     return conns.new(line, o)
