@@ -16,8 +16,8 @@
 --- client:lock("job")         -- redis.lock
 --- ```
 ---
---- Not there yet: Sentinel and Cluster (the options `sentinels`, `master`, `cluster`, `readFrom`),
---- and client-side caching.
+--- Not there yet: Cluster and reads from replicas (the options `cluster`, `readFrom`), client-side
+--- caching, passwords of sentinels themselves.
 local null = require "links.null"
 local clients = require "links.redis.client"
 local conns = require "links.redis.conn"
@@ -56,6 +56,13 @@ local redis = { null = null }
 ---                                                  safe, and a connection where it failed
 ---                      reconnect      {base = 50, max = 2000}  ms of back-off: doubled with each
 ---                                                  failure
+---                      sentinels      nil          an array of {host, port} (26379 by default):
+---                                                  before each connection they are asked where
+---                                                  the master is, who must say so himself. A
+---                                                  fail-over is seen where the connection is
+---                                                  lost, or a reply is READONLY. `tls` is for
+---                                                  them, too
+---                      master         nil          the name that the sentinels know it by
 ---                      int64          "auto"       integers beyond 2^53: "auto" as 64-bit ones,
 ---                                                  "string", "number" (rounded)
 ---                      hashReplies    "map"        HGETALL, CONFIG GET and the maps of RESP3

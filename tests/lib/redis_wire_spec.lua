@@ -378,7 +378,10 @@ describe("a Redis client", function()
         assert.is_false(pcall(client.get, client, nil))
         assert.is_false(pcall(client.get, client, {}))
         for _, options in ipairs {
-            { sentinels = {} }, { cluster = {} }, { readFrom = "master" }, { url = "http://x" },
+            { sentinels = {}, master = "m" }, { master = "m" }, { sentinels = { { "x" } } },
+            { sentinels = { { "x" } }, master = "m", host = "y" },
+            { sentinels = { 1 }, master = "m" },
+            { cluster = {} }, { readFrom = "master" }, { url = "http://x" },
             { url = "redis://x/name" }, { port = 0 }, { int64 = "cdata" }, { db = -1 },
             { username = "x" }, { path = "/x", tls = {} }, { reconnect = { first = 1 } },
             { protocol = 4 }, { maxReplyDepth = 65 }, { maxWait = 0 },
@@ -400,6 +403,65 @@ describe("a Redis client", function()
             assert.is_false(ok)
             assert.matches("^tests/lib/redis_wire_spec.*" .. what, message)
         end
+    end)
+end)
+
+describe("a Redis client with sentinels", function()
+    after_each(sockets.close_all)
+
+    -- A server that answers ROLE with what `roles` has for its name, and all else with its name.
+    local function node(name, roles)
+        return (server.answering(function(command)
+            if command[1] == "ROLE" then return "*1\r\n+" .. roles[name] .. "\r\n" end
+            if command[1] == "INCR" and roles[name] ~= "master" then
+                return "-READONLY You can't write against a read only replica.\r\n"
+            end
+            return "+" .. name .. "\r\n"
+        end))
+    end
+
+    -- A sentinel that says what `where.port` is when it is asked.
+    local function sentinel(where)
+        return (sockets.serve(function(socket)
+            for command in function() return server.command(socket) end do
+                local text = "+OK\r\n"
+                if command[1] == "SENTINEL" then
+                    local port = command[3] == "main" and where.port
+                    text = port and ("*2\r\n+127.0.0.1\r\n+%d\r\n"):format(port) or "*-1\r\n"
+                end
+                socket:write(text)
+            end
+        end))
+    end
+
+    it("finds the master, and the next one after a fail-over", function()
+        local roles, where = { one = "master", two = "slave" }, {}
+        local ports = { one = node("one", roles), two = node("two", roles) }
+        where.port = ports.one
+        local client = sockets.keep(redis.createClient {
+            sentinels = { { "127.0.0.1", 1 }, { "127.0.0.1", sentinel(where) } },
+            master = "main", retries = 3, reconnect = { base = 1, max = 5 },
+        })
+        assert.equal("one", client:incr("k"))
+        assert.equal("one", client:use(function(conn) return conn:get("k") end))
+        roles.one, roles.two, where.port = "slave", "master", ports.two
+        assert.equal("two", client:incr("k"))
+        assert.equal(1, client:stats().reconnects)
+    end)
+
+    it("takes nobody for the master who does not say so, and says what it found", function()
+        local roles, where = { one = "slave" }, {}
+        where.port = node("one", roles)
+        local function ask(name, port)
+            local client = sockets.keep(redis.createClient {
+                sentinels = { { "127.0.0.1", port } }, master = name, retries = 0,
+            })
+            return (select(2, client:get("k"))).name
+        end
+        local port = sentinel(where)
+        assert.equal("READONLY", ask("main", port))
+        assert.equal("NOT_FOUND", ask("other", port))
+        assert.equal("ECONNREFUSED", ask("main", 1))
     end)
 end)
 

@@ -1,4 +1,5 @@
--- From options to a connection that is ready for commands: connected, encrypted, introduced.
+-- From options to a connection that is ready for commands: connected, encrypted, introduced. Where
+-- there are sentinels, they are asked each time where the master is.
 local core = require "links.core"
 local errors = require "links.errors"
 local codec = require "links.redis.codec"
@@ -69,7 +70,7 @@ local function greet(line, o, began)
 end
 
 -- A line (lib/links/redis/line.lua), or nil and an error. Waits.
-local function open(o)
+local function open_one(o)
     local began = now()
     local socket, err = dial(o)
     if not socket then return nil, err end
@@ -82,4 +83,78 @@ local function open(o)
     return line
 end
 
-return open
+-- --- sentinels --------------------------------------------------------------------------------
+
+local function with(o, host, port, changed)
+    local result = {}
+    for name, value in pairs(o) do result[name] = value end
+    for name, value in pairs(changed or {}) do result[name] = value end
+    result.host, result.port, result.sentinels = host, port, nil
+    return result
+end
+
+-- Asks the connection at `o` one thing, and closes it.
+local function ask(o, ...)
+    local line, err = open_one(o)
+    if not line then return nil, err end
+    local reply
+    reply, err = line:send(encode(...), 0, o.timeout)
+    line:close()
+    return reply, err
+end
+
+-- Where the master is, as one sentinel has it.
+local function master_of(o, sentinel)
+    local plain = with(o, sentinel[1], sentinel[2], { protocol = 2, db = 0 })
+    plain.username, plain.password, plain.name = nil, nil, nil
+    local reply, err = ask(plain, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", o.master)
+    if err then return nil, nil, err end
+    local port = type(reply) == "table" and tonumber(reply[2])
+    if not port or type(reply[1]) ~= "string" then
+        return nil, nil, errors.new(errors.code("NOT_FOUND"), "redis sentinel", {
+            address = sentinel[1], port = sentinel[2], message = "it knows no such master",
+        })
+    end
+    return reply[1], port
+end
+
+-- A line to who says himself that he is the master: a sentinel may not know better yet.
+local function open_master(o, host, port)
+    local line, err = open_one(with(o, host, port))
+    if not line then return nil, err end
+    local role
+    role, err = line:send(encode("ROLE"), 0, o.timeout)
+    if type(role) == "table" and role[1] == "master" then return line end
+    line:close()
+    return nil, err or errors.new(0, nil, {
+        name = "READONLY", module = "redis", address = host, port = port,
+        message = "what the sentinels name is no master",
+    })
+end
+
+-- Whether the task itself is to end, and need not ask the next one.
+local function is_own(err) return err.name == "ECANCELED" or err.deadline end
+
+local function open_by_sentinels(o)
+    local list, last = o.sentinels, nil
+    for i = 1, #list do
+        local sentinel = list[i]
+        local host, port, err = master_of(o, sentinel)
+        local line
+        if host then line, err = open_master(o, host, port) end
+        if line then
+            -- Who knew is asked first the next time.
+            table.insert(list, 1, table.remove(list, i))
+            return line
+        end
+        if is_own(err) then return nil, err end
+        last = err
+    end
+    return nil, last
+end
+
+return function(o)
+    local open = o.sentinels and open_by_sentinels or open_one
+    local line, err = open(o)
+    return line, err
+end

@@ -40,6 +40,8 @@ local CLIENT = {
     autoPipeline = { default = true, type = "boolean" },
     retries = integer(1, 0, 1000),
     reconnect = { type = "table" },
+    sentinels = { type = "table" },
+    master = { type = "string" },
 }
 for name, about in pairs(CONNECT) do CLIENT[name] = about end
 
@@ -115,6 +117,30 @@ local function check_all(signature, o, known, level)
     return o
 end
 
+local SENTINEL_PORT = 26379
+
+-- A list of { host, port } of one's own: the order changes.
+local function check_sentinels(signature, o, given, level)
+    if not o.sentinels and not o.master then return end
+    local list = {}
+    for i, sentinel in ipairs(o.sentinels or {}) do
+        local label = "options.sentinels[" .. i .. "]"
+        check.type(signature, label, sentinel, "table", level + 1)
+        check.type(signature, label .. "[1]", sentinel[1], "string", level + 1)
+        local port = sentinel[2] == nil and SENTINEL_PORT or sentinel[2]
+        check.integer(signature, label .. "[2]", port, 1, 65535, level + 1)
+        list[i] = { sentinel[1], port }
+    end
+    if not o.master or #list == 0 then
+        error(signature .. " options.sentinels and options.master need each other", level + 2)
+    end
+    if o.path or given.host or given.port then
+        error(signature .. " options.sentinels tell host and port: neither is to be given",
+            level + 2)
+    end
+    o.sentinels = list
+end
+
 -- Those of redis.connect.
 function options.connect(signature, port, host, given, level)
     local o = check_all(signature, given, CONNECT, level + 1)
@@ -134,6 +160,7 @@ function options.client(signature, given, level)
     end
     for name, value in pairs(given or {}) do all[name] = value end
     local o = check_all(signature, all, CLIENT, level + 1)
+    check_sentinels(signature, o, all, level + 1)
     o.reconnect = check.options(signature .. " options.reconnect:", o.reconnect, RECONNECT,
         level + 1)
     return o
