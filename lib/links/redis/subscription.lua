@@ -122,7 +122,9 @@ end
 
 --- Waits for the next message.
 ---
---- @param ms  number   how long to wait at most, in milliseconds. Default: as long as it takes
+--- @param ms  number   how long to wait at most, in milliseconds; where the connection was lost,
+---                     one try to make another may take `connectTimeout` more. Default: as long as
+---                     it takes
 --- @return table       {channel =, message =}, and pattern where it came by one
 --- @return nil, err    ETIMEDOUT  there was none within `ms`, or a deadline came
 ---                     ECANCELED  this task was cancelled
