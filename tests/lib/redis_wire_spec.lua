@@ -221,6 +221,22 @@ describe("a Redis client", function()
         assert.equal(2, client:stats().reconnects)
     end)
 
+    it("makes nothing again more often than it was told", function()
+        local counts = {}
+        local port = server.answering(function(command)
+            local word = command[1]
+            counts[word] = (counts[word] or 0) + 1
+            return word == "PING" and "+PONG\r\n" or word == "INCR" and "-LOADING it\r\n" or nil
+        end)
+        local client = client_of(port, { retries = 1, reconnect = { base = 1, max = 1 } })
+        for _, word in ipairs { "GET", "INCR" } do
+            assert.equal("PONG", client:ping()) -- it is connected
+            local value, err = client:command(word, "k")
+            assert.same({ nil, true }, { value, err ~= nil })
+            assert.equal(2, counts[word])
+        end
+    end)
+
     it("makes again what the server says it has not done", function()
         local replies = {
             "-LOADING Redis is loading\r\n", "-MASTERDOWN Link is down\r\n", "+fine\r\n",

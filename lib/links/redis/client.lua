@@ -196,13 +196,18 @@ local function again_after(self, err, safe, tries)
     return lost and safe and 0 or nil
 end
 
--- Sends, and sends again what may be; `safe` says that it changes nothing.
-local function exchange(self, bytes, count, maps, safe)
-    local began, timeout, tries = now(), self._o.timeout, 0
+-- Sends, and sends again what may be; `safe` says that it changes nothing. Where it has been sent
+-- already, that was at `began`, and `err` came of it.
+local function exchange(self, bytes, count, maps, safe, began, err)
+    local timeout, tries = self._o.timeout, 0
     local left = timeout
+    began = began or now()
     while true do
-        local value, err, flat = try(self, bytes, count, maps, left)
-        if err == nil then return value, nil, flat end
+        local value, flat
+        if not err then
+            value, err, flat = try(self, bytes, count, maps, left)
+            if err == nil then return value, nil, flat end
+        end
         local wait_ms = tries < self._o.retries and again_after(self, err, safe, tries)
         if not wait_ms then return nil, err end
         tries = tries + 1
@@ -214,21 +219,19 @@ local function exchange(self, bytes, count, maps, safe)
             left = timeout - (now() - began)
             if left <= 0 then return nil, new_error(ETIMEDOUT, "redis", { cause = err }) end
         end
+        err = nil
     end
 end
 
 function methods:_run(word, bytes, maps)
-    local line = self._line
+    local line, began, value, err = self._line, now(), nil, nil
     -- As nearly always: the connection is there, and the command is done at the first try.
     if line and self._o.autoPipeline and line.pending < self._o.maxWait
         and line:fit(self._o.idleTimeout) then
-        local value, err = line:send(bytes, 0, self._o.timeout, maps)
+        value, err = line:send(bytes, 0, self._o.timeout, maps)
         if err == nil then return value end
-        if self._o.retries == 0 or not again_after(self, err, READS[word], 0) then
-            return nil, err
-        end
     end
-    local value, err = exchange(self, bytes, 0, maps, READS[word])
+    value, err = exchange(self, bytes, 0, maps, READS[word], began, err)
     return value, err
 end
 
