@@ -5,10 +5,12 @@ local fs = require "fs"
 local redis = require "redis"
 local server = require "redis_server"
 local sockets = require "sockets"
+local tcp_ffi = require "links.tcp.ffi"
 local sync = require "sync"
 local task = require "task"
 local timer = require "timer"
 local tls = require "tls"
+local tools = require "tools"
 local unix = require "unix"
 
 local PATIENCE_MS = 20000
@@ -188,6 +190,34 @@ describe("a Redis client", function()
         assert.is_nil(err.deadline)
         client = client_of(port, { timeout = PATIENCE_MS })
         assert.equal("fine", client:get("k"))
+    end)
+
+    it("leaves a server that says nothing, however short the deadlines of its tasks", function()
+        local port = server.answering(function(_, _, n) return n > 1 and "+fine\r\n" or "" end)
+        local client = client_of(port, { timeout = 100 })
+        tools.eventually("another connection", function()
+            return task.withTimeout(30, function() return client:get("k") end)
+        end)
+        assert.is_true(client:stats().reconnects > 0)
+    end)
+
+    it("keeps a server that was slow to tasks with short deadlines, and answers then", function()
+        local go = sync.event()
+        local port = server.answering(function(command, _, n)
+            if command[2] == "slow" then go:wait(PATIENCE_MS) end
+            return "+" .. n .. command[2] .. "\r\n"
+        end)
+        local client = client_of(port, { timeout = PATIENCE_MS })
+        assert.equal("1k", client:get("k"))
+        local _, err = task.withTimeout(10, function() return client:get("slow") end)
+        assert.is_true(err.deadline)
+        go:set()
+        local line = client._line
+        tools.eventually("a reply that nobody reads", function()
+            return tcp_ffi.C.links_tcp_quiet(line._h) == 0
+        end)
+        line._silent = line._silent - PATIENCE_MS -- as if it had been there for that long
+        assert.equal("1k", client:get("k"))
     end)
 
     it("keeps to a deadline, queueing included", function()

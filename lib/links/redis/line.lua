@@ -150,6 +150,7 @@ end
 
 local function dispatch(self, bytes)
     local reader = self._reader
+    self._silent = false
     local kind, value = read(reader, bytes)
     while kind ~= MORE and not self.broken do
         if kind < 0 then
@@ -207,11 +208,13 @@ local function lead(self, entry, timeout, began)
     return 0
 end
 
--- Nobody waits for this reply any more.
-local function give_up(self, entry, status)
+-- Nobody waits for this reply any more. It was asked for at `began`.
+local function give_up(self, entry, status, began)
     entry.live = false
-    -- What does not answer in time gets no further commands.
+    -- What does not answer in time gets no further commands; that a task had less time than that
+    -- says nothing, but nor does it excuse a server that goes on saying nothing.
     if status == ETIMEDOUT then self.retired = true end
+    self._silent = self._silent or began
     if not self._reading then hand_on(self) end
     if self.retired and not live(self) then self:close() end
     return nil, new_error(status, "redis")
@@ -221,7 +224,7 @@ local function await(self, entry, timeout, began)
     local status = 0
     self.used = began
     while not entry.done do
-        if status ~= 0 then return give_up(self, entry, status) end
+        if status ~= 0 then return give_up(self, entry, status, began) end
         if self._reading then
             local left = timeout > 0 and math.max(timeout - (now() - began), 0) or nil
             status = park(entry.queue, left, "redis reply")
@@ -276,11 +279,19 @@ end
 
 -- --- life -------------------------------------------------------------------------------------
 
+-- Whether the server has said nothing for the time that a command has. Then it takes no more.
+local function is_mute(self)
+    if self._timeout == 0 or now() - self._silent < self._timeout then return false end
+    if C.links_tcp_quiet(self._socket._h) == 0 then return false end
+    self:retire()
+    return true
+end
+
 -- Whether it takes commands; where nobody uses it, the server must not have said anything, as it
 -- does when it closes.
 function Line:fit(idle_ms)
     if self.broken or self.retired then return false end
-    if self.pending > 0 then return true end
+    if self.pending > 0 then return not self._silent or not is_mute(self) end
     local since = now() - self.used
     if since < 1 then return true end
     local fresh = idle_ms == 0 or since < idle_ms
@@ -343,7 +354,7 @@ local function new(socket, o)
         _timeout = o.timeout,
         _maps = o.hashReplies == "map",
         _read_timeout = -1,
-        _first = false, _last = false, _spare = false, _reading = false,
+        _first = false, _last = false, _spare = false, _reading = false, _silent = false,
         pending = 0,
         protocol = 2,
         retired = false,
