@@ -192,6 +192,24 @@ describe("a Redis client", function()
         assert.equal("fine", client:get("k"))
     end)
 
+    it("has its wait for a connection of the pool on its timeout", function()
+        local port = server.answering(function() return "+fine\r\n" end)
+        local client = client_of(port, { autoPipeline = false, timeout = PATIENCE_MS })
+        local get, left = client._pool.get, nil
+        function client._pool.get(pool)
+            timer.sleep(50)
+            local line = assert(get(pool))
+            local send = line.send
+            function line.send(self, bytes, count, ms, maps)
+                left = ms
+                return send(self, bytes, count, ms, maps)
+            end
+            return line
+        end
+        assert.equal("fine", client:get("k"))
+        assert.is_true(left <= PATIENCE_MS - 49)
+    end)
+
     it("leaves a server that says nothing, however short the deadlines of its tasks", function()
         local port = server.answering(function(_, _, n) return n > 1 and "+fine\r\n" or "" end)
         local client = client_of(port, { timeout = 100 })
@@ -327,6 +345,16 @@ describe("a Redis client", function()
         assert.same({ "a", 1, "b", 2 }, conn:hgetall("k"))
         assert.equal("AUTH x", said[7])
         conn:close()
+    end)
+
+    it("says why a server has closed that has enough clients", function()
+        local port = sockets.serve(function(socket)
+            if server.command(socket) then
+                socket:write("-ERR max number of clients reached\r\n")
+            end
+        end)
+        local value, err = client_of(port, { retries = 0 }):get("k")
+        assert.same({ nil, "max number of clients reached" }, { value, err.message })
     end)
 
     it("says what the server has against it", function()

@@ -170,16 +170,21 @@ local function send(line, bytes, count, ms, maps)
     return value, err, line:flat()
 end
 
+-- The same, where `ms` (0: no limit) has been running since `began`.
+local function send_within(line, bytes, count, ms, maps, began)
+    if ms > 0 then ms = math.max(ms - (now() - began), 1) end
+    return send(line, bytes, count, ms, maps)
+end
+
 -- One try, within `left` ms (0: no limit).
 local function try(self, bytes, count, maps, left)
-    if not self._o.autoPipeline then
-        return with_line(self, send, bytes, count, left, maps)
-    end
     local began = now()
+    if not self._o.autoPipeline then
+        return with_line(self, send_within, bytes, count, left, maps, began)
+    end
     local line, err = shared(self, left > 0 and left or nil)
     if not line then return nil, err end
-    if left > 0 then left = math.max(left - (now() - began), 1) end
-    return send(line, bytes, count, left, maps)
+    return send_within(line, bytes, count, left, maps, began)
 end
 
 -- Whether the command may be made again, and after how long.

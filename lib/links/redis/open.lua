@@ -39,6 +39,8 @@ end
 -- A server that is older than HELLO, or does not speak RESP3.
 local OLD = { ERR = true, NOPROTO = true }
 
+local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
+
 -- The error of a command of the introduction that must succeed.
 local function failure_of(list, must)
     for i = 1, must do
@@ -47,6 +49,7 @@ local function failure_of(list, must)
 end
 
 local function greet(line, o, began)
+    local refusal
     if o.protocol == 3 then
         local _, err = line:send(hello(o), 0, left_of(o, began))
         if not err then
@@ -54,6 +57,7 @@ local function greet(line, o, began)
         elseif err.code ~= 0 or not OLD[err.name] then
             return err
         end
+        refusal = err
     end
     local list = {}
     local function add(...) list[#list + 1] = encode(...) end
@@ -66,7 +70,9 @@ local function greet(line, o, began)
     -- Known since Redis 7.2: what comes of it does not matter.
     add("CLIENT", "SETINFO", "LIB-NAME", "links")
     local replies, err = line:send(table.concat(list), #list, left_of(o, began))
-    return err or failure_of(replies, must)
+    if not err then return failure_of(replies, must) end
+    -- It was not HELLO that was refused, but we: "max number of clients reached".
+    return not LOST[err.name] and err or refusal or err
 end
 
 -- A line (lib/links/redis/line.lua), or nil and an error. Waits.
