@@ -72,6 +72,43 @@ run("subscriptions of redis", function()
         repeat seen = assert(sub:read(PATIENCE_MS)) until seen.message == "last"
     end)
 
+    it("give what is there to who does not want to wait", function()
+        local client = new()
+        local sub = sockets.keep(assert(client:subscribe("a")))
+        assert.equal("ETIMEDOUT", select(2, sub:read(0)).name)
+        assert.equal(1, client:publish("a", "hello"))
+        local message
+        sockets.eventually(function()
+            message = sub:read(0)
+            return message
+        end)
+        assert.same({ channel = "a", message = "hello" }, message)
+    end)
+
+    it("are made once for all who read when the connection is lost", function()
+        local client = new { reconnect = { base = 1, max = 5 } }
+        local sub = sockets.keep(assert(client:subscribe("once")))
+        assert(client:client("KILL", "TYPE", "pubsub"))
+        local reader = task.spawn(function() return sub:read() end)
+        local other = task.spawn(function() return sub:read() end)
+        assert.equal("EBUSY", select(2, join(other)).name)
+        sockets.eventually(function() return client:publish("once", "again") > 0 end)
+        assert.same({ channel = "once", message = "again" }, join(reader))
+        assert.same({ 1, 1 }, { client:publish("once", "more"), sub.reconnects })
+    end)
+
+    it("have as many channels as anybody wants", function()
+        local client = new { reconnect = { base = 1, max = 5 } }
+        local sub = sockets.keep(assert(client:subscribe("many")))
+        for i = 1, 9000 do assert(sub:add("many " .. i)) end
+        sockets.eventually(function() return client:publish("many 9000", "1") == 1 end)
+        assert.equal("1", assert(sub:read(PATIENCE_MS)).message)
+        assert(client:client("KILL", "TYPE", "pubsub"))
+        local reader = task.spawn(function() return sub:read() end)
+        sockets.eventually(function() return client:publish("many 8999", "2") == 1 end)
+        assert.equal("2", join(reader).message)
+    end)
+
     it("are made again when the connection is lost", function()
         local client = new { reconnect = { base = 1, max = 5 } }
         local sub = sockets.keep(assert(client:subscribe("lost 1")))

@@ -332,6 +332,15 @@ run("redis", function()
         assert.is_false(pcall(client.script, client))
     end)
 
+    it("runs scripts with more arguments than a function can have", function()
+        local args = {}
+        for i = 1, 10000 do args[i] = i % 2 == 0 and i or i + 0LL end
+        local script = client:script("return {#KEYS, KEYS[2], #ARGV, ARGV[1001], ARGV[10000]}")
+        assert.same({ 2, "b", 10000, "1001", "10000" }, script:run({ "a", "b" }, args))
+        args[5000] = {}
+        assert.has_error(function() script:run({ "a", "b" }, args) end)
+    end)
+
     it("goes over all keys", function()
         local wanted = {}
         client:pipeline(function(p)

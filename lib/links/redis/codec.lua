@@ -46,11 +46,12 @@ function codec.raise(text)
     error(text, level)
 end
 
--- The bytes of a command one of whose arguments is no string and no number. Integers of 64 bits
--- are sent as what they are; all else is raised.
-function codec.encode_any(...)
-    local list = { n = select("#", ...), ... }
-    for i = 1, list.n do
+local PIECE = 1000 -- of what is put on the stack at once: a list may be longer than that can be
+
+-- The bytes of a command, the first `n` of a list. Integers of 64 bits are sent as what they are;
+-- what else is no string and no number is raised.
+function codec.encode_list(list, n)
+    for i = 1, n do
         local value = list[i]
         if type(value) ~= "string" and type(value) ~= "number" then
             list[i] = text_of(value)
@@ -61,7 +62,18 @@ function codec.encode_any(...)
             end
         end
     end
-    return (encode(unpack(list, 1, list.n)))
+    if n <= PIECE then return (encode(unpack(list, 1, n))) end
+    local parts = { "*" .. n .. "\r\n" }
+    for i = 1, n, PIECE do
+        local bytes = encode(unpack(list, i, math.min(i + PIECE - 1, n)))
+        parts[#parts + 1] = bytes:sub(bytes:find("\n", 1, true) + 1)
+    end
+    return table.concat(parts)
+end
+
+-- The same of arguments.
+function codec.encode_any(...)
+    return codec.encode_list({ ... }, select("#", ...))
 end
 
 return codec

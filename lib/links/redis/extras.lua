@@ -2,6 +2,7 @@
 --- and reading streams. All of these are methods of both (redis.client, redis.conn).
 local check = require "links.check"
 local crypto = require "links.crypto"
+local codec = require "links.redis.codec"
 
 local extras = {}
 
@@ -48,14 +49,15 @@ local RUN = "script:run([keys, args])"
 function script:run(keys, args)
     check.type(RUN, "keys", keys, "table|nil")
     check.type(RUN, "args", args, "table|nil")
-    local list = {}
-    for i, key in ipairs(keys or {}) do list[i] = key end
-    local count = #list
-    for i, value in ipairs(args or {}) do list[count + i] = value end
+    local list = { "EVALSHA", self.sha1, 0 }
+    for _, key in ipairs(keys or {}) do list[#list + 1] = key end
+    list[3] = #list - 3
+    for _, value in ipairs(args or {}) do list[#list + 1] = value end
     local client = self._client
-    local value, err = client:evalsha(self.sha1, count, unpack(list))
+    local value, err = client:_run("EVALSHA", codec.encode_list(list, #list))
     if err and err.name == "NOSCRIPT" then
-        value, err = client:eval(self._source, count, unpack(list))
+        list[1], list[2] = "EVAL", self._source
+        value, err = client:_run("EVAL", codec.encode_list(list, #list))
     end
     return value, err
 end

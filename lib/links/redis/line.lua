@@ -314,8 +314,11 @@ function Line:receive(ms)
     local kind, value = read(self._reader)
     while kind == MORE do
         local left = until_ms and math.max(math.ceil(until_ms - now()), 0) or 0
-        if ms and left == 0 then return nil, new_error(ETIMEDOUT, "redis") end
-        set_timeout(self, left)
+        -- What is there already is read in no time.
+        if ms and left == 0 and C.links_tcp_quiet(self._socket._h) == 1 then
+            return nil, new_error(ETIMEDOUT, "redis")
+        end
+        set_timeout(self, ms and math.max(left, 1) or 0)
         local bytes = take(self._socket._h)
         if type(bytes) ~= "string" then
             local err = new_error(bytes, "redis")

@@ -15,6 +15,7 @@ local open = require "links.redis.open"
 
 local now, new_error = core.now, errors.new
 local CLOSED, ETIMEDOUT = errors.code("CLOSED"), errors.code("ETIMEDOUT")
+local EBUSY = errors.code("EBUSY")
 
 local UNDO = { SUBSCRIBE = "UNSUBSCRIBE", PSUBSCRIBE = "PUNSUBSCRIBE", SSUBSCRIBE = "SUNSUBSCRIBE" }
 
@@ -37,7 +38,7 @@ local function all_of(self)
     local list = { self._verb }
     for channel in pairs(self._channels) do list[#list + 1] = channel end
     if #list == 1 then return nil, 0 end
-    return codec.encode_any(unpack(list)), #list - 1
+    return codec.encode_list(list, #list), #list - 1
 end
 
 -- Connects and subscribes; true, or nil and an error.
@@ -48,15 +49,14 @@ local function connect(self)
         line:close()
         return nil, new_error(CLOSED, "redis")
     end
+    -- What is added or closed while this is sent is told to this one, too.
+    self._line = line
     local bytes = all_of(self)
     local ok = true
     if bytes then ok, err = line:post(bytes) end
-    if not ok then
-        line:close()
-        return nil, err
-    end
-    self._line = line
-    return true
+    if ok then return true end
+    line:close()
+    return nil, err
 end
 
 -- What the server has said: a message, or nil.
@@ -120,11 +120,20 @@ local function step(self, until_ms)
     return nil, err
 end
 
+local function next_message(self, until_ms)
+    local early = self._early
+    if early[1] then return table.remove(early, 1) end
+    while true do
+        local message, err = step(self, until_ms)
+        if message then return message end
+        if err then return nil, err end
+    end
+end
+
 --- Waits for the next message.
 ---
---- @param ms  number   how long to wait at most, in milliseconds; where the connection was lost,
----                     one try to make another may take `connectTimeout` more. Default: as long as
----                     it takes
+--- @param ms  number   how long to wait at most, in milliseconds; 0: not at all. Where a connection
+---                     has to be made, connectTimeout counts. Default: as long as it takes
 --- @return table       {channel =, message =}, and pattern where it came by one
 --- @return nil, err    ETIMEDOUT  there was none within `ms`, or a deadline came
 ---                     ECANCELED  this task was cancelled
@@ -144,14 +153,13 @@ end
 --- client:close()
 function methods:read(ms)
     check.timeout("sub:read([ms])", "ms", ms)
-    local until_ms = ms and now() + ms
-    local early = self._early
-    if early[1] then return table.remove(early, 1) end
-    while true do
-        local message, err = step(self, until_ms)
-        if message then return message end
-        if err then return nil, err end
-    end
+    if self._closed then return nil, new_error(CLOSED, "redis") end
+    if self._reading then return nil, new_error(EBUSY, "redis") end
+    self._reading = true
+    local ok, message, err = pcall(next_message, self, ms and now() + ms)
+    self._reading = false
+    if not ok then error(message, 0) end
+    return message, err
 end
 
 -- Channels of a call, at least one.
@@ -243,6 +251,7 @@ local function subscribe(signature, o, verb, ...)
     check_channels(signature, ...)
     local self = setmetatable({
         _o = o, _verb = verb, _channels = {}, _early = {}, _line = false, _closed = false,
+        _reading = false,
         _confirmed = 0, _failures = 0,
         reconnects = 0,
     }, Subscription)
