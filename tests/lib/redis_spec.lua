@@ -122,6 +122,36 @@ run("redis", function()
         assert.same({ 0, 0 }, { client:stats().pending, client:stats().reconnects })
     end)
 
+    it("gives everybody his own reply while it is slow to read what is large", function()
+        local tasks, large = {}, ("x"):rep(300000)
+        for i = 1, 24 do
+            tasks[i] = task.spawn(function()
+                for j = 1, 12 do
+                    local text = ("%d %d %s"):format(i, j, (i + j) % 3 == 0 and large or "")
+                    local ms = (i + j) % 7 == 0 and 5 or PATIENCE_MS
+                    local reply, err = task.withTimeout(ms, function() return client:echo(text) end)
+                    assert(ms == 5 and err or reply == text, "another one's reply")
+                end
+            end)
+        end
+        for i = 1, #tasks do join(tasks[i]) end
+        assert.equal(0, client:stats().reconnects)
+    end)
+
+    it("gives nobody what was asked for where no wait can be", function()
+        for _, size in ipairs { 1, 4000000 } do
+            client:set("k", "v")
+            local text = ("x"):rep(size)
+            assert.has_error(function()
+                table.sort({ 3, 2, 1 }, function(a, b)
+                    client:echo(text)
+                    return a < b
+                end)
+            end)
+            for _ = 1, 3 do assert.equal("v", client:get("k")) end
+        end
+    end)
+
     it("gives each command a connection where they are not to share one", function()
         local c = new { autoPipeline = false, poolSize = 3 }
         local tasks = {}

@@ -411,11 +411,13 @@ describe("a Redis client", function()
         for i = 1, 20 do assert.is_true((join(tasks[i]))) end
     end)
 
-    it("leaves a connection on which half a command was written", function()
-        local big, stop = ("x"):rep(8000000), sync.event()
+    it("writes what is left of a command whose task was cancelled, for those behind it", function()
+        local big, go = ("x"):rep(8000000), sync.event()
         local port = server.fake(function(socket, n)
-            if n == 1 then return stop:wait() end
-            while server.command(socket) do socket:write("+fine\r\n") end
+            go:wait(PATIENCE_MS)
+            for command in function() return server.command(socket) end do
+                socket:write("+" .. n .. command[1] .. #command[#command] .. "\r\n")
+            end
         end)
         local client = client_of(port, { timeout = 0 })
         local large = task.spawn(client.set, client, "k", big)
@@ -423,12 +425,26 @@ describe("a Redis client", function()
         local behind = task.spawn(client.incr, client, "k")
         local reading = task.spawn(client.get, client, "k")
         sockets.eventually(function() return client:stats().pending == 3 end)
-        behind:cancel() -- nothing of it has gone: it does no harm
+        behind:cancel() -- nothing of it has gone
         assert.equal("ECANCELED", select(2, join(behind)).name)
-        assert.is_true(client:stats().connected)
         large:cancel()
         assert.equal("ECANCELED", select(2, join(large)).name)
-        assert.equal("fine", join(reading)) -- on another connection
+        go:set()
+        assert.equal("1GET1", join(reading))
+        assert.equal("1GET2", client:get("kk"))
+        assert.equal(0, client:stats().pending)
+    end)
+
+    it("leaves a connection on which half a command was written", function()
+        local stop = sync.event()
+        local port = server.fake(function(socket, n)
+            if n == 1 then return stop:wait() end
+            while server.command(socket) do socket:write("+fine\r\n") end
+        end)
+        local client = client_of(port, { timeout = 100, retries = 1 })
+        local _, err = client:set("k", ("x"):rep(8000000))
+        assert.equal("ETIMEDOUT", err.name)
+        tools.eventually("another connection", function() return client:get("k") end)
         stop:set()
     end)
 

@@ -12,7 +12,8 @@ local null = require "links.null"
 local tcp_ffi = require "links.tcp.ffi"
 
 local C = tcp_ffi.C
-local now, park, wake_one, new_queue = core.now, core.park, core.wakeOne, core.queue
+local now, park, new_queue = core.now, core.park, core.queue
+local wake_one, wake_all = core.wakeOne, core.wakeAll
 local fast_some, read = core.fast.tcpReadSome, codec.read
 local new_error = errors.new
 local write = require("links.tcp.writing").write
@@ -104,6 +105,7 @@ local function hand_on(self)
 end
 
 local function live(self)
+    if self._turns_waiting > 0 then return true end
     local entry = self._first
     while entry do
         if entry.live then return true end
@@ -121,6 +123,7 @@ function Line:fail(err)
         self._first.err = err
         leave(self, self._first)
     end
+    wake_all(self._turns)
     if self.onlost then self.onlost(self, err) end
 end
 
@@ -239,22 +242,68 @@ local function await(self, entry, timeout, began)
     return value, err
 end
 
--- What was not written gets no reply; what was in part, nobody can go on behind.
-local function unwritten(self, entry, err)
+-- --- writing ----------------------------------------------------------------------------------
+
+-- The row is in the order of what is written, so one writes at a time: while the server is slow to
+-- read, a later command could be faster than an earlier one that has been woken to write on.
+
+-- Waits until nobody else writes, behind those who do so already. What is left of `timeout`, or nil
+-- and an error.
+local function await_turn(self, timeout)
+    local began = now()
+    self.pending, self._turns_waiting = self.pending + 1, self._turns_waiting + 1
+    local status = park(self._turns, timeout > 0 and timeout or nil, "redis write")
+    self.pending, self._turns_waiting = self.pending - 1, self._turns_waiting - 1
+    if self.broken then return nil, self.broken end
+    if status == 0 then
+        return timeout > 0 and math.max(timeout - (now() - began), 1) or 0
+    end
+    if status == ETIMEDOUT then self.retired = true end
+    if self.retired and not live(self) then self:close() end
+    return nil, new_error(status, "redis")
+end
+
+-- The next one writes: nobody comes between.
+local function end_turn(self)
+    self._writing = self._turns_waiting > 0 and wake_one(self._turns)
+end
+
+-- Why a connection is left on which half a command was written: not the others were out of time.
+local function lost(err)
+    return new_error(ECONNRESET, "redis", { cause = err })
+end
+
+-- Writes what is left of a command whose task has gone: others wait for replies behind it.
+local function finish(self, rest)
+    local done, err = write(self._socket, rest)
+    if not done then self:fail(lost(err)) end
+    end_turn(self)
+    if self.retired and not live(self) then self:close() end
+end
+
+-- What was not written gets no reply, and what was in part one that nobody wants.
+local function unwritten(self, entry, bytes, err)
     if entry.done then
         local why = entry.err -- of the connection: `err` only says that it is closed
+        end_turn(self)
         recycle(self, entry)
         return nil, why
     end
+    local partial, own = err.partial or 0, OWN[-err.code]
+    local timed_out = err.name == "ETIMEDOUT" and not err.deadline
     entry.live = false
-    if not OWN[-err.code] then
+    if own and timed_out then self.retired = true end
+    if not own then
         self:fail(err)
-    elseif (err.partial or 0) > 0 then
-        self:fail(new_error(ECONNRESET, "redis", { cause = err })) -- the others were not cancelled
+    elseif timed_out and partial > 0 then
+        self:fail(lost(err))
+    elseif partial > 0 then
+        core.spawn(finish, self, bytes:sub(partial + 1))
+        return nil, err
     else
         entry.void = true
-        if err.name == "ETIMEDOUT" and not err.deadline then self.retired = true end
     end
+    end_turn(self)
     return nil, err
 end
 
@@ -264,15 +313,22 @@ end
 -- errors are values. `maps` (true, or by place) says which replies are names and values in turn.
 function Line:send(bytes, count, timeout, maps)
     if self.broken then return nil, self.broken end
+    if self._writing then
+        local left, err = await_turn(self, timeout)
+        if not left then return nil, err end
+        timeout = left
+    end
+    self._writing = true
     local entry, began = enter(self, count, maps), now()
     -- What is small does not wait. What does may raise where no wait can be.
     local ok, done, failure = pcall(write, self._socket, bytes)
+    if ok and not done then return unwritten(self, entry, bytes, failure) end
+    end_turn(self)
     if not ok then
-        entry.live = false
-        self:fail(new_error(CLOSED, "redis"))
+        -- How much of it was written nobody knows.
+        self:close()
         error(done, 0)
     end
-    if not done then return unwritten(self, entry, failure) end
     local value, err = await(self, entry, timeout, began)
     return value, err
 end
@@ -358,6 +414,7 @@ local function new(socket, o)
         _maps = o.hashReplies == "map",
         _read_timeout = -1,
         _first = false, _last = false, _spare = false, _reading = false, _silent = false,
+        _writing = false, _turns = new_queue(), _turns_waiting = 0,
         pending = 0,
         protocol = 2,
         retired = false,
