@@ -269,6 +269,16 @@ run("redis", function()
         assert.equal(0, client:wait(0, 10))
     end)
 
+    it("lets go of what waits in the server when it is closed", function()
+        local c = new { poolSize = 1 }
+        local tasks = {}
+        for i = 1, 2 do tasks[i] = task.spawn(function() return c:blpop("closing", 0) end) end
+        sockets.eventually(function() return c:stats().pool.waiting == 1 end)
+        c:close()
+        for i = 1, 2 do assert.equal("CLOSED", select(2, join(tasks[i])).name) end
+        assert.equal(0, c:stats().pool.total)
+    end)
+
     it("takes nothing off a list for a task that was cancelled", function()
         local _, err = sockets.cancelled(function()
             return client:use(function(conn) return conn:blpop("list", 0) end)

@@ -241,10 +241,18 @@ function methods:_run(word, bytes, maps)
     return value, err
 end
 
+local function send_blocking(line, self, bytes, ms)
+    self._blocking[line] = true
+    local value, err = line:send(bytes, 0, ms)
+    self._blocking[line] = nil
+    return value, err
+end
+
 -- What waits in the server gets a connection; a task that gives up takes it along.
 function methods:_block(bytes, ms)
     local grace = self._o.timeout
-    local value, err = with_line(self, send, bytes, 0, ms > 0 and grace > 0 and ms + grace or 0)
+    local value, err = with_line(self, send_blocking, self, bytes,
+        ms > 0 and grace > 0 and ms + grace or 0)
     return value, err
 end
 
@@ -464,6 +472,7 @@ function methods:close()
     self._timer = false
     if self._line then self._line:close() end
     self._line = false
+    for line in pairs(self._blocking) do line:close() end
     self._pool:close()
     core.wakeAll(self._queue, -CLOSED)
     return true
@@ -477,6 +486,7 @@ local function new(o)
         _o = o,
         _line = false, _connecting = false, _closed = false, _timer = false, _pinned = false,
         _queue = core.queue(),
+        _blocking = setmetatable({}, { __mode = "k" }), -- connections of what waits in the server
         _waiting = 0, _attempts = 0, _failures = 0, _connects = 0, _reconnects = 0,
         _next_at = 0, _error = false,
     }, Client)
