@@ -27,7 +27,6 @@ enum {
     ROOM_FIRST = 4096,
     ROOM_KEPT = 65536, /* bytes of an empty buffer that are kept */
     ON_STACK = 1024,   /* bytes of a command that need no memory of their own */
-    NUMBER_MAX = 32,
 };
 
 #define EXACT_MAX 9007199254740992 /* 2^53 */
@@ -335,15 +334,10 @@ static char *reserve(text *t, size_t len)
 /* A length and what it is of: "$3", "*2". */
 static void put_length(text *t, char type, size_t n)
 {
-    char digits[NUMBER_MAX], *at = digits + sizeof(digits), *out = reserve(t, NUMBER_MAX + 3);
-    do {
-        *--at = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    size_t len = (size_t)(digits + sizeof(digits) - at);
-    *out++ = type;
-    memcpy(out, at, len);
-    memcpy(out + len, "\r\n", 2);
+    char *out = reserve(t, DECIMAL_WHOLE_MAX + 3);
+    *out = type;
+    size_t len = decimal_write_whole(out + 1, n);
+    memcpy(out + 1 + len, "\r\n", 2);
     t->len += len + 3;
 }
 

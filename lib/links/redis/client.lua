@@ -229,15 +229,16 @@ local function exchange(self, bytes, count, maps, safe, began, err)
 end
 
 function methods:_run(word, bytes, maps)
-    local line, began, failure = self._line, now(), nil
+    local line = self._line
+    local failure, since
     -- As nearly always: the connection is there, and the command is done at the first try.
     if line and self._o.autoPipeline and line.pending < self._o.maxWait
         and line:fit(self._o.idleTimeout) then
-        local value, err = line:send(bytes, 0, self._o.timeout, maps)
+        local value, err, began = line:send(bytes, 0, self._o.timeout, maps)
         if err == nil then return value end
-        failure = err
+        failure, since = err, began
     end
-    local value, err = exchange(self, bytes, 0, maps, READS[word], began, failure)
+    local value, err = exchange(self, bytes, 0, maps, READS[word], since, failure)
     return value, err
 end
 

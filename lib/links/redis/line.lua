@@ -308,9 +308,10 @@ local function unwritten(self, entry, bytes, err)
 end
 
 -- Sends a command, and waits for its reply for at most `timeout` ms; 0: as long as it takes. The
--- value, or nil and an error: the server's, with the code 0, or why there is no reply. Where
--- `count` is not 0 that many commands are sent, and a list of their replies is the value, in which
--- errors are values. `maps` (true, or by place) says which replies are names and values in turn.
+-- value, or nil and an error: the server's, with the code 0, or why there is no reply; and when it
+-- was sent. Where `count` is not 0 that many commands are sent, and a list of their replies is the
+-- value, in which errors are values. `maps` (true, or by place) says which replies are names and
+-- values in turn.
 function Line:send(bytes, count, timeout, maps)
     if self.broken then return nil, self.broken end
     if self._writing then
@@ -323,14 +324,14 @@ function Line:send(bytes, count, timeout, maps)
     -- What is small does not wait. What does may raise where no wait can be.
     local ok, done, failure = pcall(write, self._socket, bytes)
     if ok and not done then return unwritten(self, entry, bytes, failure) end
-    end_turn(self)
+    if self._turns_waiting > 0 then end_turn(self) else self._writing = false end
     if not ok then
         -- How much of it was written nobody knows.
         self:close()
         error(done, 0)
     end
     local value, err = await(self, entry, timeout, began)
-    return value, err
+    return value, err, began
 end
 
 -- --- life -------------------------------------------------------------------------------------
