@@ -370,6 +370,14 @@ run("redis", function()
         assert.is_nil(select(2, client:script("return false"):run()))
         assert.equal(1, (client:use(function(conn) return conn:script("return 1"):run() end)))
         assert.is_false(pcall(client.script, client))
+        for _, call in ipairs {
+            function() client:script("LOAD", "return 1") end, function() client:script("flush") end,
+        } do
+            local ok, message = pcall(call)
+            assert.is_false(ok)
+            assert.matches("^tests/lib/redis_spec.*SCRIPT", message)
+        end
+        assert.equal(script.sha1, client:command("SCRIPT", "LOAD", script._source))
     end)
 
     it("runs scripts with more arguments than a function can have", function()

@@ -11,11 +11,16 @@ local extras = {}
 local script = {}
 local Script = { __index = script, __name = "redis script" }
 
---- Makes a script of Lua that runs in the server. It is sent once: later runs send its hash.
+-- What client:script would be as a command; none of these words is a script.
+local SUBCOMMANDS = { DEBUG = true, EXISTS = true, FLUSH = true, HELP = true, KILL = true,
+    LOAD = true }
+
+--- Makes a script of Lua that runs in the server. It is sent once: later runs send its hash. The
+--- command SCRIPT itself is `client:command("SCRIPT", "FLUSH")`.
 ---
 --- @param source  string  the script: KEYS, ARGV, redis.call
 --- @return script         script:run([keys[, args]])
---- @raise                 `source` is no string
+--- @raise                 `source` is no string, or a subcommand of SCRIPT, or not alone
 --- @usage local client = require("redis").createClient { timeout = 200 }
 --- local limit = client:script [[
 ---     local n = redis.call("INCR", KEYS[1])
@@ -25,8 +30,12 @@ local Script = { __index = script, __name = "redis script" }
 --- local n, err = limit:run({ "visits" }, { 60000 })
 --- assert(n or err)
 --- client:close()
-function extras:script(source)
+function extras:script(source, ...)
     check.type("client:script(source)", "source", source, "string")
+    if select("#", ...) > 0 or SUBCOMMANDS[source:upper()] then
+        error('client:script(source) makes a script: the command is client:command("SCRIPT", ...)',
+            2)
+    end
     return setmetatable({
         _client = self, _source = source, sha1 = crypto.hash("sha1", source),
     }, Script)
