@@ -435,6 +435,30 @@ describe("a Redis client", function()
         assert.equal(0, client:stats().pending)
     end)
 
+    it("has its wait for its turn to write on its timeout", function()
+        local go, incremented = sync.event(), false
+        local port = server.fake(function(socket, n)
+            if n == 1 then go:wait(PATIENCE_MS) end
+            for command in function() return server.command(socket) end do
+                incremented = incremented or command[1] == "INCR"
+                socket:write("+" .. n .. command[1] .. "\r\n")
+            end
+        end)
+        local client = client_of(port, { timeout = 0 })
+        local large = task.spawn(client.set, client, "k", ("x"):rep(20000000))
+        sockets.eventually(function() return client._line and client._line._writing end)
+        local line = client._line
+        client._o.timeout = 20 -- of what is sent from now on
+        local _, err = client:incr("k")
+        assert.same({ "ETIMEDOUT" }, { err.name, err.deadline })
+        client._o.timeout = 0
+        assert.equal("2GET", client:get("k")) -- the first connection takes no more
+        go:set()
+        assert.equal("1SET", join(large))
+        sockets.eventually(function() return line.broken end) -- nobody waits for it any more
+        assert.is_false(incremented)
+    end)
+
     it("leaves a connection on which half a command was written", function()
         local stop = sync.event()
         local port = server.fake(function(socket, n)
