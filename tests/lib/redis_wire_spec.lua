@@ -527,6 +527,11 @@ describe("a Redis client with sentinels", function()
     local function node(name, roles)
         return (server.answering(function(command)
             if command[1] == "ROLE" then return "*1\r\n+" .. roles[name] .. "\r\n" end
+            if command[1] == "MULTI" then return "+OK\r\n" end
+            if command[1] == "EXEC" then return "-EXECABORT Transaction discarded.\r\n" end
+            if command[1] == "BLPOP" and roles[name] ~= "master" then
+                return "-UNBLOCKED force unblock from blocking operation\r\n"
+            end
             if command[1] == "INCR" and roles[name] ~= "master" then
                 return "-READONLY You can't write against a read only replica.\r\n"
             end
@@ -561,6 +566,67 @@ describe("a Redis client with sentinels", function()
         roles.one, roles.two, where.port = "slave", "master", ports.two
         assert.equal("two", client:incr("k"))
         assert.equal(1, client:stats().reconnects)
+    end)
+
+    it("leaves who is no master any more in whatever way it says so", function()
+        local ways = {
+            function(client) return select(2, client:incr("k")) end,
+            function(client) return client:pipeline(function(p) p:get("k") p:incr("k") end)[2] end,
+            function(client) return select(2, client:multi(function(tx) tx:incr("k") end)) end,
+            function(client) return select(2, client:blpop("k", 1)) end,
+            function(client)
+                return client:use(function(conn)
+                    local _, err = conn:incr("k")
+                    assert.equal("one", conn:get("k")) -- for as long as this one has it
+                    return err
+                end)
+            end,
+        }
+        for i, way in ipairs(ways) do
+            for _, shared in ipairs { true, false } do
+                local roles, where = { one = "master", two = "slave" }, {}
+                local ports = { one = node("one", roles), two = node("two", roles) }
+                where.port = ports.one
+                local client = sockets.keep(redis.createClient {
+                    sentinels = { { "127.0.0.1", sentinel(where) } }, master = "main",
+                    retries = 0, autoPipeline = shared, timeout = PATIENCE_MS,
+                })
+                -- The connection that the way takes is there.
+                if i > 3 then client:use(function(conn) return conn:get("k") end) end
+                assert.equal("one", client:get("k"))
+                roles.one, roles.two, where.port = "slave", "master", ports.two
+                local err = way(client)
+                assert.is_true(err.name == "READONLY" or err.name == "UNBLOCKED"
+                    or err.name == "EXECABORT", tostring(err))
+                local reads = i > 3 and function() return client:use(function(conn)
+                    return conn:get("k")
+                end) end or function() return client:get("k") end
+                assert.equal("two", reads(), i)
+            end
+        end
+    end)
+
+    it("asks all sentinels, whoever else finds the master meanwhile", function()
+        local roles, where = { one = "master" }, {}
+        where.port = node("one", roles)
+        local asked, go = sync.channel(2), sync.event()
+        local dumb = sockets.serve(function(socket)
+            asked:send(true)
+            go:wait(PATIENCE_MS)
+            socket:close()
+        end)
+        local list = { { "127.0.0.1", dumb }, { "127.0.0.1", sentinel(where) } }
+        local client = sockets.keep(redis.createClient {
+            sentinels = list, master = "main", retries = 0, timeout = PATIENCE_MS,
+            connectTimeout = PATIENCE_MS,
+        })
+        local order = client._o.sentinels
+        local waiting = task.spawn(client.get, client, "k")
+        assert(asked:receive(PATIENCE_MS))
+        table.insert(order, 1, table.remove(order, 2)) -- as another task does that has found it
+        go:set()
+        assert.equal("one", join(waiting))
+        assert.equal(list[2][2], order[1][2])
     end)
 
     it("takes nobody for the master who does not say so, and says what it found", function()

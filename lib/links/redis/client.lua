@@ -80,6 +80,7 @@ end
 
 local function took(self, line)
     self._line = line
+    line.shared = true
     self._failures = 0
     if self._connects > 0 then self._reconnects = self._reconnects + 1 end
     self._connects = self._connects + 1
@@ -144,7 +145,7 @@ end
 
 -- Gives it back; what was left in the middle of something is closed.
 local function give_back(self, line)
-    if line.pending > 0 or line.retired or line.leaves then line:close() end
+    if line.pending > 0 or line.retired or line.demoted or line.leaves then line:close() end
     self._pool:put(line)
 end
 
@@ -192,10 +193,7 @@ local function again_after(self, err, safe, tries)
     if self._closed or err.deadline then return nil end
     local wait_ms = math.min(self._o.reconnect.base * 2 ^ tries, self._o.reconnect.max)
     if err.code == 0 then
-        if not NOT_DONE[err.name] then return nil end
-        -- Elsewhere there may be a master.
-        if err.name == "READONLY" and self._line then self._line:retire() end
-        return wait_ms
+        return NOT_DONE[err.name] and wait_ms
     end
     local lost = err.name == "EOF" or err.name == "ECONNRESET" or err.name == "EPIPE"
     return lost and safe and 0 or nil

@@ -25,6 +25,9 @@ local PROTOCOL, CLOSED = errors.code("PROTOCOL"), errors.code("CLOSED")
 local ECONNRESET = errors.code("ECONNRESET")
 local DEADLINE, REFUSED = -20016, -20017 -- as lib/links/errors.lua has them
 
+-- What a server says that is no master, or not any more: elsewhere there may be one.
+local DEMOTED = { READONLY = true, UNBLOCKED = true }
+
 -- How the wait of a task ends that says nothing of the connection.
 local OWN = { [ETIMEDOUT] = true, [ECANCELED] = true, [DEADLINE] = true, [REFUSED] = true }
 
@@ -136,6 +139,10 @@ local function settle(self, kind, value)
     if not entry then
         local about = { message = "a reply that nobody asked for" }
         return self:fail(new_error(PROTOCOL, "redis", about))
+    end
+    if kind == ERROR and DEMOTED[value.name] then
+        self.demoted = true
+        if self.shared then self.retired = true end
     end
     if entry.left == 0 then
         if kind == ERROR then entry.err = value else entry.value = shape(self, entry, 1, value) end
@@ -418,7 +425,9 @@ local function new(socket, o)
         _writing = false, _turns = new_queue(), _turns_waiting = 0,
         pending = 0,
         protocol = 2,
+        shared = false, -- by the tasks of a client
         retired = false,
+        demoted = false,
         broken = false,
         onlost = false,
         used = now(),

@@ -141,16 +141,22 @@ end
 -- Whether the task itself is to end, and need not ask the next one.
 local function is_own(err) return err.name == "ECANCELED" or err.deadline end
 
-local function open_by_sentinels(o)
-    local list, last = o.sentinels, nil
+-- Who knew is asked first the next time.
+local function to_front(list, sentinel)
     for i = 1, #list do
-        local sentinel = list[i]
+        if list[i] == sentinel then return table.insert(list, 1, table.remove(list, i)) end
+    end
+end
+
+local function open_by_sentinels(o)
+    local last
+    -- Of a copy: other tasks may find the master meanwhile, and change the order.
+    for _, sentinel in ipairs { unpack(o.sentinels) } do
         local host, port, err = master_of(o, sentinel)
         local line
         if host then line, err = open_master(o, host, port) end
         if line then
-            -- Who knew is asked first the next time.
-            table.insert(list, 1, table.remove(list, i))
+            to_front(o.sentinels, sentinel)
             return line
         end
         if is_own(err) then return nil, err end
