@@ -16,7 +16,7 @@
 --- client:lock("job")         -- redis.lock
 --- ```
 ---
---- Not there yet: Cluster and reads from replicas (the options `cluster`, `readFrom`), client-side
+--- Not there yet: Cluster (the option `cluster`), reads from replicas (`readFrom`), client-side
 --- caching, passwords of sentinels themselves.
 local null = require "links.null"
 local clients = require "links.redis.client"
@@ -63,6 +63,10 @@ local redis = { null = null }
 ---                                                  lost, or a reply is READONLY. `tls` is for
 ---                                                  them, too
 ---                      master         nil          the name that the sentinels know it by
+---                      pingInterval   30000        ms of silence after which a subscription that
+---                                                  is read asks whether the server is there,
+---                                                  which has `timeout` to answer; 0: never
+---                      readFrom       "master"     nothing else yet
 ---                      int64          "auto"       integers beyond 2^53: "auto" as 64-bit ones,
 ---                                                  "string", "number" (rounded)
 ---                      hashReplies    "map"        HGETALL, CONFIG GET and the maps of RESP3

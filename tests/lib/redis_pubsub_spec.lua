@@ -44,6 +44,25 @@ run("subscriptions of redis", function()
         end
     end)
 
+    it("ask the server whether it is there, and read on", function()
+        for protocol = 2, 3 do
+            local client = new { protocol = protocol, pingInterval = 1 }
+            local name = "asked " .. protocol
+            local sub = sockets.keep(assert(client:subscribe(name)))
+            for i = 1, 3 do
+                assert.equal("ETIMEDOUT", select(2, sub:read(10)).name)
+                assert.equal(1, client:publish(name, i))
+                assert.same({ channel = name, message = tostring(i) }, sub:read(PATIENCE_MS))
+            end
+            assert(sub:remove(name)) -- as one who is no subscriber, and is answered otherwise
+            assert.equal("ETIMEDOUT", select(2, sub:read(10)).name)
+            assert(sub:add(name))
+            sockets.eventually(function() return client:publish(name, "last") == 1 end)
+            assert.equal("last", sub:read(PATIENCE_MS).message)
+            assert.equal(0, sub.reconnects)
+        end
+    end)
+
     it("know patterns and sharded channels", function()
         local client = new()
         local pattern = sockets.keep(assert(client:psubscribe("news.*", "x?")))
@@ -199,6 +218,89 @@ describe("a subscription of redis", function()
         local sub = sockets.keep(assert(client:subscribe("a")))
         assert.equal("PROTOCOL", select(2, sub:read(PATIENCE_MS)).name)
         assert.equal("fine", sub:read(PATIENCE_MS).message)
+    end)
+
+    local CONFIRMED = ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+    local MESSAGE = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"
+
+    it("finds out that the server is gone without a word, and looks for it again", function()
+        local asked, stop = {}, sync.event()
+        local port = servers.fake(function(socket, n)
+            asked[n] = servers.command(socket)
+            socket:write(CONFIRMED .. (n > 1 and MESSAGE or ""))
+            if n > 1 then return socket:readAll() end
+            asked.ping = servers.command(socket)
+            stop:wait() -- as behind a cable that was cut
+        end)
+        local client = sockets.keep(redis.createClient {
+            port = port, pingInterval = 20, timeout = 0, reconnect = { base = 1, max = 5 },
+        })
+        local sub = sockets.keep(assert(client:subscribe("a")))
+        assert.equal("ETIMEDOUT", select(2, sub:read(0)).name)
+        assert.same({ channel = "a", message = "hi" }, sub:read(PATIENCE_MS))
+        assert.is_true(sub.reconnects > 0)
+        assert.same({ { "PING" }, { "SUBSCRIBE", "a" } }, { asked.ping, asked[2] })
+        stop:set()
+    end)
+
+    it("finds that out for who only polls, too", function()
+        local stop = sync.event()
+        local port = servers.fake(function(socket, n)
+            servers.command(socket)
+            socket:write(CONFIRMED .. (n > 1 and MESSAGE or ""))
+            if n > 1 then socket:readAll() else stop:wait() end
+        end)
+        local client = sockets.keep(redis.createClient {
+            port = port, pingInterval = 20, timeout = 0, reconnect = { base = 1, max = 5 },
+        })
+        local sub = sockets.keep(assert(client:subscribe("a")))
+        local message
+        sockets.eventually(function()
+            message = sub:read(0)
+            return message
+        end)
+        assert.equal("hi", message.message)
+        stop:set()
+    end)
+
+    it("stays with a server that answers, whatever it answers", function()
+        local answers = {
+            "+PONG\r\n", "*2\r\n$4\r\npong\r\n$0\r\n\r\n", "_\r\n+PONG\r\n",
+            "-NOPERM this user has no permissions to run the 'ping' command\r\n",
+            "-ERR unknown command 'PING'\r\n",
+        }
+        local port = servers.fake(function(socket)
+            servers.command(socket)
+            socket:write(CONFIRMED)
+            for _, answer in ipairs(answers) do
+                assert(servers.command(socket)[1] == "PING")
+                socket:write(answer)
+            end
+            socket:write(MESSAGE)
+            socket:readAll()
+        end)
+        local client = sockets.keep(redis.createClient {
+            port = port, pingInterval = 5, timeout = PATIENCE_MS,
+        })
+        local sub = sockets.keep(assert(client:subscribe("a")))
+        assert.equal("hi", assert(sub:read(PATIENCE_MS)).message)
+        assert.equal(0, sub.reconnects)
+    end)
+
+    it("asks nothing where it was told not to, and nothing that is not due", function()
+        for _, interval in ipairs { 0, 2 * PATIENCE_MS } do
+            local port = servers.fake(function(socket)
+                servers.command(socket)
+                socket:write(CONFIRMED)
+                socket:write(servers.command(socket)[1] == "UNSUBSCRIBE" and MESSAGE or "")
+                socket:readAll()
+            end)
+            local client = sockets.keep(redis.createClient { port = port, pingInterval = interval })
+            local sub = sockets.keep(assert(client:subscribe("a")))
+            assert.equal("ETIMEDOUT", select(2, sub:read(30)).name)
+            assert(sub:remove("b"))
+            assert.equal("hi", assert(sub:read(PATIENCE_MS)).message)
+        end
     end)
 
     it("waits for a server that is gone no longer than it was told", function()

@@ -495,7 +495,7 @@ describe("a Redis client", function()
             { sentinels = {}, master = "m" }, { master = "m" }, { sentinels = { { "x" } } },
             { sentinels = { { "x" } }, master = "m", host = "y" },
             { sentinels = { 1 }, master = "m" },
-            { cluster = {} }, { readFrom = "master" }, { url = "http://x" },
+            { cluster = {} }, { readFrom = "replica" }, { pingInterval = -1 }, { url = "http://x" },
             { url = "redis://x/name" }, { port = 0 }, { int64 = "cdata" }, { db = -1 },
             { username = "x" }, { path = "/x", tls = {} }, { reconnect = { first = 1 } },
             { protocol = 4 }, { maxReplyDepth = 65 }, { maxWait = 0 },

@@ -386,9 +386,12 @@ function Line:receive(ms)
         local bytes = take(self._socket._h)
         if type(bytes) ~= "string" then
             local err = new_error(bytes, "redis")
-            if not OWN[bytes] and err.name ~= "EBUSY" then self:fail(err) end
+            -- A time that is not over is the system's, which has given the peer up.
+            local early = bytes == ETIMEDOUT and not (until_ms and now() >= until_ms)
+            if early or not OWN[bytes] and err.name ~= "EBUSY" then self:fail(err) end
             return nil, err
         end
+        self.used = now()
         kind, value = read(self._reader, bytes)
     end
     if kind == ERROR then return nil, value end

@@ -42,6 +42,8 @@ local CLIENT = {
     reconnect = { type = "table" },
     sentinels = { type = "table" },
     master = { type = "string" },
+    pingInterval = integer(30000, 0),
+    readFrom = { default = "master", type = "string" },
 }
 for name, about in pairs(CONNECT) do CLIENT[name] = about end
 
@@ -50,11 +52,12 @@ local RECONNECT = { base = integer(50, 1), max = integer(2000, 1) }
 local WORDS = {
     int64 = { auto = true, number = true, string = true },
     hashReplies = { map = true, list = true },
+    readFrom = { master = true },
 }
 
 local function check_words(signature, o, level)
     for name, words in pairs(WORDS) do
-        if not words[o[name]] then
+        if o[name] and not words[o[name]] then
             local known = {}
             for word in pairs(words) do known[#known + 1] = '"' .. word .. '"' end
             table.sort(known)

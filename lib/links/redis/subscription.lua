@@ -5,7 +5,8 @@
 --- that is lost, sub:read makes another and subscribes again to all of its channels; what was
 --- published meanwhile is lost, which sub.reconnects, a count, tells. One task reads; others may
 --- add and remove channels meanwhile. Nothing is read that nobody asks for, and a server drops who
---- reads too slowly (client-output-buffer-limit).
+--- reads too slowly (client-output-buffer-limit). A server that is gone without a word, as when a
+--- cable is cut or a firewall forgets, is found out by a PING (`pingInterval`) while a task reads.
 local core = require "links.core"
 local check = require "links.check"
 local errors = require "links.errors"
@@ -16,6 +17,8 @@ local open = require "links.redis.open"
 local now, new_error = core.now, errors.new
 local CLOSED, ETIMEDOUT = errors.code("CLOSED"), errors.code("ETIMEDOUT")
 local EBUSY = errors.code("EBUSY")
+
+local PING = codec.encode("PING")
 
 local UNDO = { SUBSCRIBE = "UNSUBSCRIBE", PSUBSCRIBE = "PUNSUBSCRIBE", SSUBSCRIBE = "SUNSUBSCRIBE" }
 
@@ -51,6 +54,7 @@ local function connect(self)
     end
     -- What is added or closed while this is sent is told to this one, too.
     self._line = line
+    self._pinged = false
     local bytes = all_of(self)
     local ok = true
     if bytes then ok, err = line:post(bytes) end
@@ -61,8 +65,9 @@ end
 
 -- What the server has said: a message, or nil.
 local function take(self, value)
-    if type(value) ~= "table" then return nil end
-    local kind = value[1]
+    local kind = type(value) == "table" and value[1] or value
+    if kind == "pong" or kind == "PONG" then self._pinged = false end -- of RESP2, or of 3
+    if kind == value then return nil end
     if CONFIRMS[kind] then self._confirmed = self._confirmed + 1 end
     local make = MESSAGES[kind]
     return make and make(value)
@@ -103,6 +108,37 @@ local function reconnect(self, until_ms)
     end
 end
 
+-- When something is to be done about a server that says nothing until then; nil: never.
+local function silence_ends(self, line)
+    local interval, timeout = self._o.pingInterval, self._o.timeout
+    if interval == 0 then return nil end
+    if not self._pinged then return line.used + interval end
+    return math.max(line.used, self._pinged) + (timeout > 0 and timeout or interval)
+end
+
+-- Asks whether the server is there; it has been told to answer before: it is not. True, or nil and
+-- how this task's wait ended.
+local function end_silence(self, line)
+    if self._pinged then
+        line:fail(new_error(ETIMEDOUT, "redis"))
+        return true
+    end
+    self._pinged = now()
+    local ok, err = line:post(PING)
+    if ok or line.broken then return true end
+    self._pinged = false -- nothing of it was sent
+    if err.name == "ECANCELED" or err.deadline then return nil, err end
+    line:fail(err)
+    return true
+end
+
+-- An answer to PING, too, of a server that does not let this user ask.
+local function refuses_ping(self, err)
+    local refused = self._pinged and err.code == 0 and err.message:lower():find("ping", 1, true)
+    if refused then self._pinged = false end
+    return refused
+end
+
 -- Reads one thing; the message that it was, or nil, or nil and an error.
 local function step(self, until_ms)
     local line = self._line
@@ -111,8 +147,19 @@ local function step(self, until_ms)
         local ok, err = reconnect(self, until_ms)
         return nil, not ok and err or nil
     end
-    local value, err = line:receive(until_ms and math.max(until_ms - now(), 0))
-    if value ~= nil then return take(self, value) end
+    local silence = silence_ends(self, line)
+    local wake = silence and math.min(silence, until_ms or silence) or until_ms
+    local overdue = silence and silence <= now() -- what is there is read first all the same
+    local value, err = line:receive(wake and math.max(wake - now(), 0))
+    if not err then return take(self, value) end
+    if refuses_ping(self, err) then return nil end
+    if err.name == "ETIMEDOUT" and not err.deadline then
+        if overdue then
+            local ok, failure = end_silence(self, line)
+            if not ok then return nil, failure end
+        end
+        if not until_ms or now() < until_ms then return nil end
+    end
     -- Lost, and not by us: the next step connects.
     if line.broken and not self._closed and err.name ~= "PROTOCOL" and err.name ~= "TOO_LARGE" then
         return nil
@@ -251,7 +298,7 @@ local function subscribe(signature, o, verb, ...)
     check_channels(signature, ...)
     local self = setmetatable({
         _o = o, _verb = verb, _channels = {}, _early = {}, _line = false, _closed = false,
-        _reading = false,
+        _reading = false, _pinged = false,
         _confirmed = 0, _failures = 0,
         reconnects = 0,
     }, Subscription)
