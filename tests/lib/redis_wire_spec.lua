@@ -435,6 +435,14 @@ describe("a Redis client", function()
         assert.equal(0, client:stats().pending)
     end)
 
+    it("has the system look whether a silent server is there", function()
+        local port = server.answering(function() return "+fine\r\n" end)
+        local idle = client_of(port):use(function(conn)
+            return conn._line._socket:getOption("keepidle")
+        end)
+        assert.equal(60, idle)
+    end)
+
     it("has its wait for its turn to write on its timeout", function()
         local go, incremented = sync.event(), false
         local port = server.fake(function(socket, n)

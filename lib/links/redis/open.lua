@@ -9,6 +9,10 @@ local encode, now = codec.encode, core.now
 
 local READ_BUFFER = 64 -- KiB
 
+-- Seconds of silence before the system looks whether the peer is still there. What waits in the
+-- server without an end has nothing else to find out by, and the system's own is two hours.
+local KEEP_IDLE = 60
+
 local function dial(o)
     if o.path then
         return require("links.unix").connect(o.path, {
@@ -16,7 +20,8 @@ local function dial(o)
         })
     end
     return require("links.tcp").connect(o.port, o.host, {
-        family = 0, connectTimeout = o.connectTimeout, readBufferSize = READ_BUFFER, tls = o.tls,
+        family = 0, connectTimeout = o.connectTimeout, readBufferSize = READ_BUFFER,
+        keepidle = KEEP_IDLE, tls = o.tls,
     })
 end
 
