@@ -33,47 +33,17 @@ LUA='content_by_lua_block {
     ngx.say("done")
 }'
 
-ask_nginx() {
-    answer=$(curl -s "http://127.0.0.1:$server_port/?path=$work/redis&n=$COUNT&tasks=$1")
-    [ "$answer" = done ] || { cat "$work/nginx/error.log" >&2; die "nginx did not do it"; }
-}
-
-measure_nginx() {
-    launch_nginx 1024 "$LUA"
-    ask_nginx "$1"
-    before=$(server_cpu_ns)
-    ask_nginx "$1"
-    after=$(server_cpu_ns)
-    stop_server
-    measured=$(awk -v ns=$((after - before)) -v n="$COUNT" 'BEGIN { print ns / 1000 / n }')
-}
-
-measure_c() {
-    times=$( (taskset -c "$SERVER_CPU" redis-benchmark -s "$work/redis" -n "$COUNT" -c "$1" -q \
-        GET key >"$work/null" && times) | tail -n1)
-    measured=$(echo "$times" | awk -v n="$COUNT" '{
-        split($1 "m" $2, t, /[ms]+/)
-        print (t[1] * 60 + t[2] + t[3] * 60 + t[4]) * 1e6 / n }')
-}
-
-measure_links() {
-    measured=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/redis.lua" "$work/redis" "$COUNT" "$1") ||
-        die "links failed"
-}
-
-# compare NAME PEER TASKS TARGET WHAT
-compare() {
-    : >"$work/pairs"
-    pair=0
-    while [ $pair -lt "$PAIRS" ]; do
-        measure_links "$3"; ours=$measured
-        "measure_$2" "$3"; theirs=$measured
-        echo "$ours 1 0 $theirs 1 0" >>"$work/pairs"
-        pair=$((pair + 1))
-        note "$1 $pair/$PAIRS: $ours us / $theirs us"
-    done
-    summary=$(awk -f "$bench/pairs.awk" "$work/pairs")
-    row "$5" "${summary%%	*}" "$4" "${summary#*	}"
+# measure WHO: with $tasks that ask at once, or connections.
+measure() {
+    case $1 in
+    links)
+        measured=$(taskset -c "$SERVER_CPU" "$LINKS" "$bench/redis.lua" "$work/redis" "$COUNT" "$tasks") ||
+            die "links failed"
+        measured="$measured 1 0"
+        ;;
+    nginx) measure_asking "$COUNT" "$LUA" "path=$work/redis&n=$COUNT&tasks=$tasks" ;;
+    c) measure_command "$COUNT" redis-benchmark -s "$work/redis" -n "$COUNT" -c "$tasks" -q GET key ;;
+    esac
 }
 
 need taskset awk redis-server redis-benchmark
@@ -85,10 +55,11 @@ taskset -c "$CLIENT_CPU" redis-server --port 0 --unixsocket "$work/redis" --save
 client_pid=$!
 while [ ! -S "$work/redis" ]; do sleep 0.05; done
 for comparison; do
+    tasks=64
     case $comparison in
-    one) compare one nginx 1 1.00 "redis GET / lua-resty-redis" ;;
-    many) compare many nginx 64 0.50 "redis GET of 64 tasks / lua-resty-redis" ;;
-    c) compare c c 64 0.50 "redis GET of 64 tasks / redis-benchmark" ;;
+    one) tasks=1 compare links nginx 1.00 "redis GET / lua-resty-redis" ;;
+    many) compare links nginx 0.50 "redis GET of 64 tasks / lua-resty-redis" ;;
+    c) compare links c 0.50 "redis GET of 64 tasks / redis-benchmark" ;;
     *) die "no comparison named $comparison" ;;
     esac
 done
