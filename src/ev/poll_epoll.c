@@ -7,11 +7,11 @@
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/syscall.h"
 #include "ev/ev.h"
 
 enum { NS_PER_MS = 1000 * 1000, NS_PER_S = 1000 * NS_PER_MS, BATCH = 256 };
@@ -103,17 +103,18 @@ static int whole_ms(int64_t ns)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
+/* -errno where it fails, as wait_fine. */
 #ifdef SYS_epoll_wait
-/* In a process with a second thread, glibc's epoll_wait is a point at which the first one could be
- * cancelled, which costs more than all else in it; nobody does that. */
 static int wait_coarse(ev_poll *poll, int max, int64_t timeout_ns)
 {
-    return (int)syscall(SYS_epoll_wait, poll->epfd, poll->batch, max, whole_ms(timeout_ns));
+    return (int)system_call(SYS_epoll_wait, poll->epfd, (long)poll->batch, max,
+                            whole_ms(timeout_ns));
 }
 #else
 static int wait_coarse(ev_poll *poll, int max, int64_t timeout_ns)
 {
-    return epoll_wait(poll->epfd, poll->batch, max, whole_ms(timeout_ns));
+    int n = epoll_wait(poll->epfd, poll->batch, max, whole_ms(timeout_ns));
+    return n < 0 ? -errno : n;
 }
 #endif
 
@@ -125,11 +126,12 @@ static int wait_fine(ev_poll *poll, int max, int64_t timeout_ns)
         return wait_coarse(poll, max, timeout_ns);
     struct timespec timeout = {.tv_sec = timeout_ns / NS_PER_S, .tv_nsec = timeout_ns % NS_PER_S};
     int n = epoll_pwait2(poll->epfd, poll->batch, max, &timeout, NULL);
-    if (n < 0 && errno == ENOSYS) { /* before Linux 5.11 */
-        poll->coarse = 1;
-        n = wait_coarse(poll, max, timeout_ns);
-    }
-    return n;
+    if (n >= 0)
+        return n;
+    if (errno != ENOSYS)
+        return -errno;
+    poll->coarse = 1; /* before Linux 5.11 */
+    return wait_coarse(poll, max, timeout_ns);
 }
 #else
 #define wait_fine wait_coarse
@@ -161,7 +163,7 @@ int poll_wait(ev_poll *poll, ev_poll_event *events, int max, int64_t timeout_ns)
 {
     int n = wait_fine(poll, max < BATCH ? max : BATCH, timeout_ns);
     if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+        return n == -EINTR ? 0 : n;
     int filled = 0;
     for (int i = 0; i < n; i++) {
         if (poll->batch[i].data.u64 == WAKE_KEY) {

@@ -11,7 +11,6 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,23 +128,16 @@ ssize_t send(int fd, const void *data, size_t len, int flags)
     return REAL(send)(fd, data, what == SHORT && len ? 1 : len, flags);
 }
 
-/* As links receives and sends (src/modules/net/wire_linux.c); all others go through. */
-long syscall(long number, ...)
+/* What links calls in the system's place (src/base/syscall.h); all others go through. */
+long links_system_call(long number, long a, long b, long c, long d)
 {
-    long a[6];
-    va_list args;
-    va_start(args, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(args, long);
-    va_end(args);
-    if (number == SYS_recvfrom) {
-        FAIL(recv)
-    } else if (number == SYS_sendto) {
-        FAIL(send)
-        if (what == SHORT && a[2])
-            a[2] = 1;
-    }
-    return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    int what = number == SYS_recvfrom ? fault("recv") : number == SYS_sendto ? fault("send") : 0;
+    if (what > 0)
+        return -what;
+    if (what == SHORT && c)
+        c = 1;
+    long n = syscall(number, a, b, c, d, 0L, 0L);
+    return n < 0 ? -errno : n;
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)

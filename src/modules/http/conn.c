@@ -118,7 +118,7 @@ static void put_by(http_conn *c)
 }
 
 /* Reads once. A count; -EAGAIN; LINKS_EOF; -errno. */
-static ssize_t fill(http_conn *c)
+ALWAYS_INLINE ssize_t fill(http_conn *c)
 {
     if (!c->stream.readable)
         return -EAGAIN;
@@ -358,7 +358,7 @@ static bool is_held_up(const http_conn *c)
 }
 
 /* Reads and parses until a request is there or nothing more has come. */
-static void read_heads(http_conn *c)
+ALWAYS_INLINE void read_heads(http_conn *c)
 {
     while (c->state <= CONN_HEAD && !is_held_up(c)) {
         ssize_t n = fill(c);

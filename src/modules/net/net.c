@@ -25,9 +25,7 @@ static void on_flush(ev_loop *loop, void *arg)
     list dirty;
     list_init(&dirty);
     list_move_all(&dirty, &n->dirty);
-    list *l;
-    while ((l = list_pop_front(&dirty)))
-        stream_flush(CONTAINER_OF(l, stream, dirty));
+    stream_flush_all(&dirty);
     if (!list_empty(&n->dirty))
         ev_loop_again(loop);
 

@@ -27,25 +27,17 @@ enum { COPY_SIZE = 131072 };
 
 /* --- the socket, or the transport that lies over it ------------------------------------------- */
 
-static ssize_t socket_read(stream *s, void *data, size_t len)
-{
-    ssize_t n;
-    do
-        n = wire_recv(s->io.fd, data, len);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
 /* One chunk, the usual case, goes by send: it costs less than the gathering call. */
-static ssize_t transport_write(stream *s, const struct iovec *iov, int count, int flags)
+ALWAYS_INLINE ssize_t transport_write(stream *s, const struct iovec *iov, int count, int flags)
 {
     if (s->transport)
         return s->transport->ops->write(s->transport, s, iov, count);
+    if (count == 1)
+        return wire_send(s->io.fd, iov->iov_base, iov->iov_len, flags);
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t n;
     do
-        n = count == 1 ? wire_send(s->io.fd, iov->iov_base, iov->iov_len, flags)
-                       : sendmsg(s->io.fd, &msg, flags);
+        n = sendmsg(s->io.fd, &msg, flags);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -184,24 +176,6 @@ bool stream_is_open(const stream *s) { return s->io.fd >= 0; }
 
 /* --- in ------------------------------------------------------------------------------------ */
 
-ssize_t stream_read(stream *s, void *data, size_t len)
-{
-    if (s->io.fd < 0)
-        return LINKS_CLOSED;
-    if (s->transport)
-        return s->transport->ops->read(s->transport, s, data, len);
-    ssize_t n = socket_read(s, data, len);
-    if (n > 0) {
-        /* A short read has emptied the socket, and the next byte will be told of. Only an end of
-         * file that has been told of already would not be: then read on until it comes. */
-        if ((size_t)n < len && !s->hung_up)
-            s->readable = false;
-        return n;
-    }
-    s->readable = false;
-    return n == 0 ? LINKS_EOF : n;
-}
-
 bool stream_is_quiet(stream *s)
 {
     char byte;
@@ -285,7 +259,7 @@ void stream_resume(stream *s)
 }
 
 /* Takes `n` written bytes off the front of the output. */
-static void consume(stream *s, size_t n)
+ALWAYS_INLINE void consume(stream *s, size_t n)
 {
     s->out_len -= n;
     while (s->out && !filepart_is(s->out)) {
@@ -302,7 +276,7 @@ static void consume(stream *s, size_t n)
 
 /* Lists the output up to the next file in `iov`; returns the number of pieces, their bytes in
  * `total`, and in `next` what follows. */
-static int gather(const stream *s, struct iovec *iov, size_t *total, chunk **next)
+ALWAYS_INLINE int gather(const stream *s, struct iovec *iov, size_t *total, chunk **next)
 {
     int count = 0;
     chunk *c = s->out;
@@ -319,7 +293,7 @@ static int gather(const stream *s, struct iovec *iov, size_t *total, chunk **nex
 }
 
 /* Writes the bytes up to the next file; MSG_MORE lets its first ones share a packet with them. */
-static ssize_t write_bytes(stream *s)
+ALWAYS_INLINE ssize_t write_bytes(stream *s)
 {
     struct iovec iov[WRITE_CHUNKS];
     size_t total;
@@ -367,7 +341,7 @@ ssize_t stream_send_file(stream *s, int fd, int64_t offset, size_t len)
     return transfer_file(s->io.fd, fd, offset, len);
 }
 
-void stream_flush(stream *s)
+ALWAYS_INLINE void flush(stream *s)
 {
     int budget = WRITE_FILES;
     ssize_t n;
@@ -400,6 +374,15 @@ void stream_flush(stream *s)
     count_output(s);
     if (s->out_len < before)
         s->ops->drained(s);
+}
+
+void stream_flush(stream *s) { flush(s); }
+
+void stream_flush_all(list *dirty)
+{
+    list *l;
+    while ((l = list_pop_front(dirty)))
+        flush(CONTAINER_OF(l, stream, dirty));
 }
 
 ssize_t stream_writev(stream *s, const struct iovec *more, int count)

@@ -15,8 +15,10 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/err.h"
 #include "net.h"
 #include "sendfile.h"
+#include "wire.h"
 
 typedef struct stream stream;
 typedef struct transport transport;
@@ -87,7 +89,23 @@ void stream_abort(stream *s);
 bool stream_is_open(const stream *s);
 
 /* Reads up to `len` bytes. Returns a count, LINKS_EOF, -EAGAIN when nothing is there, -errno. */
-ssize_t stream_read(stream *s, void *data, size_t len);
+ALWAYS_INLINE ssize_t stream_read(stream *s, void *data, size_t len)
+{
+    if (s->io.fd < 0)
+        return LINKS_CLOSED;
+    if (s->transport)
+        return s->transport->ops->read(s->transport, s, data, len);
+    ssize_t n = wire_recv(s->io.fd, data, len);
+    if (n > 0) {
+        /* A short read has emptied the socket, and the next byte will be told of. Only an end of
+         * file that has been told of already would not be: then read on until it comes. */
+        if ((size_t)n < len && !s->hung_up)
+            s->readable = false;
+        return n;
+    }
+    s->readable = false;
+    return n == 0 ? LINKS_EOF : n;
+}
 
 /* Room for `len` bytes (CHUNK_SIZE at most) at the end of the output; stream_commit says how many
  * of them were filled. Valid until the next call on this stream. */
@@ -115,8 +133,12 @@ void stream_sealed(stream *s, size_t len);
 void stream_resume(stream *s);
 
 /* Writes what is there now; what the system does not take is kept and goes on by itself. Errors
- * come through ops->failed. Called at the end of each turn for every stream written to. */
+ * come through ops->failed. */
 void stream_flush(stream *s);
+
+/* The same for all streams that are on a list by their `dirty`: at the end of each turn, for those
+ * written to. */
+void stream_flush_all(list *dirty);
 
 /* Writes the output and after it these bytes, as much as the system takes, and returns how many of
  * these that were: they are not copied and not kept. -EAGAIN when none; -errno, and the output is

@@ -241,17 +241,14 @@ static int bio_read(BIO *bio, char *data, int len)
         BIO_set_retry_read(bio);
         return -1;
     }
-    ssize_t n;
-    do
-        n = wire_recv(s->io.fd, data, (size_t)len);
-    while (n < 0 && errno == EINTR);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+    ssize_t n = wire_recv(s->io.fd, data, (size_t)len);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) {
         t->empty = true;
         BIO_set_retry_read(bio);
         return -1;
     }
     if (n < 0)
-        t->system_error = errno;
+        t->system_error = (int)-n;
     else if (n == 0)
         t->eof = true;
     else if (n < len && !s->hung_up)
