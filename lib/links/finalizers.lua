@@ -73,14 +73,27 @@ local watching = {
 local stock_gc, stock_metatype, stock_newproxy = ffi.gc, ffi.metatype, newproxy
 local stock_setmetatable = debug.setmetatable
 
--- Objects whose finalizer is a function of C, and that function.
-local handles = setmetatable({}, { __mode = "k" })
+-- LuaJIT's own table, object -> finalizer: the environment of its ffi.gc, as far as that holds.
+local function table_of_luajit()
+    local known, probe = debug.getfenv(stock_gc), ffi.new("int[1]")
+    stock_gc(probe, finalizers.install)
+    local found = rawget(known, probe) == finalizers.install
+    stock_gc(probe, nil)
+    return found and known or nil
+end
+
+-- Objects and their finalizers, of which only the functions of C matter.
+local handles
 
 local function gc(object, ...)
     if select("#", ...) == 0 then return stock_gc(object) end -- which says what is missing
-    local fn = ...
-    handles[object] = type(fn) == "cdata" and fn or nil
-    return stock_gc(object, guard(fn))
+    return stock_gc(object, guard((...)))
+end
+
+-- The same, where LuaJIT's table is not to be found.
+local function gc_and_note(object, ...)
+    handles[object] = (...)
+    return gc(object, ...)
 end
 
 -- When the program ends, finalizers of its own may still use what the library has, in whatever
@@ -88,7 +101,8 @@ end
 -- along is gone by then, and so is what lies in Lua's memory.
 local function keep_handles()
     for object, fn in pairs(handles) do
-        if tostring(ffi.typeof(object)):find("^ctype<struct links_[%w_]+ %*>$") then
+        if type(fn) == "cdata"
+            and tostring(ffi.typeof(object)):find("^ctype<struct links_[%w_]+ %*>$") then
             stock_gc(object, nil)
             ffi.C.links_finalize_later(ffi.cast("void (*)(void *)", fn), object)
         end
@@ -114,7 +128,9 @@ end
 --- Replaces ffi.gc, ffi.metatype, newproxy and debug.setmetatable. To be called once, before any
 --- program runs.
 function finalizers.install()
-    ffi.gc, ffi.metatype, _G.newproxy = gc, metatype, new_proxy
+    handles = table_of_luajit()
+    ffi.gc, ffi.metatype, _G.newproxy = handles and gc or gc_and_note, metatype, new_proxy
+    handles = handles or setmetatable({}, { __mode = "k" })
     debug.setmetatable = set_metatable
     core.finalizeLast(keep_handles)
 end

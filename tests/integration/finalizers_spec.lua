@@ -219,6 +219,26 @@ describe("a finalizer", function()
         ]])
     end)
 
+    -- What the library does where ffi.gc does not tell where it keeps the finalizers.
+    local secretive = [=[
+        local ffi = require "ffi"
+        local function stock(fn, name)
+            for i = 1, 9 do
+                local upvalue, value = debug.getupvalue(fn, i)
+                if upvalue == name then return value end
+            end
+            error(name)
+        end
+        ffi.gc, ffi.metatype = stock(ffi.gc, "stock_gc"), stock(ffi.metatype, "stock_metatype")
+        newproxy = stock(newproxy, "stock_newproxy")
+        debug.setmetatable = stock(debug.setmetatable, "stock_setmetatable")
+        local getfenv = debug.getfenv
+        debug.getfenv = function() return {} end
+        package.loaded["links.finalizers"] = nil
+        require("links.finalizers").install()
+        debug.getfenv = getfenv
+    ]=]
+
     it("may use what the library has when the program ends, whatever comes first", function()
         local code = [=[
             local ffi, json, codec, crypto, shared = require "ffi", require "json",
@@ -247,9 +267,11 @@ describe("a finalizer", function()
             for i = 101, 150 do kept[i] = thing() end
             for i = 151, 160 do kept[i] = ffi.gc(ffi.C.malloc(10), ffi.C.free) end
         ]=]
-        local out, err = output(code)
-        assert.equal("50 50\n100 100\n150 150\n", out)
-        assert.equal("", err)
+        for _, before in ipairs { "", secretive } do
+            local out, err = output(before .. code)
+            assert.equal("50 50\n100 100\n150 150\n", out)
+            assert.equal("", err)
+        end
     end)
 
     it("may be in the middle of anything when the program ends", function()
