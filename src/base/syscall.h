@@ -8,8 +8,8 @@
  * And a kernel that guards itself against speculation leaves the processor without its stack of
  * return addresses: whatever was called before a system call and returns after it is mispredicted.
  * So on x86-64 the call is written into the place that makes it, and the functions between there
- * and the loop are inlined: ALWAYS_INLINE, where a request passes. Together 0.3 us of a request's
- * 6.4, of which the smallest part alone brings nothing.
+ * and the loop are inlined: ALWAYS_INLINE, where a request passes. Together that saves 0.3 us of a
+ * request's 6.4, and next to nothing as long as one function is left in between.
  */
 #ifndef LINKS_BASE_SYSCALL_H
 #define LINKS_BASE_SYSCALL_H
